@@ -1,0 +1,98 @@
+"""Random crops from images held in memory, on the CPU or on the GPU.
+
+Images keep their stored dtype (a quarter to a half of float32's bytes) and are standardised as they are cropped.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from equinuclei.intensity import intensity_statistics
+from equinuclei.symmetry import IDENTITY, Element, Group
+
+AUGMENTATION_GROUPS = {"none": Group.TRIVIAL, "rotations": Group.P4, "dihedral": Group.P4M}
+
+
+class CropSampler:
+    """Batches of crops: an epoch is one crop of every image, in random order and place.
+
+    Every random choice comes from (seed, epoch), so an epoch is the same whether training ran through or resumed.
+
+    Parameters
+    ----------
+    images : arrays (y, x), any real dtype up to 32 bits
+    targets : arrays (y, x), bool, as `images`
+    crop : edge of the square crop in pixels; smaller images are padded symmetrically by reflection, once
+    batch_size : crops per batch; the last batch of an epoch may be smaller
+    augmentation : "none", "rotations" (quarter turns) or "dihedral" (quarter turns and mirrors), one random element a crop
+    seed : of all random choices
+    device : where the images are held and cropped; a GPU that cannot hold them leaves them on the CPU
+    """
+
+    def __init__(
+        self,
+        images: Sequence[np.ndarray],
+        targets: Sequence[np.ndarray],
+        *,
+        crop: int,
+        batch_size: int,
+        augmentation: str = "none",
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.crop, self.batch_size, self.seed = crop, batch_size, seed
+        self.device = torch.device(device)
+        self.elements = AUGMENTATION_GROUPS[augmentation].elements
+        self.rows = range(len(images))
+        self.nucleus_fraction = sum(int(t.sum()) for t in targets) / max(1, sum(t.size for t in targets))
+        statistics = np.array([intensity_statistics(image) for image in images], dtype=np.float32)
+        self._means, self._stds = statistics[:, 0], np.where(statistics[:, 1] > 0, statistics[:, 1], 1)
+        held = self._holding_device(sum(image.nbytes + target.size for image, target in zip(images, targets, strict=True)))
+        self._images = [torch.from_numpy(_at_least(image, crop)).to(held) for image in images]
+        self._targets = [torch.from_numpy(_at_least(target, crop)).to(held) for target in targets]
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return -(-len(self.rows) // self.batch_size)
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of one epoch: standardised crops and targets, both [B, 1, crop, crop] float32 on the device."""
+        rng = np.random.default_rng([self.seed, number])
+        order = rng.permutation(len(self.rows))
+        # Drawn for the whole epoch at once, and for every augmentation alike: all models see the same crops.
+        places = rng.random((len(order), 2))
+        turns = rng.integers(0, 2**31, len(order)) % len(self.elements)
+        for start in range(0, len(order), self.batch_size):
+            batch = slice(start, start + self.batch_size)
+            yield self._batch(order[batch], places[batch], [self.elements[t] for t in turns[batch]])
+
+    def centre_crops(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of the central crop of every image, in order, without augmentation: to follow a held-out part."""
+        for start in range(0, len(self.rows), self.batch_size):
+            rows = self.rows[start : start + self.batch_size]
+            yield self._batch(rows, np.full((len(rows), 2), 0.5), [IDENTITY] * len(rows))
+
+    def _batch(self, rows: Sequence[int], places: np.ndarray, elements: Sequence[Element]) -> tuple[Tensor, Tensor]:
+        crops, targets = [], []
+        for row, place, element in zip(rows, places, elements, strict=True):
+            image, target = self._images[row], self._targets[row]
+            top, left = (int(p * (size - self.crop + 1)) for p, size in zip(place, image.shape, strict=True))
+            window = (slice(top, top + self.crop), slice(left, left + self.crop))
+            crop = image[window].to(self.device, torch.float32)
+            crops.append(element((crop - float(self._means[row])) / float(self._stds[row])))
+            targets.append(element(target[window].to(self.device, torch.float32)))
+        return torch.stack(crops).unsqueeze(1), torch.stack(targets).unsqueeze(1)
+
+    def _holding_device(self, nbytes: int) -> torch.device:
+        if self.device.type != "cuda":
+            return self.device
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return self.device if nbytes < free / 2 else torch.device("cpu")
+
+
+def _at_least(grid: np.ndarray, size: int) -> np.ndarray:
+    """The grid, padded by reflection on both sides until either axis has `size` pixels."""
+    short = [max(0, size - length) for length in grid.shape]
+    return np.ascontiguousarray(np.pad(grid, [(s // 2, s - s // 2) for s in short], mode="symmetric"))

@@ -1,0 +1,21 @@
+"""The one exception for what a user can mend."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(Exception):
+    """A configuration, table, image, mask or checkpoint that cannot be used.
+
+    The message says which file or key, what is wrong with it, and what to do. Jobs print it without a
+    traceback and end with exit status 1.
+    """
+
+
+def check_known(what: str, name: str, known: Iterable[str]) -> None:
+    """Raise InputError unless `name` is one of `known`; the message suggests the nearest one and lists all."""
+    known = list(known)
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"unknown {what} {name!r}.{hint} Known: {', '.join(known)}.")

@@ -1,0 +1,91 @@
+"""Outputs that appear only when they are whole, and checksums of inputs."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` if the block ends without an error.
+
+    The temporary name keeps the suffix of `path`, because several writers choose their format by it. What stood
+    at `path` stays untouched until the new file is whole.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folder(target: str | Path, key: str) -> Iterator[Path]:
+    """Yield a folder for unfinished work that outlives an interruption, and is removed when the block ends well.
+
+    The folder is a hidden sibling of `target` named after `key`, a digest of the code, the configuration and the
+    inputs that the result depends on. A later call with the same key gets the same folder with all that is in it;
+    folders of other keys are stale and removed.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = target.parent / f".{target.name}.work-{key[:16]}"
+    for stale in target.parent.glob(f".{target.name}.work-*"):
+        if stale != folder:
+            shutil.rmtree(stale, ignore_errors=True)
+    folder.mkdir(exist_ok=True)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def work_folder(target: str | Path, key: str) -> Iterator[Path]:
+    """Yield a `scratch_folder` that becomes the folder `target` when the block ends well.
+
+    The caller marks finished units itself (`mark_done`, `is_done`). If `target` exists by then, another job finished
+    first and this result is discarded.
+    """
+    target = Path(target)
+    with scratch_folder(target, key) as folder:
+        yield folder
+        for marker in folder.glob(".done-*"):
+            marker.unlink()
+        if target.is_dir() and not any(target.iterdir()):
+            target.rmdir()
+        if not target.exists():
+            folder.rename(target)
+
+
+def mark_done(folder: Path, unit: str) -> None:
+    """Record that `unit` (a short name made by the program) is finished in a work folder."""
+    (folder / f".done-{unit}").touch()
+
+
+def is_done(folder: Path, unit: str) -> bool:
+    """Whether `unit` was finished in a work folder by this or an earlier, interrupted job."""
+    return (folder / f".done-{unit}").exists()
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(value: object) -> str:
+    """SHA-256 of a value of plain types (its canonical JSON), as hexadecimal digits."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_json(path: str | Path, value: Mapping) -> None:
+    """Write a mapping of plain values as indented JSON, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

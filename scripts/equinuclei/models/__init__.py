@@ -1,0 +1,101 @@
+"""Registry of the networks: `build_model("simplified-p4")`.
+
+This module imports no torch: the workflow reads the names from it while it is parsed, in an environment that may hold Snakemake
+alone. An architecture's module is imported when one of its networks is built.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+from equinuclei.errors import InputError, check_known
+
+if TYPE_CHECKING:
+    from equinuclei.models.network import SegmentationNetwork
+
+# Architecture -> (module in equinuclei.models, class).
+ARCHITECTURES = {
+    "unet": ("unet", "UNet"),
+    "simplified": ("simplified_unet", "SimplifiedUNet"),
+}
+GROUPS = ("trivial", "p4", "p4m")
+AUGMENTATIONS = ("none", "rotations", "dihedral")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model of a comparison.
+
+    architecture: a key of ARCHITECTURES; group: trivial, p4 or p4m; widths: channels per group element and level,
+    the bottleneck's last; augmentation: what its training crops undergo (none, rotations, dihedral).
+    """
+
+    architecture: str
+    group: str
+    widths: tuple[int, ...]
+    augmentation: str = "none"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
+        check_known("architecture", self.architecture, ARCHITECTURES)
+        check_known("group", self.group, GROUPS)
+        check_known("augmentation", self.augmentation, AUGMENTATIONS)
+
+    def to_dict(self) -> dict:
+        """The spec as plain JSON values."""
+        return asdict(self) | {"widths": list(self.widths)}
+
+
+# Equal parameters across the groups: p4 has half the plain net's width, p4m the width divided by sqrt(8).
+PRESETS = {
+    "unet": ModelSpec("unet", "trivial", (64,) * 6),
+    "unet-aug": ModelSpec("unet", "trivial", (64,) * 6, "dihedral"),
+    "unet-p4": ModelSpec("unet", "p4", (32,) * 6),
+    "unet-p4m": ModelSpec("unet", "p4m", (23,) * 6),
+    "simplified": ModelSpec("simplified", "trivial", (8, 16, 32, 64, 128)),
+    "simplified-aug": ModelSpec("simplified", "trivial", (8, 16, 32, 64, 128), "dihedral"),
+    "simplified-p4": ModelSpec("simplified", "p4", (4, 8, 16, 32, 64)),
+    "simplified-p4m": ModelSpec("simplified", "p4m", (3, 6, 11, 23, 45)),
+}
+
+
+def resolve_spec(spec: "str | Mapping | ModelSpec") -> ModelSpec:
+    """The full spec of a preset's name, or of a mapping: a `preset` and what differs from it, or every field.
+
+    Raises InputError for an unknown name or field, listing the known ones.
+    """
+    if isinstance(spec, ModelSpec):
+        return spec
+    if isinstance(spec, str):
+        check_known("model", spec, PRESETS)
+        return PRESETS[spec]
+    known = [field.name for field in fields(ModelSpec)]
+    changes = dict(spec)
+    preset = changes.pop("preset", None)
+    for key in changes:
+        check_known("model setting", key, known)
+    if preset is not None:
+        return replace(resolve_spec(preset), **changes)
+    missing = {"architecture", "group", "widths"} - changes.keys()
+    if missing:
+        raise InputError(f"model {dict(spec)}: give `preset`, or add {', '.join(sorted(missing))}")
+    return ModelSpec(**changes)
+
+
+def build_model(spec: "str | Mapping | ModelSpec") -> "SegmentationNetwork":
+    """Build a network with new weights from a preset's name, a mapping or a ModelSpec.
+
+    The network takes standardised images [N, 1, H, W] float32 and returns logits [N, 1, H, W]; it tells its `group`,
+    `input_multiple` and `reach` (pixels). Raises InputError for an unknown name or impossible widths.
+    """
+    from equinuclei.symmetry import Group
+
+    spec = resolve_spec(spec)
+    module, name = ARCHITECTURES[spec.architecture]
+    network = getattr(importlib.import_module(f"equinuclei.models.{module}"), name)
+    try:
+        return network(Group(spec.group), spec.widths)
+    except ValueError as error:
+        raise InputError(f"model {spec.to_dict()}: {error}") from error
+

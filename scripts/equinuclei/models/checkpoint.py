@@ -1,0 +1,43 @@
+"""Weights on disk: a safetensors file that tells which network it belongs to."""
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from equinuclei.errors import InputError
+from equinuclei.files import replacing
+from equinuclei.layers import use_channels_last
+from equinuclei.models import ModelSpec, build_model, resolve_spec
+from equinuclei.models.network import SegmentationNetwork
+
+
+def save_weights(network: SegmentationNetwork, spec: ModelSpec, path: str | Path) -> None:
+    """Write the weights and the spec of a network to a safetensors file, atomically."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    with replacing(path) as temporary:
+        # Not save_file: it leaves the file readable by its owner alone, whatever the umask.
+        temporary.write_bytes(save(tensors, metadata={"spec": json.dumps(spec.to_dict())}))
+
+
+def load_model(path: str | Path, device: str = "cpu") -> SegmentationNetwork:
+    """The network of a weights file, in evaluation mode on a device.
+
+    Raises InputError if the file is missing, is no safetensors file of this project, or does not fit its own spec.
+    """
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            spec = (file.metadata() or {}).get("spec")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error}); train the model again") from error
+    if spec is None:
+        raise InputError(f"{path}: no model specification inside; only weights saved by this workflow can be loaded")
+    network = build_model(resolve_spec(json.loads(spec)))
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(f"{path}: the weights do not fit the network {spec}: {error}") from error
+    use_channels_last(network)
+    return network.to(device).eval()

@@ -1,0 +1,72 @@
+"""What every network tells of itself."""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from equinuclei.layers import GroupConv2d, GroupMean
+from equinuclei.symmetry import Group
+
+
+class SegmentationNetwork(nn.Module):
+    """A network from one grey channel to one logit per pixel: [N, 1, H, W] float32 -> [N, 1, H, W].
+
+    Attributes
+    ----------
+    group : Group
+        The symmetry group under which the logits are equivariant.
+    input_multiple : int
+        Height and width of the input must be multiples of it.
+    reach : int
+        Receptive-field radius in pixels: how far, along either axis, an input pixel can influence a logit.
+    """
+
+    group: Group
+    input_multiple: int
+    reach: int
+
+    def __init__(self, group: Group, head_channels: int) -> None:
+        super().__init__()
+        self.group = group
+        # A 1 x 1 group convolution and the mean over the group: linear, and equivariant where a plain 1 x 1 is not.
+        self.head = nn.Sequential(GroupConv2d(group, head_channels, 1, kernel_size=1), GroupMean(group))
+
+    def features(self, image: Tensor) -> Tensor:
+        """G-major features of the head's input, [N, G*C, H, W]."""
+        raise NotImplementedError
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits [N, 1, H, W] of standardised images [N, 1, H, W]. Raises ValueError for another shape."""
+        if image.ndim != 4 or image.shape[1] != 1:
+            raise ValueError(f"expected images of shape [N, 1, H, W], not {list(image.shape)}")
+        if any(size % self.input_multiple for size in image.shape[-2:]):
+            raise ValueError(
+                f"height and width must be multiples of {self.input_multiple}, not {tuple(image.shape[-2:])}; "
+                "equinuclei.inference.predict_logits pads any size symmetrically"
+            )
+        return self.head(self.features(image))
+
+    def set_prior(self, nucleus_fraction: float) -> None:
+        """Start the head's bias at the log-odds of a nucleus pixel, so that training does not begin by finding it."""
+        fraction = min(max(nucleus_fraction, 1e-4), 1 - 1e-4)
+        nn.init.constant_(self.head[0].bias, math.log(fraction / (1 - fraction)))
+        nn.init.normal_(self.head[0].weight, std=1e-2)
+
+
+def encoder_decoder_reach(levels: int, convs_down: int, convs_bottom: int, convs_up: int) -> int:
+    """Receptive-field radius in pixels of an encoder-decoder of 3 x 3 convolutions.
+
+    A 3 x 3 convolution at level l reaches 2^l pixels; `levels` poolings by 2 add 2^levels - 1, from one end of a
+    cell to the other.
+    """
+    scales = [2**level for level in range(levels)]
+    return (convs_down + convs_up) * sum(scales) + convs_bottom * 2**levels + 2**levels - 1
+
+
+def check_widths(widths: Sequence[int], least: int) -> tuple[int, ...]:
+    """The widths as a tuple, at least `least` of them and all positive. Raises ValueError otherwise."""
+    widths = tuple(int(width) for width in widths)
+    if len(widths) < least or min(widths) < 1:
+        raise ValueError(f"expected at least {least} positive widths, not {list(widths)}")
+    return widths

@@ -1,0 +1,284 @@
+"""Scores of all models to tables.
+
+`scores` is everywhere the concatenation of the `scores.parquet` of all models: a row per dataset, model, modality,
+seed, image and transform, with the columns dataset, model, modality, seed, image_id, cell_line, group, part and those of
+`metrics.score_image`. The Otsu threshold takes part as a model named "otsu" with seed 0: the floor that a trained
+model has to rise above.
+
+Two averages of F1 stand side by side. **Per image**: F1 of each image, then the mean over images, in which every image
+weighs the same; images without a nucleus in truth and prediction have no F1 and are left out. **Pooled**: TP, FP and FN
+summed over all images, then one F1, in which every pixel or object weighs the same. Both are taken per seed first and
+then averaged over seeds.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .files import replacing
+
+OTSU = "otsu"
+"""Name of the pseudo-model that thresholds each image by Otsu's method."""
+
+LEVELS = ("pixel", "object50")
+"""Levels of the f1-score difference: by pixels, and by objects paired at an intersection over union of 0.5."""
+
+_KEYS = ["dataset", "modality", "model"]
+_FLOORED = ["pixel_F1", "pixel_F1_pooled", "object50_F1", "object50_F1_pooled"]
+_MEANS = [
+    "pixel_F1",
+    "pixel_F1_sd",
+    "pixel_F1_pooled",
+    "pixel_precision",
+    "pixel_recall",
+    "pixel_IoU",
+    "object50_F1",
+    "object50_F1_pooled",
+    "object50_AP",
+    "object75_F1",
+]
+_PER_IMAGE = ["pixel_F1", "pixel_precision", "pixel_recall", "pixel_IoU", "object50_F1", "object50_AP", "object75_F1"]
+_COUNTS = [f"{level}_{count}" for level in LEVELS for count in ("TP", "FP", "FN")]
+_COSTS = ["parameters", "gflops", "train_seconds"]
+_FLOOR = [f"{OTSU}_{column}" for column in _FLOORED]
+
+
+def f1_by_seed(scores: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Scores of each trained net on the images as they are (neither rotated nor mirrored).
+
+    Returns a row per dataset, modality, model, the columns in `by`, and seed: the means over images of pixel_F1,
+    pixel_precision, pixel_recall, pixel_IoU, object50_F1, object50_AP and object75_F1, and from summed counts
+    pixel_F1_pooled and object50_F1_pooled. NaN where no image has the score.
+    """
+    plain = scores[(scores["rotation"] == 0) & ~scores["mirrored"].astype(bool)]
+    grouped = plain.groupby([*_KEYS, *by, "seed"], sort=False, observed=True, dropna=False)
+    means, counts = grouped[_PER_IMAGE].mean(), grouped[_COUNTS].sum()
+    for level in LEVELS:
+        hits = 2 * counts[f"{level}_TP"]
+        total = hits + counts[f"{level}_FP"] + counts[f"{level}_FN"]
+        means[f"{level}_F1_pooled"] = hits / total.where(total > 0)
+    return means.reset_index()
+
+
+def f1_table(scores: pd.DataFrame, models: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:
+    """The comparison of models: a row per dataset, modality and model, on the images as they are.
+
+    Parameters
+    ----------
+    scores: see the module.
+    models: a row per trained net: model, modality, seed, parameters, gflops, train_seconds. A model without a row
+        (Otsu) gets empty costs.
+    order: names of models in the order wanted. Others follow in order of appearance; Otsu is always last.
+
+    Returns
+    -------
+    dataset, modality, model; images and seeds (numbers of); parameters, gflops, train_seconds (mean over seeds);
+    pixel_F1, its standard deviation over seeds pixel_F1_sd (n - 1 in the denominator; NaN with one seed) and
+    pixel_F1_pooled; pixel_precision, pixel_recall, pixel_IoU; object50_F1, object50_F1_pooled, object50_AP, object75_F1; and
+    otsu_pixel_F1, otsu_pixel_F1_pooled, otsu_object50_F1, otsu_object50_F1_pooled: the floor, Otsu's scores on the same
+    images (NaN where there are none). All but the pooled columns are per image.
+    """
+    costs = models.groupby(["model", "modality"], sort=False, observed=True).agg(
+        parameters=("parameters", "first"), gflops=("gflops", "first"), train_seconds=("train_seconds", "mean")
+    )
+    table = _summary(scores, []).merge(costs.reset_index(), on=["model", "modality"], how="left")
+    table["parameters"] = table["parameters"].astype("Int64")
+    columns = [*_KEYS, "images", "seeds", *_COSTS, *_MEANS, *_FLOOR]
+    return _in_order(table, ["model"], order)[columns]
+
+
+def f1_by_cell_line(scores: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:
+    """`f1_table` per cell line: dataset, modality, cell_line, model, and its columns but for the costs."""
+    columns = ["dataset", "modality", "cell_line", "model", "images", "seeds", *_MEANS, *_FLOOR]
+    return _in_order(_summary(scores, ["cell_line"]), ["cell_line", "model"], order)[columns]
+
+
+def f1_difference(scores: pd.DataFrame) -> pd.DataFrame:
+    """The f1-score difference: F1 of an image minus F1 of the same image rotated or mirrored, with its sign.
+
+    It is computed from the counts as one fraction, (a d - c b) / (b d) for F1 = a / b and c / d, whose numerator is exact
+    in 64-bit integers (up to a billion pixels in an image). So it is 0.0 exactly when the two F1 are the same
+    number, and rounding can neither make nor hide a zero. (The F1 columns agree: F1 from equal counts are bit-equal.)
+
+    Returns
+    -------
+    A row per dataset, modality, model, seed, image_id, cell_line, group, rotation, mirrored and level ("pixel" or
+    "object50"), with f1_difference (float). Every transform but the identity is compared with the image as it is:
+    rotation is 90, 180 or 270, and where mirrored, 0 too. A comparison in which one F1 is undefined (truth and
+    prediction both empty) is dropped.
+
+    Raises ValueError if an image has no score as it is, or several.
+    """
+    return _comparisons(scores).drop(columns="agreement")
+
+
+def f1_difference_table(scores: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:
+    """Summary of `f1_difference`: a row per dataset, modality, model and level.
+
+    Returns
+    -------
+    Over the rotations by 90, 180 and 270 degrees of all images and seeds: images and comparisons (numbers of);
+    mean, mean_absolute and max_absolute of the difference; exact_zeros, the share (0 to 1) of differences that are
+    exactly 0; agreement, the mean over the same comparisons of the IoU of the two predictions (comparisons of two empty
+    predictions have none and are left out of the mean); identical_masks, the share of comparisons whose two
+    predictions are the same pixel for pixel: agreement exactly 1, or both empty.
+
+    Where the scores hold mirrored images too, mirrored_mean_absolute and mirrored_exact_zeros over those.
+    `order` as in `f1_table`.
+    """
+    comparisons = _comparisons(scores)
+    comparisons["absolute"] = comparisons["f1_difference"].abs()
+    comparisons["zero"] = comparisons["f1_difference"] == 0
+    # The IoU of two masks is undefined only when both are empty: two empty masks are identical.
+    comparisons["identical"] = (comparisons["agreement"] == 1) | comparisons["agreement"].isna()
+    keys = [*_KEYS, "level"]
+    rotated, mirrored = (comparisons[comparisons["mirrored"] == value] for value in (False, True))
+    table = rotated.groupby(keys, sort=False, observed=True).agg(
+        images=("image_id", "nunique"),
+        comparisons=("f1_difference", "size"),
+        mean=("f1_difference", "mean"),
+        mean_absolute=("absolute", "mean"),
+        max_absolute=("absolute", "max"),
+        exact_zeros=("zero", "mean"),
+        agreement=("agreement", "mean"),
+        identical_masks=("identical", "mean"),
+    )
+    if len(mirrored):
+        table = table.join(
+            mirrored.groupby(keys, sort=False, observed=True).agg(
+                mirrored_mean_absolute=("absolute", "mean"), mirrored_exact_zeros=("zero", "mean")
+            )
+        )
+    return _in_order(table.reset_index(), ["level", "model"], order)
+
+
+def write_table(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a table as tab-separated text, atomically: floats with 6 significant digits, an exact 0 as 0, NaN as NaN."""
+    with replacing(path) as temporary:
+        _without_negative_zero(table).to_csv(
+            temporary, sep="\t", index=False, float_format="%.6g", na_rep="NaN", lineterminator="\n"
+        )
+
+
+def format_table(table: pd.DataFrame, columns: Sequence[str]) -> str:
+    """Those columns of a table as text of fixed width for a terminal, ending in a newline.
+
+    Numbers are aligned to the right, text to the left. Floats of a column share their number of decimals: 4 up to 10, 2 up
+    to 1000, none above. An exact 0 or 1 is shown without decimals, so that 1.0000 tells "nearly"; a number that would
+    round to zero is shown as a power of ten; NaN is "-". Integers have thousands separators.
+    """
+    cells, right = [], []
+    for column in columns:
+        values = table[column]
+        numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+        if numeric and not pd.api.types.is_integer_dtype(values):
+            largest = values.abs().max()
+            decimals = 0 if largest >= 1000 else 2 if largest >= 10 else 4
+            text = [_number(float(value), decimals) if pd.notna(value) else "-" for value in values]
+        elif numeric:
+            text = [f"{value:,d}" if pd.notna(value) else "-" for value in values]
+        else:
+            text = [str(value) if pd.notna(value) else "-" for value in values]
+        cells.append([str(column), *text])
+        right.append(numeric)
+    widths = [max(map(len, column)) for column in cells]
+    lines = [
+        "  ".join(
+            text.rjust(width) if is_number else text.ljust(width)
+            for text, width, is_number in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in zip(*cells, strict=True)
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float, decimals: int) -> str:
+    if value in (0.0, 1.0):
+        return f"{value:.0f}".lstrip("-")
+    if abs(value) < 0.5 * 10.0**-decimals:
+        return f"{value:.1e}"
+    return f"{value:,.{decimals}f}"
+
+
+def _without_negative_zero(table: pd.DataFrame) -> pd.DataFrame:
+    floats = table.select_dtypes("float").columns
+    return table.assign(**{column: table[column] + 0.0 for column in floats})
+
+
+def _summary(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Means over seeds, numbers of images and seeds, and the Otsu floor, per dataset, modality, model and `by`."""
+    keys = [*_KEYS, *by]
+    plain = scores[(scores["rotation"] == 0) & ~scores["mirrored"].astype(bool)]
+    table = _over_seeds(f1_by_seed(plain, by), keys)
+    sizes = plain.groupby(keys, sort=False, observed=True, dropna=False)
+    table = table.join(sizes.agg(images=("image_id", "nunique"), seeds=("seed", "nunique")))
+    # The images of each model, with Otsu's scores in the place of its own: the floor on the same images.
+    images = plain[[*_KEYS, "image_id"]].drop_duplicates()
+    otsu = plain[plain["model"] == OTSU].drop(columns="model")
+    floor = _over_seeds(f1_by_seed(images.merge(otsu, on=["dataset", "modality", "image_id"]), by), keys)
+    return table.join(floor[_FLOORED].add_prefix(f"{OTSU}_")).reset_index()
+
+
+def _over_seeds(by_seed: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    grouped = by_seed.groupby(keys, sort=False, observed=True, dropna=False)
+    table = grouped[[column for column in by_seed.columns if column not in (*keys, "seed")]].mean()
+    table["pixel_F1_sd"] = grouped["pixel_F1"].std()
+    return table
+
+
+def _comparisons(scores: pd.DataFrame) -> pd.DataFrame:
+    """`f1_difference` with a further column, the agreement of the two predictions."""
+    image = ["dataset", "modality", "model", "seed", "image_id"]
+    shown = [*image, "cell_line", "group", "rotation", "mirrored"]
+    identity = (scores["rotation"] == 0) & ~scores["mirrored"].astype(bool)
+    try:
+        pairs = scores.loc[~identity, [*shown, "agreement", *_COUNTS]].merge(
+            scores.loc[identity, [*image, *_COUNTS]],
+            on=image,
+            how="left",
+            suffixes=("", "_reference"),
+            validate="many_to_one",
+            indicator=True,
+        )
+    except pd.errors.MergeError as error:
+        raise ValueError("an image has several scores of one model and seed without rotation") from error
+    alone = pairs[pairs["_merge"] == "left_only"]
+    if len(alone):
+        first = alone.iloc[0]
+        raise ValueError(
+            f"image {first['image_id']} has a score of {first['model']} (seed {first['seed']}) rotated by "
+            f"{first['rotation']} degrees, and none without rotation"
+        )
+    parts = []
+    for level in LEVELS:
+        hits, total = _fraction(pairs, level, "")
+        hits_reference, total_reference = _fraction(pairs, level, "_reference")
+        defined = (total > 0) & (total_reference > 0)
+        part = pairs.loc[defined, shown].assign(level=level)
+        numerator = hits_reference * total - hits * total_reference
+        part["f1_difference"] = numerator[defined] / (total[defined] * total_reference[defined])
+        part["agreement"] = pairs.loc[defined, "agreement"]
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True).astype({"mirrored": bool})
+
+
+def _fraction(pairs: pd.DataFrame, level: str, suffix: str) -> tuple[pd.Series, pd.Series]:
+    """Numerator and denominator (int64) of F1 = 2 TP / (2 TP + FP + FN)."""
+    TP, FP, FN = (pairs[f"{level}_{count}{suffix}"].astype(np.int64) for count in ("TP", "FP", "FN"))
+    return 2 * TP, 2 * TP + FP + FN
+
+
+def _in_order(table: pd.DataFrame, by: list[str], order: Sequence[str] | None) -> pd.DataFrame:
+    """Sort by dataset, modality and the columns `by`, where models stand in `order` with Otsu last."""
+    names = [name for name in dict.fromkeys([*(order or ()), *table["model"]]) if name != OTSU]
+    rank = {name: place for place, name in enumerate([*names, OTSU])}
+
+    def position(column: pd.Series) -> pd.Series:
+        if column.name == "model":
+            return column.map(rank)
+        return column.map(LEVELS.index) if column.name == "level" else column
+
+    return table.sort_values(["dataset", "modality", *by], key=position, kind="stable", ignore_index=True)

@@ -1,0 +1,327 @@
+"""Training of one model with Lightning: same inputs, seed and kind of device, same weights; resumes where it stopped."""
+
+import json
+import logging
+import math
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import lightning
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+from torchmetrics import MetricCollection
+from torchmetrics.classification import BinaryAccuracy, BinaryF1Score, BinaryPrecision, BinaryRecall
+
+from equinuclei.crops import CropSampler
+from equinuclei.dataset import Part
+from equinuclei.errors import InputError, check_known
+from equinuclei.files import digest, replacing, scratch_folder, write_json
+from equinuclei.layers import use_channels_last
+from equinuclei.models import ModelSpec, build_model
+from equinuclei.models.checkpoint import save_weights
+from equinuclei.models.network import SegmentationNetwork
+from equinuclei.provenance import code_version, hardware, package_versions
+
+logger = logging.getLogger("equinuclei.training")
+
+SCHEDULES = ("constant", "cosine")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a model is trained. Every field is a key of `training` in the configuration.
+
+    epochs : an epoch is one crop of every image
+    crop : edge of the crops in pixels
+    batch_size : crops per step
+    learning_rate : of Adam (Kingma & Ba 2015)
+    schedule : "constant", or "cosine" (to zero over all steps, Loshchilov & Hutter 2017)
+    precision : "float32", "bfloat16" (mixed), or "auto": bfloat16 on a GPU, float32 on a CPU
+    device : "cuda", or "cpu"
+    torch_threads : threads of torch on the CPU; part of the result, as sums are ordered by it
+    deterministic : only operations that give the same bits at every run
+    """
+
+    epochs: int
+    crop: int
+    batch_size: int
+    learning_rate: float
+    schedule: str
+    precision: str
+    device: str
+    torch_threads: int
+    deterministic: bool
+
+    def __post_init__(self) -> None:
+        check_known("training schedule", self.schedule, SCHEDULES)
+        check_known("training precision", self.precision, PRECISIONS)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping) -> "TrainingSettings":
+        """The settings of a configuration's `training` section. Raises InputError for an unknown key."""
+        known = [field.name for field in fields(cls)]
+        for key in mapping:
+            check_known("training setting", key, known)
+        return cls(**mapping)
+
+
+class SegmentationTask(lightning.LightningModule):
+    """A network, its loss (binary cross-entropy), its optimiser (Adam) and the metrics of every epoch."""
+
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        sampler: CropSampler,
+        validation: CropSampler | None,
+        settings: TrainingSettings,
+    ) -> None:
+        super().__init__()
+        self.network, self.sampler, self.validation, self.settings = network, sampler, validation, settings
+        self.history: list[dict] = []
+        metrics = MetricCollection(
+            {
+                "accuracy": BinaryAccuracy(),
+                "precision": BinaryPrecision(),
+                "recall": BinaryRecall(),
+                "F1": BinaryF1Score(),
+            }
+        )
+        # Named as submodules, not kept in a dictionary: `train` is a method of every module.
+        self.train_metrics, self.val_metrics = metrics.clone(), metrics.clone()
+        self._losses: dict[str, list[Tensor]] = {"train": [], "val": []}
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
+        return self._step("train", batch)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _index: int) -> None:
+        self._step("val", batch)
+
+    def on_train_start(self) -> None:
+        self._start, self._first = time.monotonic(), self.current_epoch
+
+    def on_train_epoch_end(self) -> None:
+        row = {"epoch": self.current_epoch + 1} | self._collect("train")
+        if self.validation is not None:
+            row |= self._collect("val")
+        self.history.append(row)
+        self._log_epoch(row)
+        if not math.isfinite(row["train_loss"]):
+            raise InputError(
+                f"the training loss became {row['train_loss']} in epoch {row['epoch']}: lower `learning_rate`"
+            )
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=self.settings.learning_rate)
+        if self.settings.schedule == "constant":
+            return optimizer
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, T_max=self.settings.epochs * len(self.sampler)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self.history = list(checkpoint["history"])
+
+    def _step(self, stage: str, batch: tuple[Tensor, Tensor]) -> Tensor:
+        crops, targets = batch
+        logits = self.network(crops)
+        loss = functional.binary_cross_entropy_with_logits(logits.float(), targets)
+        self._losses[stage].append(loss.detach() * len(crops))
+        self._metrics(stage).update(logits.detach().float() > 0, targets.int())
+        return loss
+
+    def _log_epoch(self, row: Mapping) -> None:
+        seconds = (time.monotonic() - self._start) / (row["epoch"] - self._first)
+        left = seconds * (self.settings.epochs - row["epoch"])
+        val = f"  val F1 {row['val_F1']:.3f}" if "val_F1" in row else ""
+        logger.info(
+            "epoch %d/%d  loss %.4f  F1 %.3f%s  %.1f s per epoch, %.0f s left",
+            row["epoch"], self.settings.epochs, row["train_loss"], row["train_F1"], val, seconds, left,
+        )  # fmt: skip
+
+    def _metrics(self, stage: str) -> MetricCollection:
+        return self.train_metrics if stage == "train" else self.val_metrics
+
+    def _collect(self, stage: str) -> dict[str, float]:
+        images = len(self.sampler.rows if stage == "train" else self.validation.rows)
+        scores = {f"{stage}_loss": (torch.stack(self._losses[stage]).sum() / images).item()}
+        metrics = self._metrics(stage)
+        scores |= {f"{stage}_{name}": value.item() for name, value in metrics.compute().items()}
+        metrics.reset()
+        self._losses[stage].clear()
+        return scores
+
+
+class _Epochs:
+    """The batches of the trainer's current epoch, so that a resumed training goes on with the right crops."""
+
+    def __init__(self, sampler: CropSampler, task: SegmentationTask) -> None:
+        self.sampler, self.task = sampler, task
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self.sampler.epoch(self.task.current_epoch)
+
+
+class _CentreCrops(_Epochs):
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self.sampler.centre_crops()
+
+
+def train_model(
+    spec: ModelSpec,
+    training: Part,
+    validation: Part | None,
+    settings: TrainingSettings,
+    *,
+    seed: int,
+    weights: Path,
+    history: Path,
+    run: Path,
+    code: str = "",
+    record: Mapping | None = None,
+) -> None:
+    """Train a model on one part of a data set, keep the last epoch's weights.
+
+    training : images and targets to learn from; validation : a part that is only followed, never tuned on, or None.
+    Writes `weights` (safetensors), `history` (CSV, a row per epoch: loss, accuracy, precision, recall and F1 on the
+    crops) and `run` (JSON: spec, settings, seed, data, versions, hardware, cost). Interrupted training is continued
+    from its last epoch, if code (`code`, a digest), spec, settings, seed and data are the same.
+
+    record : further plain values to keep in `run`. Raises InputError if the part is empty, a GPU is asked for and absent, or the
+    loss diverges.
+    """
+    if not training.images:
+        raise InputError("the training part is empty: check `split` in the configuration")
+    device = prepare_torch(settings.device, settings.torch_threads, deterministic=settings.deterministic)
+    torch.manual_seed(seed)
+    network = build_model(spec)
+    sample = {"crop": settings.crop, "batch_size": settings.batch_size, "seed": seed, "device": device}
+    sampler = CropSampler(training.images, training.targets, augmentation=spec.augmentation, **sample)
+    followed = CropSampler(validation.images, validation.targets, **sample) if validation else None
+    network.set_prior(sampler.nucleus_fraction)
+    if device.type == "cuda" or not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        # Twice as fast on a CPU, but for batch norm, whose training is slower there by far.
+        use_channels_last(network)
+    task = SegmentationTask(network, sampler, followed, settings)
+
+    data = digest([training.fields[["image_id", "image_sha256", "mask_sha256"]].to_dict("list")])
+    key = digest([code, spec.to_dict(), asdict(settings), seed, data, package_versions()["torch"]])
+    with scratch_folder(weights.parent / "checkpoint", key) as folder:
+        checkpoints = ModelCheckpoint(dirpath=folder, filename="{epoch}", every_n_epochs=1, save_on_train_epoch_end=True)
+        bar = [TQDMProgressBar()] if sys.stdout.isatty() else []
+        trainer = lightning.Trainer(
+            max_epochs=settings.epochs,
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=1,
+            precision="bf16-mixed" if _uses_bfloat16(settings, device) else "32-true",
+            deterministic=settings.deterministic,
+            callbacks=[checkpoints, *bar],
+            logger=False,
+            enable_model_summary=False,
+            enable_progress_bar=bool(bar),
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            default_root_dir=folder,
+        )
+        last = _last_checkpoint(folder)
+        if last is not None:
+            logger.info("resuming after epoch %d of %d", _epoch(last) + 1, settings.epochs)
+        started = time.monotonic()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            trainer.fit(
+                task,
+                train_dataloaders=_Epochs(sampler, task),
+                val_dataloaders=_CentreCrops(followed, task) if followed else None,
+                ckpt_path=last,
+            )
+        seconds = time.monotonic() - started
+        network.to("cpu")
+        with replacing(history) as temporary:
+            pd.DataFrame(task.history).to_csv(temporary, index=False, lineterminator="\n")
+        write_json(
+            run,
+            {
+                **(record or {}),
+                "spec": spec.to_dict(),
+                "training": asdict(settings),
+                "seed": seed,
+                "group": str(network.group),
+                "reach": network.reach,
+                "input_multiple": network.input_multiple,
+                **model_cost(network),
+                "images": len(training.images),
+                "data_sha256": data,
+                "code_sha256": code,
+                "code_version": code_version(),
+                "packages": package_versions(),
+                "hardware": hardware(),
+                "train_seconds": round(seconds, 2),
+                "resumed_after_epoch": 0 if last is None else _epoch(last) + 1,
+            },
+        )
+        save_weights(network, spec, weights)
+
+
+def prepare_torch(device: str, threads: int, *, deterministic: bool) -> torch.device:
+    """Set torch's threads and determinism, and return the device. Raises InputError if the GPU asked for is absent.
+
+    float32 products stay float32 (no TF32), as the study's metric needs them.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "the configuration asks for `device: cuda`, and this job sees no GPU; run it on a node with one, "
+            "or set `training: {device: cpu}`"
+        )
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device(device)
+
+
+def model_cost(network: SegmentationNetwork, size: int = 256) -> dict[str, float]:
+    """Trainable parameters, and GFLOP of one `size` x `size` image (a multiplication and an addition are two)."""
+    example = next(network.parameters())
+    was_training = network.training
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.eval()(torch.zeros(1, 1, size, size, dtype=example.dtype, device=example.device))
+    network.train(was_training)
+    parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    return {"parameters": parameters, "gflops": round(counter.get_total_flops() / 1e9, 3)}
+
+
+def read_run(path: Path) -> dict:
+    """The record of a training. Raises InputError if it is missing or broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable record of a training ({error}); train the model again") from error
+
+
+def _uses_bfloat16(settings: TrainingSettings, device: torch.device) -> bool:
+    return settings.precision == "bfloat16" or (settings.precision == "auto" and device.type == "cuda")
+
+
+def _epoch(checkpoint: Path) -> int:
+    return int(checkpoint.stem.removeprefix("epoch=").split("-")[0])
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    return max(folder.glob("epoch=*.ckpt"), key=_epoch, default=None)

@@ -16,20 +16,22 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from .files import replacing
 from .statistics import OTSU, f1_by_seed
 
 LEVEL_NAMES = {"pixel": "pixels", "object50": "objects (IoU ≥ 0.5)"}
 _OTSU_COLOUR = "#6E6E6E"
-_TRUTH_COLOUR, _PREDICTION_COLOUR = "#E69F00", "#56B4E9"
+_TRUTH_COLOUR, _PREDICTION_COLOUR = "#FF9500", "#00DCFF"
 # Okabe and Ito's palette (2008) without its black and yellow, then Tol's "muted" (2021) and darker neighbours:
 # told apart with any colour vision, and dark enough on white paper.
 _PALETTE = (
-    "#0072B2 #D55E00 #009E73 #CC79A7 #56B4E9 #E69F00 #332288 #882255 "
-    "#999933 #117733 #661100 #44AA99 #AA4499 #6699CC #CC6677 #000000"
-).split()
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#332288", "#882255",
+    "#999933", "#117733", "#661100", "#44AA99", "#AA4499", "#6699CC", "#CC6677", "#000000",
+)  # fmt: skip
 _MARKERS = "os^DvPX"
+_DASHES = (0, (4, 2))
 
 
 @contextmanager
@@ -52,6 +54,7 @@ def style() -> Iterator[None]:
         "legend.frameon": False,
         "image.interpolation": "nearest",
         "pdf.fonttype": 42,  # real fonts: text in the PDF can be searched and edited
+        "text.parse_math": False,  # a name with dollar signs is a name
         "savefig.dpi": 200,
     }
     with mpl.rc_context(rc):
@@ -114,7 +117,7 @@ def f1_bars(f1: pd.DataFrame, scores: pd.DataFrame, colours: Mapping[str, str] |
                     _bar(axes, place, here.loc[name, column], by_seed.to_numpy(), colours[name])
                 floor = here[f"{OTSU}_{column}"].mean()
                 if np.isfinite(floor):
-                    axes.axvline(floor, color="black", linestyle=(0, (4, 2)), linewidth=1.2, zorder=3)
+                    axes.axvline(floor, color="black", linestyle=_DASHES, linewidth=1.2, zorder=3)
                 axes.set_yticks(range(len(shown)), shown if axes is row[0] else [""] * len(shown))
                 axes.set(ylim=(len(shown) - 0.4, -0.6), xlim=(0, 1), title=f"{modality}: F1 by {LEVEL_NAMES[level]}")
                 axes.tick_params(axis="y", length=0)
@@ -123,7 +126,7 @@ def f1_bars(f1: pd.DataFrame, scores: pd.DataFrame, colours: Mapping[str, str] |
         for axes in panels[-1]:
             axes.set_xlabel("F1 (mean over images)")
         figure.suptitle("F1 of the models on the scored images")
-        handles = [Line2D([], [], color="black", linestyle=(0, (4, 2)), linewidth=1.2, label="Otsu threshold")]
+        handles = [Line2D([], [], color="black", linestyle=_DASHES, linewidth=1.2, label="Otsu threshold")]
         if (f1["seeds"] > 1).any():
             handles.append(Line2D([], [], color="black", linewidth=1.2, label="± SD over seeds"))
             handles.append(_dot("single seed", "white", "black"))
@@ -140,13 +143,14 @@ def f1_difference_boxes(
     ----------
     differences: table of `statistics.f1_difference` for one dataset; mirrored comparisons are left out.
     summary: table of `statistics.f1_difference_table` of the same scores; gives the order of models and the share of
-        exact zeros above each box.
+        exact zeros beside each box.
     colours: from `model_colours`; by default from the models in `summary`.
 
     Returns
     -------
-    Figure with 2 panels per modality. Boxes are quartiles with the median, whiskers reach the 5th and 95th
-    percentile, and every comparison is a dot. The y axis is symmetric about 0 and the same for one level.
+    Figure with 2 panels per modality, a box per model from the top down. Boxes are quartiles with the median, whiskers
+    reach the 5th and 95th percentile, and every comparison is a dot. The axis of differences is symmetric about 0 and
+    the same for one level.
     """
     _one_dataset(summary)
     models = list(dict.fromkeys(summary["model"]))
@@ -156,40 +160,37 @@ def f1_difference_boxes(
     rotated = differences[~differences["mirrored"].astype(bool)]
     shares = summary.set_index(["modality", "level", "model"])["exact_zeros"]
     with style():
-        width = max(4.0, 0.5 * len(models) + 0.9)
-        figure = Figure(figsize=(2 * width, 3.1 * len(modalities) + 0.5), layout="constrained")
-        panels = figure.subplots(len(modalities), 2, sharex=True, sharey="col", squeeze=False)
+        height = 0.27 * max(len(models), 3) + 0.8
+        figure = Figure(figsize=(8.2, height * len(modalities) + 0.75), layout="constrained")
+        panels = figure.subplots(len(modalities), 2, sharex="col", squeeze=False)
         for column, level in zip(panels.T, LEVEL_NAMES, strict=True):
             of_level = rotated[rotated["level"] == level]
             largest = of_level["f1_difference"].abs().max()
             limit = 1.08 * largest if largest > 0 else 0.01
             for axes, modality in zip(column, modalities, strict=True):
-                data = of_level[of_level["modality"] == modality]
-                _boxes(axes, data, models, colours)
-                axes.set_ylim(-limit, limit)
-                axes.set_title(f"{modality}: {LEVEL_NAMES[level]}", pad=18)
+                _boxes(axes, of_level[of_level["modality"] == modality], models, colours)
+                axes.set(xlim=(-limit, limit), ylim=(len(models) - 0.4, -0.6))
+                axes.set_yticks(range(len(models)), models if level == "pixel" else [""] * len(models))
+                axes.tick_params(axis="y", length=0)
+                axes.xaxis.set_major_locator(MaxNLocator(5, symmetric=True))
+                axes.grid(axis="x", color="0.88", linewidth=0.6)
+                axes.set_axisbelow(True)
+                axes.set_title(f"{modality}: {LEVEL_NAMES[level]}")
+                _beside(axes, -0.6, "exact\nzeros", va="bottom")
                 for place, name in enumerate(models):
                     share = shares.get((modality, level, name))
                     if share is not None:
-                        where = axes.get_xaxis_transform()
-                        axes.text(
-                            place, 1.015, _percent(share), transform=where, ha="center", va="bottom", fontsize=7.5
-                        )
-        for row in panels:
-            row[0].set_ylabel("F1(image) − F1(rotated image)")
-            row[1].set_ylabel("")
-        long = len(models) > 4
+                        _beside(axes, place, _percent(share))
         for axes in panels[-1]:
-            axes.set_xticks(
-                range(len(models)), models, rotation=40 if long else 0, ha="right" if long else "center",
-                rotation_mode="anchor" if long else "default",
-            )  # fmt: skip
-        figure.suptitle("f1-score difference under rotation by 90°, 180°, 270° (above: share of exact zeros)")
+            axes.set_xlabel("F1(image) \N{MINUS SIGN} F1(rotated image)")
+        figure.suptitle("f1-score difference under rotation by 90°, 180° and 270°")
+        handles = [_dot("one image, rotation and seed", "0.5", "none")]
+        figure.legend(handles=handles, loc="outside lower center")
     return figure
 
 
 def training_curves(histories: pd.DataFrame, colours: Mapping[str, str] | None = None) -> Figure:
-    """Loss and F1 over epochs: columns are modality x (loss, F1), a row per five models.
+    """Loss and F1 over epochs: a column each, and per modality a row of panels for every five models.
 
     Parameters
     ----------
@@ -198,48 +199,40 @@ def training_curves(histories: pd.DataFrame, colours: Mapping[str, str] | None =
 
     Returns
     -------
-    Figure. Lines are means over seeds, training solid and validation dashed; the band spans the seeds.
+    Figure. Lines are means over seeds, training solid and validation dashed; with several seeds, a band from the lowest
+    to the highest seed is drawn about the training line.
     """
     models = list(dict.fromkeys(histories["model"]))
-    modalities = list(dict.fromkeys(histories["modality"]))
     colours = colours or model_colours(models)
-    rows = [models[first : first + 5] for first in range(0, len(models), 5)]
-    columns = [(modality, quantity) for modality in modalities for quantity in ("loss", "F1")]
-    validated = [name for name in ("val_loss", "val_F1") if name in histories and histories[name].notna().any()]
+    markers = dict(zip(models, cycle(_MARKERS), strict=False))
+    rows = []
+    for modality in dict.fromkeys(histories["modality"]):
+        here = histories[histories["modality"] == modality]
+        names = list(dict.fromkeys(here["model"]))
+        rows += [(modality, here, names[first : first + 5]) for first in range(0, len(names), 5)]
     with style():
-        size = (3.0 * len(columns) + 1.5, 2.3 * len(rows) + 0.75)
-        figure = Figure(figsize=size, layout="constrained")
-        panels = figure.subplots(len(rows), len(columns), sharex=True, sharey="col", squeeze=False)
-        for row, names in zip(panels, rows, strict=True):
-            for axes, (modality, quantity) in zip(row, columns, strict=True):
-                here = histories[histories["modality"] == modality]
+        figure = Figure(figsize=(8.2, 2.1 * len(rows) + 0.75), layout="constrained")
+        panels = figure.subplots(len(rows), 2, sharex=True, sharey="col", squeeze=False)
+        for row, (modality, here, names) in zip(panels, rows, strict=True):
+            for axes, quantity in zip(row, ("loss", "F1"), strict=True):
                 for name in names:
                     of_model = here[here["model"] == name]
-                    marker = _MARKERS[models.index(name) % len(_MARKERS)]
-                    for part, dashes in (("train", "-"), ("val", (0, (4, 2)))):
-                        column = f"{part}_{quantity}"
-                        if column in histories and of_model[column].notna().any():
-                            _curve(axes, of_model, column, colours[name], dashes, marker)
-                if quantity == "F1":
-                    axes.set_ylim(0, 1)
+                    for part in ("train", "val"):
+                        _curve(axes, of_model, f"{part}_{quantity}", colours[name], markers[name])
                 axes.grid(color="0.9", linewidth=0.6)
-                if row is panels[0]:
-                    axes.set_title(f"{modality}: {'training loss' if quantity == 'loss' else 'F1 by pixels'}")
-                axes.set_ylabel("loss" if quantity == "loss" else "F1")
-                axes.tick_params(labelleft=True)
-                if row is panels[-1]:
-                    axes.set_xlabel("epoch")
+                axes.set(title=f"{modality}: {'loss' if quantity == 'loss' else 'F1 by pixels'}", ylabel=quantity)
+            row[1].set_ylim(0, 1)
             handles = [
-                Line2D([], [], color=colours[name], marker=_MARKERS[models.index(name) % len(_MARKERS)], markersize=4,
-                       label=name)
-                for name in names
-            ]  # fmt: skip
-            row[-1].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0)
+                Line2D([], [], color=colours[name], marker=markers[name], markersize=4, label=name) for name in names
+            ]
+            row[1].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0)
+        for axes in panels[-1]:
+            axes.set_xlabel("epoch")
         figure.suptitle("Training of the models")
-        if validated:
+        if any(name in histories and histories[name].notna().any() for name in ("val_loss", "val_F1")):
             handles = [
-                Line2D([], [], color="black", linestyle=dashes, label=part)
-                for part, dashes in (("training part", "-"), ("validation part", (0, (4, 2))))
+                Line2D([], [], color="black", label="training part"),
+                Line2D([], [], color="black", linestyle=_DASHES, label="validation part"),
             ]
             figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
@@ -250,8 +243,8 @@ def contours(examples: Sequence[Mapping]) -> Figure:
 
     Parameters
     ----------
-    examples: up to 7 mappings of image, (y, x) of any real dtype; truth, bool (y, x); probability, float (y, x) in 0 to 1;
-        title, str, such as the cell line. The prediction is probability > 0.5.
+    examples: up to 7 mappings of image, (y, x) of any real dtype; truth, bool (y, x); probability, float (y, x) from 0
+        to 1; title, str, such as the cell line. The prediction is probability > 0.5.
 
     Returns
     -------
@@ -303,7 +296,7 @@ def _one_dataset(table: pd.DataFrame) -> None:
 
 def _bar(axes: Axes, place: int, mean: float, by_seed: np.ndarray, colour: str) -> None:
     axes.barh(place, mean, height=0.72, color=colour, edgecolor="black", linewidth=0.5)
-    text = f"{mean:.3f}" if np.isfinite(mean) else "–"
+    text = f"{mean:.3f}" if np.isfinite(mean) else "-"
     if len(by_seed) > 1:
         sd = np.std(by_seed, ddof=1)
         axes.errorbar(mean, place, xerr=sd, color="black", linewidth=1.2, capsize=2.5, zorder=4)
@@ -312,37 +305,66 @@ def _bar(axes: Axes, place: int, mean: float, by_seed: np.ndarray, colour: str) 
             by_seed, place + offsets, s=7, facecolor="white", edgecolor="black", linewidth=0.6, zorder=5, clip_on=False
         )
         text += f" ± {sd:.3f}"
-    axes.annotate(text, (1, place), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
-                  va="center", fontsize=8, annotation_clip=False)  # fmt: skip
+    _beside(axes, place, text)
+
+
+def _beside(axes: Axes, place: float, text: str, va: str = "center") -> None:
+    """Text to the right of a panel at the height `place` of its y axis."""
+    axes.annotate(
+        text,
+        (1, place),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va=va,
+        fontsize=8,
+        annotation_clip=False,
+    )
 
 
 def _boxes(axes: Axes, data: pd.DataFrame, models: list[str], colours: Mapping[str, str]) -> None:
-    axes.axhline(0, color="0.45", linewidth=0.8, zorder=1)
-    if data.empty:
-        return
+    axes.axvline(0, color="0.45", linewidth=0.8, zorder=1)
     jitter = np.random.default_rng(0)
     for place, name in enumerate(models):
         values = data.loc[data["model"] == name, "f1_difference"].to_numpy()
-        spread = jitter.uniform(-0.28, 0.28, len(values))
+        if not len(values):
+            continue
+        spread = place + jitter.uniform(-0.3, 0.3, len(values))
         # As pixels: tens of thousands of vector dots make a PDF that no viewer opens quickly.
-        axes.scatter(
-            place + spread, values, s=3, color=colours[name], alpha=0.5, linewidth=0, zorder=2, rasterized=True
+        axes.scatter(values, spread, s=4, color=colours[name], alpha=0.6, linewidth=0, zorder=2, rasterized=True)
+        parts = axes.boxplot(
+            values,
+            positions=[place],
+            orientation="horizontal",
+            whis=(5, 95),
+            showfliers=False,
+            widths=0.66,
+            manage_ticks=False,
+            zorder=3,
         )
-    sns.boxplot(
-        data, x="model", y="f1_difference", order=models, hue="model", hue_order=models, palette=dict(colours), ax=axes,
-        legend=False, fill=False, whis=(5, 95), showfliers=False, width=0.66, linewidth=1.1, zorder=3,
-    )  # fmt: skip
-    axes.set_xlabel("")
+        for lines in parts.values():
+            for line in lines:
+                line.set(color="black", linewidth=1.0)
 
 
-def _curve(axes: Axes, history: pd.DataFrame, column: str, colour: str, dashes: object, marker: str) -> None:
+def _curve(axes: Axes, history: pd.DataFrame, column: str, colour: str, marker: str) -> None:
+    if column not in history or not history[column].notna().any():
+        return
     over_seeds = history.groupby("epoch")[column].agg(["mean", "min", "max"]).dropna()
     epochs = over_seeds.index.to_numpy()
-    if history["seed"].nunique() > 1:
-        axes.fill_between(epochs, over_seeds["min"], over_seeds["max"], color=colour, alpha=0.18, linewidth=0)
-    every = max(1, len(epochs) // 6)
-    axes.plot(epochs, over_seeds["mean"], color=colour, linestyle=dashes, linewidth=1.3, marker=marker, markersize=3,
-              markevery=every)  # fmt: skip
+    training = column.startswith("train")
+    if training and len(set(history["seed"])) > 1:
+        axes.fill_between(epochs, over_seeds["min"], over_seeds["max"], color=colour, alpha=0.15, linewidth=0)
+    axes.plot(
+        epochs,
+        over_seeds["mean"],
+        color=colour,
+        linestyle="-" if training else _DASHES,
+        linewidth=1.2,
+        marker=marker,
+        markersize=3.5,
+        markevery=max(1, len(epochs) // 6),
+    )
 
 
 def _outline(axes: Axes, mask: np.ndarray, colour: str, width: float) -> None:

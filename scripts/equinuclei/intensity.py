@@ -1,4 +1,4 @@
-"""Standardisation of images, and the threshold that a learnt model must beat.
+"""Standardisation of images.
 
 A mean summed in floating point depends on the order of the pixels, so the mean of a turned image would differ in its
 last bits and with it every pixel. The sums here are exact, so standardising commutes with every rotation and mirror,
@@ -8,7 +8,6 @@ bit for bit.
 import math
 
 import numpy as np
-from skimage.filters import threshold_otsu
 
 
 def intensity_statistics(image: np.ndarray) -> tuple[float, float]:
@@ -36,13 +35,6 @@ def standardize(image: np.ndarray) -> np.ndarray:
     """The image with zero mean and unit variance, float32, same shape. A constant image becomes zeros."""
     mean, std = intensity_statistics(image)
     return (image.astype(np.float32) - np.float32(mean)) / np.float32(std or 1.0)
-
-
-def otsu_mask(image: np.ndarray) -> np.ndarray:
-    """Pixels above Otsu's threshold (Otsu 1979), bool, same shape. All False for a constant image."""
-    if image.min() == image.max():
-        return np.zeros(image.shape, dtype=bool)
-    return image > threshold_otsu(image)
 
 
 def _squares(values: np.ndarray):

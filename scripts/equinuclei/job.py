@@ -26,14 +26,24 @@ def job(log: str | Path) -> Iterator[None]:
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.addFilter(logging.Filter("equinuclei"))
     to_terminal.setFormatter(logging.Formatter("%(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[to_file, to_terminal], force=True)
-    logging.captureWarnings(True)
-    warnings.simplefilter("default")
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    handlers = (to_file, to_terminal)
+    for handler in handlers:
+        root.addHandler(handler)
     try:
-        yield
+        with warnings.catch_warnings():
+            logging.captureWarnings(True)
+            warnings.simplefilter("default")
+            yield
     except InputError as error:
         logger.error("Error: %s", error)
         sys.exit(1)
     except Exception:
         logging.getLogger("traceback").exception("the job failed")
         raise
+    finally:
+        logging.captureWarnings(False)
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()

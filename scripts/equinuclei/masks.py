@@ -25,6 +25,19 @@ Codes = Mapping[str, int]
 DEFAULT_CODES: Codes = {"background": BACKGROUND, "border": BORDER, "nucleus": NUCLEUS}
 
 
+def check_settings(kind: str, codes: Codes = DEFAULT_CODES, border_as: str = "background") -> None:
+    """Check what a configuration says about masks.
+
+    Raises
+    ------
+    InputError
+        If the kind or `border_as` is unknown, or the codes are not three different numbers.
+    """
+    _check_kind(kind)
+    _check_border_as(border_as)
+    _complete(codes)
+
+
 def check_mask(mask: np.ndarray, kind: str, codes: Codes = DEFAULT_CODES) -> None:
     """Check the values of a mask, (y, x) of integers, against its kind.
 
@@ -34,7 +47,7 @@ def check_mask(mask: np.ndarray, kind: str, codes: Codes = DEFAULT_CODES) -> Non
         If the kind or the codes are unusable, if a three-class mask holds a value that is no code, or if a binary
         mask holds more than 0 and one other value.
     """
-    _check_kind(kind)
+    check_settings(kind, codes)
     if kind == "three_class":
         codes = _complete(codes)
         unknown = np.setdiff1d(np.unique(mask), list(codes.values()))

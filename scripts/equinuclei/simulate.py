@@ -427,7 +427,6 @@ def _place_nuclei(
         free = whole & (labels[window] == 0)
         if free.sum() < (1 - _LARGEST_OVERLAP) * whole.sum():
             continue
-        free = _largest_component(free)
         labels[window][free] = placed + 1
         depth[window][free] = inside_by[free]
         centres[placed] = y, x, radius

@@ -10,7 +10,6 @@ import pandas as pd
 
 from equinuclei.errors import InputError
 from equinuclei.files import replacing, sha256
-from equinuclei.sources.checks import raise_problems
 
 PARTS = ("train", "val", "test")
 
@@ -21,13 +20,13 @@ def split_dataset(fields: pd.DataFrame, sizes: Sequence[int] | Sequence[float], 
     Where `fields` names a split for every image, that is the part, and `sizes` and `seed` are unused. Otherwise each
     cell line gets its share of each part by largest remainders, such that both the parts and the cell lines add up,
     and its groups are dealt out at random: a draw goes to a part with a chance proportional to the images that the
-    part still lacks, among those from which the sizes can still be met. The draws of a cell line depend on `seed`, its name
-    and its own groups alone, not on the order of rows.
+    part still lacks, among those from which the sizes can still be met. The draws of a cell line depend on `seed`, its
+    name and its own groups alone, not on the order of rows.
 
     Parameters
     ----------
     fields
-        Columns image_id, cell_line, group, split; others are ignored. Rows of the same image_id (modalities) must agree.
+        Columns image_id, cell_line, group, split; others are ignored. Rows of one image_id (its modalities) must agree.
     sizes
         For train, val and test: numbers of image_ids, which are met exactly, overall and in every cell line; or
         fractions with the sum 1, which are met as nearly as whole groups allow.
@@ -116,7 +115,9 @@ def _one_row_per_id(fields: pd.DataFrame) -> pd.DataFrame:
     if given.any() and not given.all():
         problems.append(f"split is given for {given.sum()} of {len(table)} images: give it for all or none")
     problems += [f"split {value!r} is not one of {', '.join(PARTS)}" for value in set(table["split"]) - {*PARTS, ""}]
-    raise_problems("split", problems)
+    if problems:
+        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
+        raise InputError(f"split: {'; '.join(problems[:5])}{more}.")
     if table.empty:
         raise InputError("split: there are no images.")
     return table.sort_values("image_id", ignore_index=True)
@@ -244,7 +245,10 @@ def _nearest(reachable: list[int], quota: tuple[int, ...]) -> tuple[int, ...]:
         for test in range(tests.bit_length())
         if tests >> test & 1 and val + test <= sum(quota)
     )
-    return min(options, key=lambda option: (sum(abs(a - b) for a, b in zip(option, quota, strict=True)), -option[1], -option[2]))
+    return min(
+        options,
+        key=lambda option: (sum(abs(a - b) for a, b in zip(option, quota, strict=True)), -option[1], -option[2]),
+    )
 
 
 def _named(counts: Sequence[int]) -> str:

@@ -1,8 +1,8 @@
 """Scores of all models to tables.
 
 `scores` is everywhere the concatenation of the `scores.parquet` of all models: a row per dataset, model, modality,
-seed, image and transform, with the columns dataset, model, modality, seed, image_id, cell_line, group, part and those of
-`metrics.score_image`. The Otsu threshold takes part as a model named "otsu" with seed 0: the floor that a trained
+seed, image and transform, with the columns dataset, model, modality, seed, image_id, cell_line, group, part and those
+of `metrics.score_image`. The Otsu threshold takes part as a model named "otsu" with seed 0: the floor that a trained
 model has to rise above.
 
 Two averages of F1 stand side by side. **Per image**: F1 of each image, then the mean over images, in which every image
@@ -76,9 +76,9 @@ def f1_table(scores: pd.DataFrame, models: pd.DataFrame, order: Sequence[str] | 
     -------
     dataset, modality, model; images and seeds (numbers of); parameters, gflops, train_seconds (mean over seeds);
     pixel_F1, its standard deviation over seeds pixel_F1_sd (n - 1 in the denominator; NaN with one seed) and
-    pixel_F1_pooled; pixel_precision, pixel_recall, pixel_IoU; object50_F1, object50_F1_pooled, object50_AP, object75_F1; and
-    otsu_pixel_F1, otsu_pixel_F1_pooled, otsu_object50_F1, otsu_object50_F1_pooled: the floor, Otsu's scores on the same
-    images (NaN where there are none). All but the pooled columns are per image.
+    pixel_F1_pooled; pixel_precision, pixel_recall, pixel_IoU; object50_F1, object50_F1_pooled, object50_AP,
+    object75_F1; and otsu_pixel_F1, otsu_pixel_F1_pooled, otsu_object50_F1, otsu_object50_F1_pooled: the floor, Otsu's
+    scores on the same images (NaN where there are none). All but the pooled columns are per image.
     """
     costs = models.groupby(["model", "modality"], sort=False, observed=True).agg(
         parameters=("parameters", "first"), gflops=("gflops", "first"), train_seconds=("train_seconds", "mean")
@@ -98,8 +98,8 @@ def f1_by_cell_line(scores: pd.DataFrame, order: Sequence[str] | None = None) ->
 def f1_difference(scores: pd.DataFrame) -> pd.DataFrame:
     """The f1-score difference: F1 of an image minus F1 of the same image rotated or mirrored, with its sign.
 
-    It is computed from the counts as one fraction, (a d - c b) / (b d) for F1 = a / b and c / d, whose numerator is exact
-    in 64-bit integers (up to a billion pixels in an image). So it is 0.0 exactly when the two F1 are the same
+    It is computed from the counts as one fraction, (a d - c b) / (b d) for F1 = a / b and c / d, whose numerator is
+    exact in 64-bit integers (up to a billion pixels in an image). So it is 0.0 exactly when the two F1 are the same
     number, and rounding can neither make nor hide a zero. (The F1 columns agree: F1 from equal counts are bit-equal.)
 
     Returns
@@ -155,7 +155,7 @@ def f1_difference_table(scores: pd.DataFrame, order: Sequence[str] | None = None
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> None:
-    """Write a table as tab-separated text, atomically: floats with 6 significant digits, an exact 0 as 0, NaN as NaN."""
+    """Write a table as tab-separated text, atomically: floats with 6 significant digits, 0 as 0, NaN as NaN."""
     with replacing(path) as temporary:
         _without_negative_zero(table).to_csv(
             temporary, sep="\t", index=False, float_format="%.6g", na_rep="NaN", lineterminator="\n"
@@ -165,9 +165,9 @@ def write_table(table: pd.DataFrame, path: str | Path) -> None:
 def format_table(table: pd.DataFrame, columns: Sequence[str]) -> str:
     """Those columns of a table as text of fixed width for a terminal, ending in a newline.
 
-    Numbers are aligned to the right, text to the left. Floats of a column share their number of decimals: 4 up to 10, 2 up
-    to 1000, none above. An exact 0 or 1 is shown without decimals, so that 1.0000 tells "nearly"; a number that would
-    round to zero is shown as a power of ten; NaN is "-". Integers have thousands separators.
+    Numbers are aligned to the right, text to the left. Floats of a column share their number of decimals: 4 up to 10,
+    2 up to 1000, none above. An exact 0 or 1 is shown without decimals, so that 1.0000 tells "nearly"; a number that
+    would round to zero is shown as a power of ten; NaN is "-". Integers have thousands separators.
     """
     cells, right = [], []
     for column in columns:

@@ -5,13 +5,13 @@ resolution level and axes (n, y, x), where n counts images. A chunk is one image
 Axis n has no type: it is neither space nor time nor channel.
 """
 
+import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dask
-import dask.array as da
 import numpy as np
 import pandas as pd
 import zarr
@@ -19,7 +19,6 @@ from ngio import AxesSetup, create_empty_ome_zarr
 from zarr.codecs import ZstdCodec
 
 from equinuclei.errors import InputError
-from equinuclei.sources.checks import is_path_part, modality_problem, raise_problems
 
 SHARD_BYTES = 150_000_000  # uncompressed
 
@@ -28,6 +27,23 @@ SHARD_BYTES = 150_000_000  # uncompressed
 ZSTD_LEVEL = 3
 
 _LEVEL = "0"
+_PATH_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def check_modalities(modalities: Iterable[str]) -> None:
+    """Check that modalities can name folders of a store.
+
+    Raises
+    ------
+    InputError
+        Naming those that cannot.
+    """
+    unusable = [repr(name) for name in dict.fromkeys(modalities) if not _is_path_part(name)]
+    if unusable:
+        raise InputError(
+            f"modality {', '.join(unusable)}: use letters, digits, '.', '_' and '-', first a letter or a digit; "
+            "a modality names a folder of the store."
+        )
 
 
 def plan_stacks(images: pd.DataFrame) -> pd.DataFrame:
@@ -50,7 +66,7 @@ def plan_stacks(images: pd.DataFrame) -> pd.DataFrame:
     InputError
         If a modality cannot name a folder.
     """
-    raise_problems("modalities", [p for name in images["modality"].unique() if (p := modality_problem(name))])
+    check_modalities(images["modality"])
     planned = images.copy()
     array = images["modality"] + "/" + images["height"].astype(str) + "x" + images["width"].astype(str)
     dtypes = images["dtype"].astype(str)
@@ -113,7 +129,7 @@ def create_stack(
         If a part of `array` cannot stand in a path, or the shape is empty.
     """
     parts = array.split("/")
-    if not all(map(is_path_part, parts)):
+    if not all(map(_is_path_part, parts)):
         raise ValueError(f"array {array!r} cannot be a path in a store")
     if min(count, height, width) < 1:
         raise ValueError(f"array {array!r}: shape ({count}, {height}, {width}) is empty")
@@ -159,7 +175,7 @@ def write_stack(stack: zarr.Array, read: Callable[[int], np.ndarray], workers: i
     read
         Returns the image of a row, (y, x) of the array's dtype. It is called once per row, from several threads.
     workers
-        Threads. At most as many shards are in memory at once, uncompressed and compressed.
+        Threads. At most as many shards are in memory at once, each uncompressed and up to twice compressed.
 
     Raises
     ------
@@ -172,9 +188,12 @@ def write_stack(stack: zarr.Array, read: Callable[[int], np.ndarray], workers: i
     rows = stack.shards[0]
     checksums = np.zeros(count, np.uint32)
 
-    def read_shard(block_info: Mapping) -> np.ndarray:
-        start, stop = block_info[None]["array-location"][0]
-        block = np.empty((stop - start, height, width), stack.dtype)
+    # One task writes one whole shard. dask.array.store and to_zarr cut blocks without regard to shards (to_zarr where a
+    # shard is larger than the setting array.chunk-size, 128 MiB), and tasks that share a shard lose each other's
+    # pixels (https://github.com/dask/dask/issues/12583).
+    @dask.delayed(pure=False)
+    def write_shard(start: int) -> None:
+        block = np.empty((min(rows, count - start), height, width), stack.dtype)
 
         def fill(row: int) -> None:
             image = read(row)
@@ -185,25 +204,19 @@ def write_stack(stack: zarr.Array, read: Callable[[int], np.ndarray], workers: i
             block[row - start] = image
             checksums[row] = _checksum(image)
 
-        # Rows are read in parallel also where one shard holds all of them.
-        list(readers.map(fill, range(start, stop)))
-        return block
+        # The rows of a shard are read in parallel too: often one shard holds them all.
+        list(readers.map(fill, range(start, start + len(block))))
+        stack[start : start + len(block)] = block
 
-    sizes = tuple(min(rows, count - start) for start in range(0, count, rows))
-    images = da.map_blocks(
-        read_shard,
-        chunks=(sizes, (height,), (width,)),
-        dtype=stack.dtype,
-        meta=np.empty((0, 0, 0), stack.dtype),
-    )
+    @dask.delayed(pure=False)
+    def verify_shard(start: int) -> None:
+        _verify(stack, start, checksums[start : start + rows])
+
     # Zarr builds its thread pool at its first use; within a job that is here.
     limits = zarr.config.set({"async.concurrency": workers, "threading.max_workers": workers})
     with limits, dask.config.set(scheduler="threads", num_workers=workers), ThreadPoolExecutor(workers) as readers:
-        # One block is one shard, into the array that exists: dask.array.store, and to_zarr with chunks= or shards=,
-        # write parts of a shard at the same time and lose pixels (https://github.com/dask/dask/issues/12583).
-        da.to_zarr(images, stack)
-        starts = range(0, count, rows)
-        list(readers.map(lambda start: _verify(stack, start, checksums[start : start + rows]), starts))
+        for task in (write_shard, verify_shard):
+            dask.compute(*[task(start) for start in range(0, count, rows)])
 
 
 def write_rows(stack: zarr.Array, start: int, block: np.ndarray) -> None:
@@ -226,11 +239,9 @@ def write_rows(stack: zarr.Array, start: int, block: np.ndarray) -> None:
         If what is read back differs from `block`.
     """
     rows, stop = stack.shards[0], start + len(block)
-    if block.dtype != stack.dtype or block.shape[1:] != stack.shape[1:] or not 0 <= start < stop <= len(stack):
-        raise ValueError(
-            f"{block.dtype} {block.shape} from row {start} does not fit into {stack.dtype} {stack.shape}"
-        )
-    if start % rows or (stop % rows and stop != len(stack)):
+    if block.dtype != stack.dtype or block.shape[1:] != stack.shape[1:] or not 0 <= start < stop <= stack.shape[0]:
+        raise ValueError(f"{block.dtype} {block.shape} from row {start} does not fit into {stack.dtype} {stack.shape}")
+    if start % rows or (stop % rows and stop != stack.shape[0]):
         raise ValueError(f"rows {start} to {stop - 1} are not whole shards of {rows} rows")
     stack[start:stop] = block
     _verify(stack, start, np.array([_checksum(image) for image in block], np.uint32))
@@ -264,17 +275,21 @@ def read_row(stack: zarr.Array | str | Path, row: int) -> np.ndarray:
     """
     if not isinstance(stack, zarr.Array):
         stack = open_stack(Path(stack).parent, Path(stack).name)
-    if not 0 <= row < len(stack):
-        raise IndexError(f"row {row} of {len(stack)}")
+    if not 0 <= row < stack.shape[0]:
+        raise IndexError(f"row {row} of {stack.shape[0]}")
     return np.asarray(stack[row])
 
 
-def pixel_size(store_path: str | Path, array: str) -> float | None:
+def read_pixel_size(store_path: str | Path, array: str) -> float | None:
     """Micrometres per pixel of an array, None if unknown."""
     multiscale = zarr.open_group(Path(store_path, array), mode="r").attrs["ome"]["multiscales"][0]
     if "unit" not in multiscale["axes"][-1]:
         return None
     return multiscale["datasets"][0]["coordinateTransformations"][0]["scale"][-1]
+
+
+def _is_path_part(name: str) -> bool:
+    return _PATH_PART.fullmatch(name) is not None and name != "zarr.json"
 
 
 def _checksum(image: np.ndarray) -> int:

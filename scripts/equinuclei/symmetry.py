@@ -41,6 +41,11 @@ class Element:
         """The turn in degrees: 0, 90, 180 or 270."""
         return 90 * self.quarter_turns
 
+    @property
+    def name(self) -> str:
+        """Name for files and columns, for example `rotated_090` or `mirrored_rotated_090`."""
+        return f"{'mirrored_' if self.mirrored else ''}rotated_{self.degrees:03d}"
+
     def __matmul__(self, other: "Element") -> "Element":
         """The composition: `(g @ h)` acts as h first, then g."""
         turns = -other.quarter_turns if self.mirrored else other.quarter_turns

@@ -16,19 +16,20 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.data import DataLoader, IterableDataset
 from torchmetrics import MetricCollection
 from torchmetrics.classification import BinaryAccuracy, BinaryF1Score, BinaryPrecision, BinaryRecall
 
 from equinuclei.crops import CropSampler
-from equinuclei.dataset import Part
 from equinuclei.errors import InputError, check_known
 from equinuclei.files import digest, replacing, scratch_folder, write_json
 from equinuclei.layers import use_channels_last
 from equinuclei.models import ModelSpec, build_model
 from equinuclei.models.checkpoint import save_weights
-from equinuclei.models.network import SegmentationNetwork
+from equinuclei.models.network import SegmentationNetwork, model_cost
+from equinuclei.parts import Part
 from equinuclei.provenance import code_version, hardware, package_versions
+from equinuclei.torch_setup import prepare_torch
 
 logger = logging.getLogger("equinuclei.training")
 
@@ -164,8 +165,12 @@ class SegmentationTask(lightning.LightningModule):
         return scores
 
 
-class _Epochs:
-    """The batches of the trainer's current epoch, so that a resumed training goes on with the right crops."""
+class _Epochs(IterableDataset):
+    """The batches of the trainer's current epoch, so that a resumed training goes on with the right crops.
+
+    A generator: Lightning makes the iterator of a resumed epoch before it has restored the epoch's number, and takes
+    the first batch after that.
+    """
 
     def __init__(self, sampler: CropSampler, task: SegmentationTask) -> None:
         self.sampler, self.task = sampler, task
@@ -174,12 +179,14 @@ class _Epochs:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return self.sampler.epoch(self.task.current_epoch)
+        yield from self.sampler.epoch(self.task.current_epoch)
 
 
 class _CentreCrops(_Epochs):
+    """The same crops of the followed part after every epoch."""
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return self.sampler.centre_crops()
+        yield from self.sampler.centre_crops()
 
 
 def train_model(
@@ -189,9 +196,9 @@ def train_model(
     settings: TrainingSettings,
     *,
     seed: int,
-    weights: Path,
-    history: Path,
-    run: Path,
+    weights: str | Path,
+    history: str | Path,
+    run: str | Path,
     code: str = "",
     record: Mapping | None = None,
 ) -> None:
@@ -221,9 +228,10 @@ def train_model(
 
     data = digest([training.fields[["image_id", "image_sha256", "mask_sha256"]].to_dict("list")])
     key = digest([code, spec.to_dict(), asdict(settings), seed, data, package_versions()["torch"]])
-    with scratch_folder(weights.parent / "checkpoint", key) as folder:
+    with scratch_folder(Path(weights).parent / "checkpoint", key) as folder:
         checkpoints = ModelCheckpoint(dirpath=folder, filename="{epoch}", every_n_epochs=1, save_on_train_epoch_end=True)
         bar = [TQDMProgressBar()] if sys.stdout.isatty() else []
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         trainer = lightning.Trainer(
             max_epochs=settings.epochs,
             accelerator="gpu" if device.type == "cuda" else "cpu",
@@ -246,8 +254,8 @@ def train_model(
             warnings.filterwarnings("ignore", module="lightning")
             trainer.fit(
                 task,
-                train_dataloaders=_Epochs(sampler, task),
-                val_dataloaders=_CentreCrops(followed, task) if followed else None,
+                train_dataloaders=DataLoader(_Epochs(sampler, task), batch_size=None),
+                val_dataloaders=DataLoader(_CentreCrops(followed, task), batch_size=None) if followed else None,
                 ckpt_path=last,
             )
         seconds = time.monotonic() - started
@@ -278,36 +286,7 @@ def train_model(
         save_weights(network, spec, weights)
 
 
-def prepare_torch(device: str, threads: int, *, deterministic: bool) -> torch.device:
-    """Set torch's threads and determinism, and return the device. Raises InputError if the GPU asked for is absent.
-
-    float32 products stay float32 (no TF32), as the study's metric needs them.
-    """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            "the configuration asks for `device: cuda`, and this job sees no GPU; run it on a node with one, "
-            "or set `training: {device: cpu}`"
-        )
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
-    torch.backends.cudnn.benchmark = not deterministic
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    return torch.device(device)
-
-
-def model_cost(network: SegmentationNetwork, size: int = 256) -> dict[str, float]:
-    """Trainable parameters, and GFLOP of one `size` x `size` image (a multiplication and an addition are two)."""
-    example = next(network.parameters())
-    was_training = network.training
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network.eval()(torch.zeros(1, 1, size, size, dtype=example.dtype, device=example.device))
-    network.train(was_training)
-    parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    return {"parameters": parameters, "gflops": round(counter.get_total_flops() / 1e9, 3)}
-
-
-def read_run(path: Path) -> dict:
+def read_run(path: str | Path) -> dict:
     """The record of a training. Raises InputError if it is missing or broken."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))

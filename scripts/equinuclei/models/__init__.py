@@ -20,6 +20,8 @@ ARCHITECTURES = {
     "simplified": ("simplified_unet", "SimplifiedUNet"),
 }
 GROUPS = ("trivial", "p4", "p4m")
+# Otsu's threshold takes part in every table as if it were a model: the floor that a network has to rise above.
+OTSU = "otsu"
 AUGMENTATIONS = ("none", "rotations", "dihedral")
 
 

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from equinuclei.layers import GroupConv2d, GroupMean
 from equinuclei.symmetry import Group
@@ -52,6 +54,17 @@ class SegmentationNetwork(nn.Module):
         fraction = min(max(nucleus_fraction, 1e-4), 1 - 1e-4)
         nn.init.constant_(self.head[0].bias, math.log(fraction / (1 - fraction)))
         nn.init.normal_(self.head[0].weight, std=1e-2)
+
+
+def model_cost(network: SegmentationNetwork, size: int = 256) -> dict[str, float]:
+    """Trainable parameters, and GFLOP of one `size` x `size` image (a multiplication and an addition are two)."""
+    example = next(network.parameters())
+    was_training = network.training
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.eval()(torch.zeros(1, 1, size, size, dtype=example.dtype, device=example.device))
+    network.train(was_training)
+    parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    return {"parameters": parameters, "gflops": round(counter.get_total_flops() / 1e9, 3)}
 
 
 def encoder_decoder_reach(levels: int, convs_down: int, convs_bottom: int, convs_up: int) -> int:

@@ -1,0 +1,44 @@
+# make demo: set up and run a small study.    make test: set up and run the tests.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Fall back to the system's python3 where there is no python3.11.
+ifeq ($(shell command -v $(PYTHON)),)
+PYTHON := python3
+endif
+
+.PHONY: demo test lint bench clean lock
+
+demo: $(READY)
+	$(BIN)/snakemake study --configfile config/demo.yaml
+
+test: $(READY) lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+bench: $(READY)
+	$(BIN)/python benchmarks/layers.py
+
+clean:
+	rm -rf $(VENV) results/demo .pytest_cache .ruff_cache .hypothesis
+
+# Resolve requirements.in anew, for Python 3.11 to 3.13 at once (needs uv). The CUDA libraries are left out: torch's own
+# build pins them where it needs them.
+lock:
+	uv pip compile requirements.in --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --quiet \
+	  | grep -vE '^(nvidia-|cuda-|triton)' > .requirements.lock
+	mv .requirements.lock requirements.lock
+
+# One environment for everything, with every version pinned. `make` installs it again when the lock changes.
+$(READY): requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	touch $@

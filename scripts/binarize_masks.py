@@ -1,0 +1,13 @@
+"""Derive the targets of a data set from its annotations: targets.zarr with binary, three-class and instance masks."""
+
+from equinuclei.dataset import binarize_masks
+from equinuclei.job import job
+
+with job(snakemake.log[0]):
+    binarize_masks(
+        snakemake.input.annotations,
+        snakemake.input.fields,
+        snakemake.output.targets,
+        mask=snakemake.params.mask,
+        workers=snakemake.threads,
+    )

@@ -1,0 +1,14 @@
+"""Write the images and masks of a data set as OME-Zarr stacks: images.zarr, annotations.zarr, fields.tsv."""
+
+from equinuclei.dataset import convert_dataset
+from equinuclei.job import job
+
+with job(snakemake.log[0]):
+    convert_dataset(
+        snakemake.params.source,
+        images=snakemake.output.images,
+        annotations=snakemake.output.annotations,
+        fields=snakemake.output.fields,
+        workers=snakemake.threads,
+        pixel_size=snakemake.params.pixel_size,
+    )

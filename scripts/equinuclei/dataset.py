@@ -1,0 +1,459 @@
+"""Source to stores, annotations to targets, and a part of a data set loaded into memory."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from equinuclei import masks, store
+from equinuclei.errors import InputError
+from equinuclei.files import digest, is_done, mark_done, replacing, sha256, work_folder
+from equinuclei.sources import read_image, read_mask, read_source, source_folder
+from equinuclei.sources.checks import raise_problems
+from equinuclei.splits import PARTS
+
+FIELDS_COLUMNS = [
+    "image_id",
+    "cell_line",
+    "modality",
+    "group",
+    "split",
+    "array",
+    "row",
+    "height",
+    "width",
+    "dtype",
+    "image_file",
+    "image_sha256",
+    "mask_file",
+    "mask_sha256",
+]
+SPLITS_COLUMNS = ["image_id", "cell_line", "group", "part"]
+
+# Raise it when the same inputs give other stores: unfinished work of an older layout is then not continued.
+_LAYOUT = 1
+
+logger = logging.getLogger("equinuclei.dataset")
+
+
+def convert_dataset(
+    source: Mapping,
+    images: str | Path,
+    annotations: str | Path,
+    fields: str | Path,
+    workers: int,
+    pixel_size: float | None = None,
+) -> None:
+    """Convert a source to a store of images, a store of annotations and the table of fields.
+
+    Every file is read and checked before the first array is written. An interrupted conversion of the same files
+    continues with the first array that is not whole.
+
+    Parameters
+    ----------
+    source
+        See `equinuclei.sources.read_source`; and `mask`, a mapping with `kind` (three_class, instances, binary) and
+        optionally `codes` and `border_as` (see `equinuclei.masks`).
+    images, annotations
+        Stores to make. Their arrays "<modality>/<height>x<width>", (n, y, x), hold images in their stored dtype, and
+        masks with their stored values in the smallest unsigned dtype that the masks of the array have in common.
+    fields
+        TSV to make, with the columns `FIELDS_COLUMNS` and a row per image, sorted by modality and image_id; written
+        last. Files under the source's folder are named relative to it.
+    workers
+        Threads that read, compress and write; as many shards (`equinuclei.store.SHARD_BYTES`) are in memory.
+    pixel_size
+        Micrometres per pixel, if known.
+
+    Raises
+    ------
+    InputError
+        With up to five problems and their total: those of `read_source`; files that cannot be read, images and masks
+        of different shape, masks that are not of their kind. And if a store to make exists with other content.
+    """
+    kind, codes, _ = _mask_settings(source["mask"])
+    table = read_source(source)
+    store.check_modalities(table["modality"])
+    plan = store.plan_stacks(_check_files(table, source_folder(source), kind, codes, workers))
+    key = digest(["convert", _LAYOUT, pixel_size, plan.drop(columns=["image", "mask"]).to_dict("list")])
+    arrays = [(array, rows.sort_values("row")) for array, rows in plan.groupby("array")]
+    _write_store(
+        images,
+        "images",
+        key,
+        [
+            _Stack.of(array, rows, [rows["dtype"].iloc[0]], pixel_size, read_image, rows["image"])
+            for array, rows in arrays
+        ],
+        workers,
+    )
+    _write_store(
+        annotations,
+        "annotations",
+        key,
+        [
+            _Stack.of(array, rows, [_common_dtype(rows["mask_dtype"])], pixel_size, read_mask, rows["mask"])
+            for array, rows in arrays
+        ],
+        workers,
+    )
+    with replacing(fields) as temporary:
+        plan[FIELDS_COLUMNS].to_csv(temporary, sep="\t", index=False, lineterminator="\n")
+
+
+def binarize_masks(
+    annotations: str | Path, fields: str | Path, targets: str | Path, mask: Mapping, workers: int
+) -> None:
+    """Derive the targets of a data set from its annotations.
+
+    Parameters
+    ----------
+    annotations, fields
+        Store and TSV of `convert_dataset`.
+    targets
+        Store to make. Its arrays "<kind>/<array>" have the rows of the annotations; the kinds are binary (uint8, 0 and
+        1), three_class (uint8; 0 background, 1 border, 2 nucleus; not where the source is binary) and instances
+        (uint16, or uint32 in an array with an image of more than 65535 nuclei).
+    mask
+        `kind`, and optionally `codes` and `border_as` (see `equinuclei.masks`).
+    workers
+        Threads; as many shards are in memory.
+
+    Raises
+    ------
+    InputError
+        If the settings are unusable, an array is missing, or `targets` exists with other content.
+    """
+    kind, codes, border_as = _mask_settings(mask)
+    table = read_fields(fields)
+    derive: dict[str, tuple[Sequence[str], Callable[[np.ndarray], np.ndarray]]] = {
+        "binary": (["uint8"], lambda pixels: masks.to_binary(pixels, kind, codes, border_as).astype(np.uint8)),
+        "three_class": (["uint8"], lambda pixels: masks.to_three_class(pixels, kind, codes)),
+        "instances": (["uint16", "uint32"], lambda pixels: masks.to_instances(pixels, kind, codes, border_as)),
+    }
+    if kind == "binary":
+        del derive["three_class"]
+    stacks = []
+    for array, rows in table.groupby("array"):
+        stored = store.open_stack(annotations, array)
+        if stored.shape[0] != len(rows):
+            raise InputError(f"{annotations}: array {array!r} has {stored.shape[0]} rows, {fields} has {len(rows)}.")
+        pixel_size = store.read_pixel_size(annotations, array)
+        for name, (dtypes, function) in derive.items():
+            read = partial(_derive, function=function, stored=stored)
+            stacks.append(_Stack.of(f"{name}/{array}", rows, dtypes, pixel_size, read, range(len(rows))))
+    key = digest(["binarize", _LAYOUT, kind, dict(codes), border_as, table.to_dict("list")])
+    _write_store(targets, "targets", key, stacks, workers)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images of one modality and one part of a data set, with their targets, in memory.
+
+    Attributes
+    ----------
+    fields
+        Rows of fields.tsv with the column `part`, sorted by image_id, index 0, 1, ...
+    images
+        An image per row, (y, x), in its stored dtype.
+    targets
+        Nucleus against background per row, bool (y, x); empty if binary was not asked for.
+    three_class
+        Classes 0 background, 1 border, 2 nucleus, uint8 (y, x); None if not asked for.
+    instances
+        Numbers of nuclei, uint16 or uint32 (y, x); None if not asked for.
+    """
+
+    fields: pd.DataFrame
+    images: list[np.ndarray]
+    targets: list[np.ndarray]
+    three_class: list[np.ndarray] | None = None
+    instances: list[np.ndarray] | None = None
+
+
+def load_part(
+    images: str | Path,
+    targets: str | Path,
+    fields: str | Path,
+    splits: str | Path,
+    modality: str,
+    part: str,
+    kinds: Sequence[str] = ("binary",),
+    workers: int = 2,
+) -> Part:
+    """Load a part into memory; the arguments and errors are those of `iterate_part`."""
+    loaded: dict[str, list[np.ndarray]] = {kind: [] for kind in ("image", *kinds)}
+    for _, image, target in iterate_part(images, targets, fields, splits, modality, part, kinds, workers):
+        loaded["image"].append(image)
+        for kind in kinds:
+            loaded[kind].append(target[kind])
+    return Part(
+        fields=select_fields(read_fields(fields), read_splits(splits), modality, part),
+        images=loaded["image"],
+        targets=loaded.get("binary", []),
+        three_class=loaded.get("three_class"),
+        instances=loaded.get("instances"),
+    )
+
+
+def iterate_part(
+    images: str | Path,
+    targets: str | Path,
+    fields: str | Path,
+    splits: str | Path,
+    modality: str,
+    part: str,
+    kinds: Sequence[str] = ("binary",),
+    workers: int = 2,
+) -> Iterator[tuple[pd.Series, np.ndarray, dict[str, np.ndarray]]]:
+    """Yield the images of one modality and part, by image_id, with their targets.
+
+    Parameters
+    ----------
+    images, targets, fields, splits
+        What `convert_dataset`, `binarize_masks` and `split_dataset` made.
+    modality, part
+        Which images; part is train, val or test.
+    kinds
+        Targets to read: any of binary, three_class, instances.
+    workers
+        Threads that read ahead; at most twice as many images are in memory besides the one that was yielded.
+
+    Yields
+    ------
+    row : pandas.Series
+        The row of fields.tsv with `part`; take values as ``row["image_id"]``.
+    image : numpy.ndarray
+        (y, x) in its stored dtype.
+    target : dict
+        By kind: binary bool, three_class uint8, instances uint16 or uint32; (y, x).
+
+    Raises
+    ------
+    InputError
+        If there is no such image, an image has no part, a kind is unknown, or an array is missing.
+    """
+    unknown = [kind for kind in kinds if kind not in masks.KINDS]
+    if unknown:
+        raise InputError(f"target {unknown[0]!r} is not one of {', '.join(masks.KINDS)}.")
+    selected = select_fields(read_fields(fields), read_splits(splits), modality, part)
+
+    open_stack = cache(store.open_stack)
+
+    def read(position: int) -> tuple[pd.Series, np.ndarray, dict[str, np.ndarray]]:
+        row = selected.iloc[position]
+        array, number = row["array"], int(row["row"])
+        image = store.read_row(open_stack(images, array), number)
+        target = {kind: store.read_row(open_stack(targets, f"{kind}/{array}"), number) for kind in kinds}
+        if "binary" in target:
+            target["binary"] = target["binary"].astype(bool)
+        return row, image, target
+
+    with ThreadPoolExecutor(workers) as pool:
+        positions = iter(range(len(selected)))
+        ahead = deque(pool.submit(read, position) for position in islice(positions, 2 * workers))
+        try:
+            while ahead:
+                item = ahead.popleft().result()
+                ahead.extend(pool.submit(read, position) for position in islice(positions, 1))
+                yield item
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def select_fields(fields: pd.DataFrame, splits: pd.DataFrame, modality: str, part: str) -> pd.DataFrame:
+    """Rows of one modality and part, with the column `part`, sorted by image_id, index 0, 1, ...
+
+    Raises
+    ------
+    InputError
+        If an image_id has no part, or there is no such row.
+    """
+    joined = fields.merge(splits[["image_id", "part"]], on="image_id", how="left", validate="many_to_one")
+    if joined["part"].isna().any():
+        image_id = joined.loc[joined["part"].isna(), "image_id"].iloc[0]
+        raise InputError(f"image_id {image_id!r} of fields.tsv is not in splits.tsv: they are of different data sets.")
+    selected = joined[(joined["modality"] == modality) & (joined["part"] == part)]
+    if selected.empty:
+        present = joined.groupby("modality")["part"].unique()
+        found = "; ".join(f"{name}: {', '.join(sorted(parts))}" for name, parts in present.items())
+        raise InputError(f"there are no images of modality {modality!r} in {part!r}; there are {found}.")
+    return selected.sort_values("image_id", ignore_index=True)
+
+
+def read_fields(path: str | Path) -> pd.DataFrame:
+    """Read fields.tsv: columns `FIELDS_COLUMNS`; row, height, width are int64, all else strings.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or lacks a column.
+    """
+    return _read_tsv(path, FIELDS_COLUMNS).astype({"row": "int64", "height": "int64", "width": "int64"})
+
+
+def read_splits(path: str | Path) -> pd.DataFrame:
+    """Read splits.tsv: columns `SPLITS_COLUMNS`, all strings.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, lacks a column, or names another part than train, val and test.
+    """
+    splits = _read_tsv(path, SPLITS_COLUMNS)
+    unknown = sorted(set(splits["part"]) - set(PARTS))
+    if unknown:
+        raise InputError(f"{path}: part {unknown[0]!r} is not one of {', '.join(PARTS)}.")
+    return splits
+
+
+def _read_tsv(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
+    if not Path(path).is_file():
+        raise InputError(f"{path} does not exist.")
+    # An image_id may be "NA" or "007".
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise InputError(f"{path}: column {', '.join(map(repr, missing))} is missing.")
+    return table[list(columns)]
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """An array to write: the first of `dtypes` that holds what `read` returns is taken."""
+
+    array: str
+    count: int
+    height: int
+    width: int
+    dtypes: Sequence[str]
+    pixel_size: float | None
+    read: Callable[[int], np.ndarray]
+
+    @classmethod
+    def of(
+        cls,
+        array: str,
+        rows: pd.DataFrame,
+        dtypes: Sequence[str],
+        pixel_size: float | None,
+        read: Callable,
+        arguments: Sequence | pd.Series,
+    ) -> "_Stack":
+        """`read` is called with the argument of a row; `rows` are the images of the array."""
+        arguments = list(arguments)
+        height, width = int(rows["height"].iloc[0]), int(rows["width"].iloc[0])
+        return cls(array, len(rows), height, width, dtypes, pixel_size, lambda row: read(arguments[row]))
+
+
+def _write_store(target: str | Path, content: str, key: str, stacks: Sequence[_Stack], workers: int) -> None:
+    target = Path(target)
+    if target.exists() and any(target.iterdir()):
+        if store.store_attributes(target).get("equinuclei", {}).get("key") == key:
+            return
+        raise InputError(f"{target} exists and was made from other inputs: remove it first.")
+    with work_folder(target, key) as folder:
+        about = {
+            "content": content,
+            "layout": "OME-Zarr images (n, y, x), one image or mask per n; fields.tsv names array and row of each",
+            "version": _LAYOUT,
+            "key": key,
+        }
+        store.create_store(folder, {"equinuclei": about})
+        for stack in stacks:
+            unit = digest(stack.array)[:16]
+            if is_done(folder, unit):
+                continue
+            for dtype in stack.dtypes:
+                array = store.create_stack(
+                    folder, stack.array, stack.count, stack.height, stack.width, dtype, stack.pixel_size
+                )
+                try:
+                    store.write_stack(array, partial(_read_as, read=stack.read, dtype=np.dtype(dtype)), workers)
+                    break
+                except OverflowError:
+                    if dtype == stack.dtypes[-1]:
+                        raise
+            mark_done(folder, unit)
+            logger.info("wrote %d images of %s to %s", stack.count, stack.array, target.name)
+
+
+def _read_as(row: int, read: Callable[[int], np.ndarray], dtype: np.dtype) -> np.ndarray:
+    pixels = read(row)
+    if not np.can_cast(pixels.dtype, dtype):
+        raise OverflowError(f"row {row} is {pixels.dtype}, which {dtype} does not hold")
+    return pixels.astype(dtype, copy=False)
+
+
+def _derive(row: int, function: Callable[[np.ndarray], np.ndarray], stored: object) -> np.ndarray:
+    return function(store.read_row(stored, row))
+
+
+def _mask_settings(mask: Mapping) -> tuple[str, masks.Codes, str]:
+    kind, codes = mask["kind"], mask.get("codes") or masks.DEFAULT_CODES
+    border_as = mask.get("border_as", "background")
+    masks.check_settings(kind, codes, border_as)
+    return kind, codes, border_as
+
+
+def _common_dtype(names: pd.Series) -> str:
+    return np.result_type(*map(np.dtype, names.unique())).name
+
+
+def _check_files(table: pd.DataFrame, folder: Path, kind: str, codes: masks.Codes, workers: int) -> pd.DataFrame:
+    """Read every file once: the table with its shapes, dtypes, checksums and names; or all problems at once."""
+    with ThreadPoolExecutor(workers) as pool:
+        checked = list(
+            pool.map(lambda image, mask: _check_pair(image, mask, kind, codes), table["image"], table["mask"])
+        )
+    raise_problems(str(folder), [problem for _, problems in checked for problem in problems])
+    found = pd.DataFrame([facts for facts, _ in checked])
+    for column in ("image", "mask"):
+        found[f"{column}_file"] = [_relative(Path(path), folder) for path in table[column]]
+    return pd.concat([table, found], axis="columns")
+
+
+def _check_pair(image_path: str, mask_path: str, kind: str, codes: masks.Codes) -> tuple[dict, list[str]]:
+    problems, image, mask = [], None, None
+    try:
+        image = read_image(image_path)
+    except InputError as error:
+        problems.append(str(error))
+    try:
+        mask = read_mask(mask_path)
+    except InputError as error:
+        problems.append(str(error))
+    else:
+        try:
+            masks.check_mask(mask, kind, codes)
+        except InputError as error:
+            problems.append(f"{mask_path}: {error}")
+    if image is not None and mask is not None and image.shape != mask.shape:
+        problems.append(f"{image_path} is {_shape(image)}, but its mask {mask_path} is {_shape(mask)}")
+    if problems:
+        return {}, problems
+    facts = {
+        "height": image.shape[0],
+        "width": image.shape[1],
+        "dtype": image.dtype.name,
+        "mask_dtype": mask.dtype.name,
+        "image_sha256": sha256(image_path),
+        "mask_sha256": sha256(mask_path),
+    }
+    return facts, []
+
+
+def _shape(pixels: np.ndarray) -> str:
+    return f"{pixels.shape[0]} x {pixels.shape[1]} pixels"
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()

@@ -1,0 +1,121 @@
+"""Predictions of the scored part of a data set, and of its rotations."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from equinuclei.files import digest, is_done, mark_done, replacing, sha256, work_folder
+from equinuclei.inference import predict_transforms, sigmoid
+from equinuclei.models.checkpoint import load_model
+from equinuclei.parts import PREDICTIONS_COLUMNS, iterate_images, part_fields, scored_part
+from equinuclei.store import create_stack, create_store, plan_stacks, write_rows
+from equinuclei.symmetry import IDENTITY, Group
+from equinuclei.torch_setup import prepare_torch
+
+logger = logging.getLogger("equinuclei.prediction")
+
+
+def predict_part(
+    weights: str | Path,
+    *,
+    images: str | Path,
+    targets: str | Path,
+    fields: str | Path,
+    splits: str | Path,
+    modality: str,
+    mirrored: bool,
+    examples: int,
+    device: str,
+    torch_threads: int,
+    predictions: str | Path,
+    index: str | Path,
+    examples_file: str | Path,
+    code: str = "",
+) -> None:
+    """Predict every scored image and its transforms with one model.
+
+    Writes `predictions`, a store with an array (n, y, x) uint8 of 0 and 1 per transform and image shape, each prediction
+    turned back into the frame of its image; `index`, a table of their arrays and rows; and `examples_file`, images,
+    truths and probabilities of up to `examples` images, one per cell line as far as that goes (npz).
+
+    An interrupted prediction continues with the arrays that were not finished.
+    """
+    elements = (Group.P4M if mirrored else Group.P4).elements
+    rows = part_fields(fields, splits, modality=modality, part=scored_part(splits))
+    planned = plan_stacks(rows.drop(columns=["array", "row"]).assign(dtype="uint8"))
+    key = digest([code, sha256(weights), sha256(fields), sha256(splits), [e.name for e in elements]])
+    network = load_model(weights, prepare_torch(device, torch_threads, deterministic=True))
+    chosen = set(_example_ids(planned, examples))
+    with work_folder(predictions, key) as folder:
+        create_store(folder, {"transforms": [element.name for element in elements]})
+        for number, (array, group) in enumerate(planned.groupby("array", sort=True)):
+            unit = f"array-{number}"
+            if is_done(folder, unit):
+                continue
+            height, width = int(group["height"].iloc[0]), int(group["width"].iloc[0])
+            stacks = {
+                e: create_stack(folder, f"{e.name}/{array}", len(group), height, width, "uint8")
+                for e in elements
+            }
+            shard = next(iter(stacks.values())).shards[0]
+            for start in range(0, len(group), shard):
+                members = group.iloc[start : start + shard]
+                blocks = {e: np.empty((len(members), height, width), np.uint8) for e in elements}
+                for position, (_, image, _) in enumerate(_images(images, targets, rows.iloc[members.index])):
+                    for element, logits in predict_transforms(network, image, elements).items():
+                        blocks[element][position] = logits > 0
+                for element, block in blocks.items():
+                    write_rows(stacks[element], start, block)
+                logger.info("predicted %d of %d images of %s", start + len(members), len(group), array)
+            mark_done(folder, unit)
+        found = [
+            {
+                "image_id": row.image_id,
+                "cell_line": row.cell_line,
+                "image": image,
+                "truth": truth,
+                "probability": sigmoid(predict_transforms(network, image, [IDENTITY])[IDENTITY]),
+            }
+            for row, image, truth in _images(images, targets, rows[rows["image_id"].isin(chosen)])
+        ]
+    _write_examples(examples_file, found)
+    with replacing(index) as temporary:
+        planned[PREDICTIONS_COLUMNS].to_csv(temporary, sep="\t", index=False, lineterminator="\n")
+
+
+def read_examples(path: str | Path) -> list[dict]:
+    """Examples of `predict_part`: mappings of image_id, cell_line (str), image (y, x), truth bool, probability float32."""
+    with np.load(path, allow_pickle=False) as file:
+        return [
+            {"image_id": str(image_id), "cell_line": str(cell_line)}
+            | {name: file[f"{name}_{number}"] for name in ("image", "truth", "probability")}
+            for number, (image_id, cell_line) in enumerate(zip(file["image_id"], file["cell_line"], strict=True))
+        ]
+
+
+def _write_examples(path: str | Path, examples: list[dict]) -> None:
+    arrays = {
+        "image_id": np.array([e["image_id"] for e in examples], dtype=np.str_),
+        "cell_line": np.array([e["cell_line"] for e in examples], dtype=np.str_),
+    }
+    for number, example in enumerate(examples):
+        arrays |= {f"{name}_{number}": example[name] for name in ("image", "truth", "probability")}
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def _images(images: str | Path, targets: str | Path, rows: pd.DataFrame) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+    """Row, image (y, x) and truth (y, x) bool of some rows of a part."""
+    for row, stored in iterate_images(rows, image=images, truth=Path(targets) / "binary"):
+        yield row, stored["image"], stored["truth"] > 0
+
+
+def _example_ids(planned: pd.DataFrame, count: int) -> list[str]:
+    """Images to show: the first of every cell line, then the second, and so on."""
+    place = planned.groupby("cell_line").cumcount()
+    ordered = planned.assign(place=place).sort_values(["place", "cell_line"], kind="stable")
+    return ordered["image_id"].head(count).tolist()

@@ -1,0 +1,95 @@
+"""Scores of predictions against the truth, a row per image and transform."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from skimage.filters import threshold_otsu
+
+from equinuclei.files import replacing
+from equinuclei.metrics import score_image
+from equinuclei.models import OTSU
+from equinuclei.parts import iterate_images, part_fields, read_predictions, scored_part
+from equinuclei.store import open_stack, read_row, store_attributes
+from equinuclei.symmetry import Element, Group
+
+
+def otsu_mask(image: np.ndarray) -> np.ndarray:
+    """Pixels above Otsu's threshold (Otsu 1979), bool, (y, x). All False for a constant image."""
+    if image.min() == image.max():
+        return np.zeros(image.shape, dtype=bool)
+    return image > threshold_otsu(image)
+
+
+def score_predictions(
+    predictions: str | Path,
+    *,
+    index: str | Path,
+    targets: str | Path,
+    fields: str | Path,
+    splits: str | Path,
+    labels: Mapping[str, str | int],
+    scores: str | Path,
+) -> None:
+    """Score the predictions of one model, as `prediction.predict_part` wrote them, one image at a time.
+
+    labels : dataset, model, modality and seed of the model. Writes `scores` (parquet): the labels, image_id,
+    cell_line, group, part and the columns of `metrics.score_image`.
+    """
+    part = scored_part(splits)
+    rows = part_fields(fields, splits, modality=labels["modality"], part=part)
+    places = read_predictions(index).set_index("image_id")
+    made = set(store_attributes(predictions)["transforms"])
+    elements = [element for element in Group.P4M.elements if element.name in made]
+
+    def predict(image_id: str) -> dict[Element, np.ndarray]:
+        array, row = places.loc[image_id, ["array", "row"]]
+        return {e: read_row(open_stack(predictions, f"{e.name}/{array}"), int(row)) > 0 for e in elements}
+
+    table = [
+        score
+        for row, truth in iterate_images(rows, binary=Path(targets) / "binary", instances=Path(targets) / "instances")
+        for score in _score(row, truth, predict(row.image_id), labels | {"part": part})
+    ]
+    _write_scores(table, scores)
+
+
+def score_otsu(
+    images: str | Path,
+    *,
+    targets: str | Path,
+    fields: str | Path,
+    splits: str | Path,
+    dataset: str,
+    modality: str,
+    mirrored: bool,
+    scores: str | Path,
+) -> None:
+    """Score Otsu's threshold on the images that the models are scored on. Writes the same columns.
+
+    A threshold does not see orientation: the prediction of a rotated image is the rotated prediction.
+    """
+    part = scored_part(splits)
+    rows = part_fields(fields, splits, modality=modality, part=part)
+    elements = (Group.P4M if mirrored else Group.P4).elements
+    labels = {"dataset": dataset, "model": OTSU, "modality": modality, "seed": 0, "part": part}
+    stores = {"image": images, "binary": Path(targets) / "binary", "instances": Path(targets) / "instances"}
+    table = [
+        score
+        for row, stored in iterate_images(rows, **stores)
+        for score in _score(row, stored, dict.fromkeys(elements, otsu_mask(stored["image"])), labels)
+    ]
+    _write_scores(table, scores)
+
+
+def _score(row: Any, truth: Mapping, predictions: Mapping[Element, np.ndarray], labels: Mapping) -> list[dict]:
+    of_image = {"image_id": row.image_id, "cell_line": row.cell_line, "group": row.group}
+    masks = {(element.degrees, element.mirrored): mask for element, mask in predictions.items()}
+    return [{**labels, **of_image, **score} for score in score_image(truth["binary"] > 0, truth["instances"], masks)]
+
+
+def _write_scores(table: list[dict], path: str | Path) -> None:
+    with replacing(path) as temporary:
+        pd.DataFrame(table).to_parquet(temporary, index=False)

@@ -1,0 +1,181 @@
+"""The configuration, checked and expanded before any job starts.
+
+Imports nothing beyond the standard library and jsonschema, which Snakemake brings: the workflow is parsed in an environment
+that may hold Snakemake alone.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+
+import jsonschema
+
+from equinuclei.errors import InputError
+from equinuclei.files import digest
+from equinuclei.models import OTSU, ModelSpec, resolve_spec
+
+
+@dataclass(frozen=True)
+class StudyModel:
+    """One model of the study: its network, and how it is trained (all keys of `training`)."""
+
+    name: str
+    spec: ModelSpec
+    training: Mapping
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: a data set, a model, a modality and a seed."""
+
+    dataset: str
+    model: str
+    modality: str
+    seed: int
+
+
+class Study:
+    """The checked configuration. Raises InputError, naming key and remedy, for what cannot be used."""
+
+    def __init__(self, config: Mapping, schema: Mapping) -> None:
+        check_schema(config, schema)
+        self.results: str = config["results"].rstrip("/")
+        self.seeds: list[int] = list(config["seeds"])
+        self.split_seed: int = config["split_seed"]
+        self.training: Mapping = config["training"]
+        self.evaluation: Mapping = config["evaluation"]
+        self._data_root = Path(config["data_root"])
+        self.datasets: dict[str, Mapping] = {}
+        for dataset in config["datasets"]:
+            _add_unique(self.datasets, dataset["name"], dataset, "data set")
+        self.models: dict[str, StudyModel] = {}
+        for entry in config["models"]:
+            model = self._model(entry)
+            _add_unique(self.models, model.name, model, "model")
+
+    @cached_property
+    def runs(self) -> tuple[Run, ...]:
+        """Every training of the study."""
+        return tuple(
+            Run(name, model, modality, seed)
+            for name, dataset in self.datasets.items()
+            for modality, model, seed in product(dataset["modalities"], self.models, self.seeds)
+        )
+
+    @cached_property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities of all data sets, each once."""
+        return tuple(dict.fromkeys(m for dataset in self.datasets.values() for m in dataset["modalities"]))
+
+    def source(self, dataset: str) -> dict:
+        """The source of a data set with its mask settings; a path is made relative to `data_root`."""
+        source = dict(self.datasets[dataset]["source"])
+        if source["layout"] == "simulated":
+            source = {"layout": "table", "path": f"{self.results}/{dataset}/source/images.tsv"}
+        else:
+            source["path"] = str(self._data_root / source["path"])
+        return source | {"mask": dict(self.datasets[dataset]["mask"])}
+
+    def is_simulated(self, dataset: str) -> bool:
+        """Whether the data set is made by the workflow itself."""
+        return self.datasets[dataset]["source"]["layout"] == "simulated"
+
+    def source_state(self, dataset: str) -> str:
+        """Digest of the names, sizes and times of a data set's source files: changes when a file does.
+
+        Of a simulated set, whose files do not exist before it is made, the digest is empty.
+        """
+        if self.is_simulated(dataset):
+            return ""
+        path = Path(self.source(dataset)["path"])
+        files = _table_files(path) if self.source(dataset)["layout"] == "table" else _folder_files(path)
+        return digest([[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()])
+
+    def _model(self, entry: str | Mapping) -> StudyModel:
+        if isinstance(entry, str):
+            name, spec, training = entry, entry, {}
+        else:
+            spec = dict(entry)
+            name, training = spec.pop("name"), spec.pop("training", {})
+            if not spec:
+                spec = name
+        if name == OTSU:
+            raise InputError(f"models: {OTSU!r} is the name of the threshold every model is compared with; use another")
+        try:
+            return StudyModel(name, resolve_spec(spec), {**self.training, **training})
+        except InputError as error:
+            raise InputError(f"models: {error}") from error
+
+
+def check_schema(config: Mapping, schema: Mapping) -> None:
+    """Raise InputError with one line for every key or value of `config` that the JSON schema does not allow."""
+    validator = jsonschema.Draft202012Validator(schema)
+    errors = sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
+    if errors:
+        raise InputError("the configuration cannot be used:\n" + "\n".join(f"  {_explain(e)}" for e in errors))
+
+
+def _explain(error: jsonschema.ValidationError) -> str:
+    """One schema error in plain words, with the nearest known key for an unknown one."""
+    if error.validator == "oneOf" and error.context:
+        error = _nearest_alternative(error)
+    where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.absolute_path).lstrip(".")
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = [key for key in error.instance if key not in known]
+        hints = []
+        for key in unknown:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hints.append(f"{key!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+        return f"{where or 'top level'}: unknown key {', '.join(hints)}; known are {', '.join(known)}"
+    return f"{where or 'top level'}: {error.message}"
+
+
+def _nearest_alternative(error: jsonschema.ValidationError) -> jsonschema.ValidationError:
+    """Of the alternatives of a `oneOf`, the error of the one that the value resembles most.
+
+    An alternative whose `const` or type does not fit is not meant; a choice that fits none is told by that error.
+    """
+    branches: dict[int, list[jsonschema.ValidationError]] = {}
+    for part in error.context:
+        branches.setdefault(part.schema_path[0], []).append(part)
+    meant = [b for b in branches.values() if not any(part.validator in ("const", "type") for part in b)]
+    if meant:
+        return min(meant, key=len)[0]
+    choices = [part for branch in branches.values() for part in branch if part.validator == "const"]
+    if choices:
+        allowed = ", ".join(repr(part.validator_value) for part in choices)
+        return _reworded(choices[0], f"{choices[0].instance!r} is not one of {allowed}")
+    return error.context[0]
+
+
+def _reworded(error: jsonschema.ValidationError, message: str) -> jsonschema.ValidationError:
+    error.message = message
+    return error
+
+
+def _add_unique(named: dict, name: str, value: object, what: str) -> None:
+    if name in named:
+        raise InputError(f"two {what}s are named {name!r}: give each its own name")
+    named[name] = value
+
+
+def _folder_files(folder: Path) -> Iterable[Path]:
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in (".tif", ".tiff", ".png", ".csv"))
+
+
+def _table_files(table: Path) -> Iterator[Path]:
+    """The table and the files that it names; a broken table is reported by the conversion, not here."""
+    yield table
+    try:
+        lines = table.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return
+    separator = "," if table.suffix.lower() == ".csv" else "\t"
+    header, *rows = [line.split(separator) for line in lines] or [[]]
+    columns = [header.index(name) for name in ("image", "mask") if name in header]
+    for row in rows:
+        yield from (table.parent / row[column] for column in columns if column < len(row))

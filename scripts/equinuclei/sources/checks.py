@@ -1,0 +1,116 @@
+"""Checks on what a source names: folders, columns, ids. All problems of one kind of check are told at once."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from equinuclei.errors import InputError
+
+COLUMNS = ["image_id", "cell_line", "modality", "group", "split", "image", "mask"]
+SPLITS = ("train", "val", "test")
+SHOWN_PROBLEMS = 5
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def raise_problems(where: str, problems: Sequence[str]) -> None:
+    """Raise one `InputError` that shows the first five problems and their total; do nothing if there is none."""
+    if not problems:
+        return
+    lines = [f"{where}: {len(problems)} problem{'s' if len(problems) > 1 else ''}."]
+    lines += [f"  - {problem}" for problem in problems[:SHOWN_PROBLEMS]]
+    if len(problems) > SHOWN_PROBLEMS:
+        lines.append(f"  ... and {len(problems) - SHOWN_PROBLEMS} more.")
+    raise InputError("\n".join(lines))
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name that `name` was most likely meant to be, letter case aside; None if there is none like it."""
+    by_lower = {other.lower(): other for other in names}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.75)
+    return by_lower[found[0]] if found else None
+
+
+def missing_path(path: Path, kind: str) -> str:
+    """Say that a path does not exist, and which name beside it comes nearest."""
+    try:
+        beside = [other.name for other in path.parent.iterdir()]
+    except OSError:
+        return f"{kind} {path} does not exist, nor does its parent folder"
+    guess = nearest(path.name, beside)
+    return f"{kind} {path} does not exist" + (f"; did you mean {guess!r}?" if guess else "")
+
+
+def id_problem(image_id: str) -> str | None:
+    """Why an image id cannot be used, or None. Ids are data, but they become names of rows and files."""
+    if not image_id.strip():
+        return "an image_id is empty"
+    if image_id in (".", "..") or "/" in image_id or "\\" in image_id:
+        return f"image_id {image_id!r} is a path: an id must not be '.' or '..' nor hold '/' or '\\'"
+    if _CONTROL.search(image_id):
+        return f"image_id {image_id!r} holds a tab, a line break or another control character"
+    return None
+
+
+def check_source(table: pd.DataFrame, where: str) -> None:
+    """Check the table of images that a reader returned.
+
+    Parameters
+    ----------
+    table
+        Columns `COLUMNS`, all strings; `image` and `mask` are absolute paths.
+    where
+        What the message begins with: the file or folder that the table was read from.
+
+    Raises
+    ------
+    InputError
+        For an unusable id, a control character in another column, a duplicate (image_id, modality), a
+        missing file, an unknown split, a split given for some rows only, or a group in two splits. The first five
+        problems are shown with their total.
+    """
+    if table.empty:
+        raise InputError(f"{where}: no image found.")
+    problems = [problem for image_id in table["image_id"].unique() if (problem := id_problem(image_id))]
+    for column in ("cell_line", "modality", "group", "image", "mask"):
+        problems += [
+            f"{column} {value!r} holds a tab, a line break or another control character"
+            for value in table[column].unique()
+            if _CONTROL.search(value)
+        ]
+    twice = table[table.duplicated(["image_id", "modality"])]
+    problems += [
+        f"image_id {image_id!r} stands more than once for modality {modality!r}"
+        for image_id, modality in twice[["image_id", "modality"]].drop_duplicates().itertuples(index=False)
+    ]
+    for column in ("image", "mask"):
+        problems += [
+            missing_path(Path(path), f"{column} of image_id {image_id!r}:")
+            for image_id, path in zip(table["image_id"], table[column], strict=True)
+            if not Path(path).is_file()
+        ]
+    problems += _split_problems(table)
+    raise_problems(where, problems)
+
+
+def _split_problems(table: pd.DataFrame) -> list[str]:
+    problems = []
+    given = table[table["split"] != ""]
+    for value in sorted(set(given["split"]) - set(SPLITS)):
+        guess = nearest(value, SPLITS)
+        problems.append(
+            f"split {value!r} of {int((table['split'] == value).sum())} rows is not one of train, val, test"
+            + (f"; did you mean {guess!r}?" if guess else "")
+        )
+    if len(given) and len(given) < len(table):
+        first = table.loc[table["split"] == "", "image_id"].iloc[0]
+        problems.append(
+            f"split is given for {len(given)} of {len(table)} rows, not for image_id {first!r}: give all or none"
+        )
+    for group, parts in given.groupby("group")["split"].unique().items():
+        if len(parts) > 1:
+            problems.append(f"group {group!r} is in more than one split ({', '.join(sorted(parts))})")
+    return problems

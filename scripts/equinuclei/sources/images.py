@@ -1,0 +1,140 @@
+"""Pixels of one image or mask file."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import tifffile
+
+from equinuclei.errors import InputError
+
+SUFFIXES = (".tif", ".tiff", ".png")
+IMAGE_DTYPES = ("uint8", "uint16", "float32")
+
+# What tifffile, its codecs (RuntimeError) and Pillow (SyntaxError for a broken header) raise for a damaged file.
+_READER_ERRORS = (OSError, ValueError, RuntimeError, SyntaxError, struct.error, zlib.error, IndexError, KeyError)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read a grey image.
+
+    Parameters
+    ----------
+    path
+        A TIFF or PNG file with one page. Red, green and blue are reduced to one channel when they are equal.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (y, x); uint8, uint16 or float32 as stored. Values are as stored too, whatever the file says about
+        how to display them.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read whole, has several pages, colours or another pixel type, or has pixels that are
+        NaN or infinite.
+    """
+    image = _read_grey(Path(path))
+    if image.dtype.name not in IMAGE_DTYPES:
+        raise InputError(f"{path}: pixels are {image.dtype}, expected uint8, uint16 or float32: convert the image.")
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        count = int((~np.isfinite(image)).sum())
+        raise InputError(f"{path}: {count} pixels are NaN or infinite: give them a value, or leave the image out.")
+    return image
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """Read a mask of class codes or labels.
+
+    Parameters
+    ----------
+    path
+        A TIFF or PNG file with one page. Integers of any width, boolean, and floating point numbers that are whole
+        (32-bit label images) are accepted.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (y, x), uint8, uint16 or uint32: the smallest that holds the values and is not narrower than the
+        file's unsigned type.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read whole, has several pages or colours, or has negative, fractional or too large
+        values.
+    """
+    mask = _read_grey(Path(path))
+    if mask.dtype == bool:
+        return mask.astype(np.uint8)
+    if mask.dtype.name in ("uint8", "uint16", "uint32"):
+        return mask
+    if mask.dtype.kind not in "iuf":
+        raise InputError(f"{path}: mask pixels are {mask.dtype}, expected whole numbers.")
+    if not np.isfinite(mask).all() or mask.min() < 0 or mask.max() > np.iinfo(np.uint32).max or (mask % 1).any():
+        raise InputError(f"{path}: mask pixels must be whole numbers from 0 to 2^32 - 1; save it as a label image.")
+    return mask.astype(np.min_scalar_type(int(mask.max())))
+
+
+def _read_grey(path: Path) -> np.ndarray:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(f"{path}: the name must end in .tif, .tiff or .png.")
+    try:
+        pixels = _read_png(path) if suffix == ".png" else _read_tiff(path)
+    except _READER_ERRORS as error:
+        raise InputError(f"{path}: the file is truncated, damaged or not what its name says: {error}.") from error
+    if pixels.ndim == 3:
+        pixels = _merge_channels(path, pixels)
+    if pixels.ndim != 2 or 0 in pixels.shape:
+        raise InputError(f"{path}: shape {pixels.shape}, expected one image (y, x).")
+    # Some readers return big-endian or read-only arrays.
+    return np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
+
+
+def _read_tiff(path: Path) -> np.ndarray:
+    # An OME-TIFF may name sibling files as its planes; what counts here is what this file itself holds.
+    with tifffile.TiffFile(path, is_ome=False) as tiff:
+        pages = len(tiff.pages)
+        page = tiff.pages[0]
+        if pages == 1 and tiff.series:
+            pages = max(1, tiff.series[0].size // page.size)  # ImageJ stores a stack behind one page header
+        if pages > 1:
+            raise InputError(f"{path}: holds {pages} pages; a file must hold one: save the page to use on its own.")
+        # Missing last strips of some encodings would be read as zeros.
+        end = max(a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=True))
+        if end > tiff.filehandle.size:
+            raise ValueError(f"{end} bytes expected, {tiff.filehandle.size} found")
+        pixels = page.asarray()
+        return np.moveaxis(pixels, 0, -1) if page.axes == "SYX" else pixels
+
+
+def _read_png(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        header = file.read(26)
+    if len(header) == 26:
+        depth, colour = header[24], header[25]
+        # Pillow would stretch 2- and 4-bit grey to 0..255 and cut 16-bit colour to 8 bits.
+        if (colour == 0 and depth in (2, 4)) or (colour != 0 and depth == 16):
+            raise InputError(
+                f"{path}: a {depth}-bit {'grey' if colour == 0 else 'colour'} PNG: save it as 8- or 16-bit grey."
+            )
+    return np.asarray(iio.imread(path, plugin="pillow", index=0))
+
+
+def _merge_channels(path: Path, pixels: np.ndarray) -> np.ndarray:
+    """Reduce (y, x, channel) with equal colours, and opaque alpha where there is one, to (y, x)."""
+    channels = pixels.shape[-1]
+    colours = pixels[..., : channels - 1] if channels in (2, 4) else pixels
+    if channels > 4:
+        raise InputError(f"{path}: shape {pixels.shape} has {channels} channels: save the channel to use on its own.")
+    if channels in (2, 4) and (pixels[..., -1] != pixels[..., -1].flat[0]).any():
+        raise InputError(f"{path}: shape {pixels.shape} has a transparency that varies: save it as a grey image.")
+    if (colours != colours[..., :1]).any():
+        raise InputError(
+            f"{path}: a colour image, shape {pixels.shape}; its channels differ: save the one to use as a grey image."
+        )
+    return colours[..., 0]

@@ -1,0 +1,23 @@
+"""Torch's device, threads and determinism, the same for training and prediction."""
+
+import torch
+
+from equinuclei.errors import InputError
+
+
+def prepare_torch(device: str, threads: int, *, deterministic: bool) -> torch.device:
+    """Set torch's threads and determinism, and return the device. Raises InputError if the GPU asked for is absent.
+
+    float32 products stay float32 (no TF32), as the study's metric needs them.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "the configuration asks for `device: cuda`, and this job sees no GPU; run it on a node with one, "
+            "or set `training: {device: cpu}`"
+        )
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device(device)

@@ -1,0 +1,22 @@
+"""Predict every scored image and its rotations: predictions.zarr, predictions.tsv, examples.npz."""
+
+from equinuclei.job import job
+from equinuclei.prediction import predict_part
+
+with job(snakemake.log[0]):
+    predict_part(
+        snakemake.input.weights,
+        images=snakemake.input.images,
+        targets=snakemake.input.targets,
+        fields=snakemake.input.fields,
+        splits=snakemake.input.splits,
+        modality=snakemake.wildcards.modality,
+        mirrored=snakemake.params.evaluation["mirrored"],
+        examples=snakemake.params.evaluation["examples"],
+        device=snakemake.params.device,
+        torch_threads=snakemake.params.torch_threads,
+        predictions=snakemake.output.predictions,
+        index=snakemake.output.index,
+        examples_file=snakemake.output.examples,
+        code=snakemake.params.code,
+    )

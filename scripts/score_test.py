@@ -1,0 +1,16 @@
+"""Score a model's predictions of every scored image and its rotations: scores.parquet."""
+
+from equinuclei.job import job
+from equinuclei.scoring import score_predictions
+
+with job(snakemake.log[0]):
+    score_predictions(
+        snakemake.input.predictions,
+        index=snakemake.input.index,
+        targets=snakemake.input.targets,
+        fields=snakemake.input.fields,
+        splits=snakemake.input.splits,
+        labels={key: snakemake.wildcards[key] for key in ("dataset", "model", "modality")}
+        | {"seed": int(snakemake.wildcards.seed)},
+        scores=snakemake.output.scores,
+    )

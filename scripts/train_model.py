@@ -1,0 +1,28 @@
+"""Train one model on one modality with one seed: weights.safetensors, history.csv, run.json."""
+
+from equinuclei.job import job
+from equinuclei.models import resolve_spec
+from equinuclei.parts import load_training_parts
+from equinuclei.training import TrainingSettings, train_model
+
+with job(snakemake.log[0]):
+    training, validation = load_training_parts(
+        snakemake.input.images,
+        snakemake.input.targets,
+        snakemake.input.fields,
+        snakemake.input.splits,
+        modality=snakemake.wildcards.modality,
+        workers=snakemake.threads,
+    )
+    train_model(
+        resolve_spec(snakemake.params.spec),
+        training,
+        validation,
+        TrainingSettings.from_mapping(snakemake.params.training),
+        seed=int(snakemake.wildcards.seed),
+        weights=snakemake.output.weights,
+        history=snakemake.output.history,
+        run=snakemake.output.run,
+        code=snakemake.params.code,
+        record={key: snakemake.wildcards[key] for key in ("dataset", "model", "modality")},
+    )

@@ -1,0 +1,75 @@
+"""Crops: the right pixels, one per image and epoch, and the same at every run."""
+
+import numpy as np
+import pytest
+import torch
+
+from equinuclei.crops import CropSampler
+from equinuclei.intensity import standardize
+from equinuclei.symmetry import Group
+
+
+def numbered(shape, start=0):
+    return (np.arange(np.prod(shape)).reshape(shape) + start).astype(np.uint16)
+
+
+def sampler(images, targets=None, **settings):
+    targets = targets or [image % 2 == 0 for image in images]
+    return CropSampler(images, targets, **({"crop": 8, "batch_size": 2} | settings))
+
+
+def test_every_image_gives_one_crop_an_epoch():
+    images = [np.full((10, 12), value, np.uint8) + numbered((10, 12)).astype(np.uint8) % 2 for value in range(0, 50, 10)]
+    batches = list(sampler(images).epoch(0))
+    assert [len(crops) for crops, _ in batches] == [2, 2, 1] and len(sampler(images)) == 3
+    assert batches[0][0].shape == (2, 1, 8, 8) and batches[0][0].dtype == torch.float32
+
+
+@pytest.mark.parametrize("augmentation, group", [("none", "trivial"), ("rotations", "p4"), ("dihedral", "p4m")])
+def test_crops_are_windows_of_the_standardised_image_under_the_group(augmentation, group):
+    image, seen = numbered((9, 10)), set()
+    standardized = standardize(image)
+    windows = {
+        (y, x, g): g(standardized[y : y + 8, x : x + 8]).tobytes() for y in (0, 1) for x in (0, 1, 2)
+        for g in Group(group).elements
+    }  # fmt: skip
+    places = {content: place for place, content in windows.items()}
+    batches = sampler([image], augmentation=augmentation)
+    for epoch in range(600):
+        ((crop, target),) = batches.epoch(epoch)
+        place = places[crop[0, 0].numpy().tobytes()]
+        y, x, g = place
+        np.testing.assert_array_equal(target[0, 0].numpy(), g(image[y : y + 8, x : x + 8] % 2 == 0))
+        seen.add(place)
+    assert seen == set(windows)  # every place and element is reached
+
+
+def test_an_epoch_depends_on_seed_and_number_alone():
+    images = [numbered((20, 20), start) for start in range(6)]
+
+    def content(seed, epoch):
+        return b"".join(crops.numpy().tobytes() for crops, _ in sampler(images, seed=seed).epoch(epoch))
+
+    assert content(1, 3) == content(1, 3)
+    assert len({content(1, 3), content(1, 4), content(2, 3)}) == 3
+
+
+def test_models_with_and_without_augmentation_see_the_same_places():
+    images = [numbered((20, 20), start) for start in range(6)]
+    (plain, _), (turned, _) = (next(iter(sampler(images, augmentation=a).epoch(0))) for a in ("none", "dihedral"))
+    for a, b in zip(plain, turned, strict=True):
+        assert sorted(a.ravel().tolist()) == sorted(b.ravel().tolist())
+
+
+def test_small_images_are_padded_and_standardised_by_their_own_pixels():
+    image = numbered((5, 20))
+    ((crop, target),) = sampler([image]).centre_crops()
+    expected = np.pad(standardize(image), [(1, 2), (0, 0)], mode="symmetric")[:, 6:14]
+    np.testing.assert_array_equal(crop[0, 0].numpy(), expected)
+    assert target.shape == (1, 1, 8, 8)
+
+
+def test_the_nucleus_fraction_is_that_of_the_pixels():
+    targets = [np.eye(4, dtype=bool), np.zeros((4, 12), bool)]
+    images = [numbered((4, 4)), numbered((4, 12))]
+    assert sampler(images, targets, crop=4).nucleus_fraction == 4 / 64

@@ -1,0 +1,49 @@
+"""Standardisation is exact, and blind to orientation."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from equinuclei.intensity import intensity_statistics, standardize
+from equinuclei.symmetry import Group
+
+shapes = hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)
+integer_images = hnp.arrays(st.sampled_from([np.uint8, np.uint16, np.int32]), shapes)
+float_images = hnp.arrays(np.float32, shapes, elements=st.floats(-1e6, 1e6, width=32))
+
+
+@given(st.one_of(integer_images, float_images), st.sampled_from(Group.P4M.elements))
+def test_standardising_commutes_with_every_symmetry_bit_for_bit(image, g):
+    np.testing.assert_array_equal(standardize(g(image)), g(standardize(image)))
+
+
+@given(integer_images)
+def test_statistics_are_numpys(image):
+    mean, std = intensity_statistics(image)
+    wide = image.astype(np.longdouble)
+    assert mean == pytest.approx(float(wide.mean()))
+    assert std == pytest.approx(float(wide.std()), rel=1e-6, abs=1e-3)
+
+
+def test_sums_of_large_pixels_do_not_overflow():
+    image = np.array([[2**31 - 1, 0]] * 3, dtype=np.int32)
+    mean, std = intensity_statistics(image)
+    assert mean == std == (2**31 - 1) / 2
+
+
+def test_a_standardised_image_has_mean_0_and_variance_1():
+    image = np.random.default_rng(0).integers(100, 60000, (64, 48)).astype(np.uint16)
+    result = standardize(image)
+    assert result.dtype == np.float32
+    assert result.mean() == pytest.approx(0, abs=1e-5) and result.std() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_constant_image_becomes_zeros():
+    assert not standardize(np.full((4, 4), 7, np.uint16)).any()
+
+
+def test_other_pixels_are_refused():
+    with pytest.raises(TypeError, match="complex"):
+        intensity_statistics(np.zeros((2, 2), complex))

@@ -1,0 +1,40 @@
+"""What a person sees when a job fails."""
+
+import logging
+import warnings
+
+import pytest
+
+from equinuclei.errors import InputError, check_known
+from equinuclei.job import job
+
+
+def test_an_input_error_is_one_message_and_exit_status_1(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped, job(tmp_path / "logs" / "a.log"):
+        raise InputError("a.tif: truncated; copy it again")
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err == "Error: a.tif: truncated; copy it again\n"
+    log = (tmp_path / "logs" / "a.log").read_text()
+    assert "truncated" in log and "Traceback" not in log
+
+
+def test_another_error_keeps_its_traceback(tmp_path):
+    with pytest.raises(ZeroDivisionError), job(tmp_path / "a.log"):
+        raise ZeroDivisionError("a bug")
+    assert "Traceback" in (tmp_path / "a.log").read_text()
+
+
+def test_progress_reaches_log_and_terminal_and_warnings_the_log_alone(tmp_path, capsys):
+    with job(tmp_path / "a.log"):
+        logging.getLogger("equinuclei.training").info("epoch 1")
+        logging.getLogger("another.library").info("chatter")
+        warnings.warn("deprecated", DeprecationWarning, stacklevel=1)
+    log = (tmp_path / "a.log").read_text()
+    assert "epoch 1" in log and "deprecated" in log
+    assert capsys.readouterr().err == "epoch 1\n"
+
+
+def test_an_unknown_name_is_told_with_its_nearest_neighbour():
+    with pytest.raises(InputError, match=r"unknown group 'trivail'. Did you mean 'trivial'\? Known: trivial, p4."):
+        check_known("group", "trivail", ["trivial", "p4"])
+    check_known("group", "p4", ["p4"])

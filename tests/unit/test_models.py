@@ -1,0 +1,170 @@
+"""The networks: exactness, cost and reach as specified, and weights on disk."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from equinuclei.errors import InputError
+from equinuclei.models import ARCHITECTURES, GROUPS, PRESETS, ModelSpec, build_model, resolve_spec
+from equinuclei.models.checkpoint import load_model, save_weights
+from equinuclei.models.network import model_cost
+
+# Parameters (M), GFLOP at 256 x 256, reach (px), input multiple.
+SPECIFIED = {
+    "unet": (1.776, 53.2, 407, 32),
+    "unet-p4": (1.773, 212.7, 407, 32),
+    "unet-p4m": (1.831, 439.4, 407, 32),
+    "simplified": (0.486, 1.51, 107, 16),
+    "simplified-p4": (0.485, 6.03, 107, 16),
+    "simplified-p4m": (0.489, 12.68, 107, 16),
+}
+
+
+def narrow(architecture, group, depth=2):
+    return build_model(ModelSpec(architecture, group, (2,) * (depth + 1)))
+
+
+def randomize(network):
+    """Random biases and batch-norm statistics too, which new networks have at 0 and 1."""
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.5, 1.5) if "running_var" in name else tensor.normal_(std=0.3)
+    return network
+
+
+@pytest.mark.parametrize("name", SPECIFIED)
+def test_cost_and_reach_are_as_specified(name):
+    network = build_model(name)
+    cost = model_cost(network)
+    parameters, gflops, reach, multiple = SPECIFIED[name]
+    assert cost["parameters"] / 1e6 == pytest.approx(parameters, abs=5e-4)
+    assert cost["gflops"] == pytest.approx(gflops, rel=2e-3)
+    assert (network.reach, network.input_multiple) == (reach, multiple)
+    assert network.group == PRESETS[name].group
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-12), (torch.float32, 5e-5)])
+def test_networks_commute_with_every_element(architecture, group, dtype, tolerance):
+    torch.manual_seed(0)
+    network = randomize(narrow(architecture, group)).to(dtype).eval()
+    image = torch.randn(2, 1, 12, 20, dtype=dtype)
+    with torch.no_grad():
+        logits = network(image)
+        assert logits.shape == image.shape and logits.std() > 0
+        for g in network.group.elements:
+            error = (network(g(image)) - g(logits)).abs().max() / logits.abs().max()
+            assert error <= tolerance, g
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    st.sampled_from(list(ARCHITECTURES)),
+    st.sampled_from(GROUPS),
+    st.lists(st.integers(1, 4), min_size=2, max_size=4),
+    st.integers(1, 3),
+    st.integers(1, 3),
+)
+def test_networks_of_any_width_and_depth_are_exact(architecture, group, widths, rows, columns):
+    network = randomize(build_model(ModelSpec(architecture, group, widths))).double().eval()
+    multiple = network.input_multiple
+    image = torch.randn(1, 1, rows * multiple, columns * multiple, dtype=torch.double)
+    with torch.no_grad():
+        logits = network(image)
+        scale = logits.abs().max()
+        assert all((network(g(image)) - g(logits)).abs().max() <= 1e-12 * scale for g in network.group.elements)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_plain_network_is_not_equivariant(architecture):
+    torch.manual_seed(0)
+    network = randomize(build_model(ModelSpec(architecture, "trivial", (8, 8)))).double().eval()
+    image = torch.randn(1, 1, 16, 16, dtype=torch.double)
+    expected = network(image).rot90(1, (-2, -1))
+    assert (network(image.rot90(1, (-2, -1))) - expected).abs().max() > 1e-2 * expected.abs().max()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_reach_is_how_far_a_pixel_is_felt(architecture, group):
+    network = randomize(narrow(architecture, group)).eval()
+    multiple = network.input_multiple
+    middle = multiple * (network.reach // multiple + 2)
+    farthest = 0
+    # A NaN marks every logit that the pixel can influence, through ReLU and max pooling too. How far that is depends on
+    # where the pixel lies in its pooling cell.
+    for y in range(middle, middle + multiple):
+        image = torch.zeros(1, 1, 2 * middle + multiple, multiple)
+        image[0, 0, y, 0] = torch.nan
+        with torch.no_grad():
+            felt = network(image)[0, 0].isnan().any(dim=1).nonzero().ravel()
+        farthest = max(farthest, y - felt.min().item(), felt.max().item() - y)
+    assert farthest == network.reach
+
+
+def test_a_size_that_does_not_fit_is_refused_with_the_remedy():
+    with pytest.raises(ValueError, match=r"multiples of 16.*predict_logits"):
+        build_model("simplified-p4")(torch.zeros(1, 1, 60, 64))
+    with pytest.raises(ValueError, match=r"\[N, 1, H, W\]"):
+        build_model("simplified-p4")(torch.zeros(1, 3, 64, 64))
+
+
+def test_the_prior_is_the_first_prediction():
+    network = build_model("simplified-p4").eval()
+    network.set_prior(0.1)
+    with torch.no_grad():
+        probability = network(torch.randn(1, 1, 64, 64)).sigmoid().mean()
+    assert probability == pytest.approx(0.1, abs=0.02)
+
+
+def test_specs_come_from_names_and_mappings():
+    assert resolve_spec("simplified-p4") == PRESETS["simplified-p4"]
+    narrow_spec = resolve_spec({"preset": "simplified-p4", "widths": [2, 4]})
+    assert narrow_spec == ModelSpec("simplified", "p4", (2, 4))
+    assert resolve_spec(narrow_spec.to_dict()) == narrow_spec
+
+
+@pytest.mark.parametrize(
+    "spec, message",
+    [
+        ("simplifed-p4", r"unknown model 'simplifed-p4'. Did you mean 'simplified-p4'\? Known: unet, "),
+        ({"preset": "unet", "width": [3, 3]}, r"unknown model setting 'width'. Did you mean 'widths'\?"),
+        ({"architecture": "unet"}, "add group, widths"),
+        ({"preset": "unet", "group": "p8"}, "unknown group 'p8'"),
+        ({"preset": "unet", "widths": [4]}, "at least 2"),
+        ({"preset": "unet", "widths": [4, 0]}, "positive widths"),
+    ],
+)
+def test_an_impossible_spec_is_refused(spec, message):
+    with pytest.raises(InputError, match=message):
+        build_model(spec)
+
+
+def test_weights_come_back_with_their_network(tmp_path):
+    spec = ModelSpec("unet", "p4m", (2, 3))
+    network = randomize(build_model(spec)).eval()
+    save_weights(network, spec, tmp_path / "weights.safetensors")
+    loaded = load_model(tmp_path / "weights.safetensors")
+    image = torch.randn(1, 1, 8, 8)
+    assert not loaded.training and loaded.group == "p4m"
+    torch.testing.assert_close(loaded(image), network(image))
+
+
+def test_weights_that_cannot_be_used_are_refused(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    with pytest.raises(InputError, match=r"weights.safetensors.*train the model again"):
+        load_model(path)
+    path.write_bytes(b"no weights")
+    with pytest.raises(InputError, match="not a readable safetensors file"):
+        load_model(path)
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match="no model specification"):
+        load_model(path)
+    save_file({"a": torch.zeros(1)}, path, metadata={"spec": json.dumps(PRESETS["unet"].to_dict())})
+    with pytest.raises(InputError, match="do not fit the network"):
+        load_model(path)

@@ -1,0 +1,96 @@
+"""The configuration: what is expanded, and what is refused in plain words."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from equinuclei.errors import InputError
+from equinuclei.settings import Study
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+
+
+def merge(base, change):
+    """Merge as Snakemake does: mappings key by key, all else replaced."""
+    for key, value in change.items():
+        base[key] = merge(base.get(key, {}), value) if isinstance(value, dict) else value
+    return base
+
+
+def study(**changes):
+    return Study(merge(copy.deepcopy(DEFAULT), changes), SCHEMA)
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted((ROOT / "config").glob("*.yaml"))])
+def test_every_shipped_configuration_is_valid(name):
+    shipped = study(**yaml.safe_load((ROOT / "config" / name).read_text()))
+    assert shipped.runs
+
+
+def test_a_study_has_a_run_per_dataset_model_modality_and_seed():
+    expanded = study(seeds=[0, 1], models=["unet", "simplified-p4"])
+    assert len(expanded.runs) == 2 * 2 * 2 and len(set(expanded.runs)) == 8
+
+
+def test_a_model_may_differ_from_its_preset_and_from_the_training_settings():
+    models = ["simplified-p4", {"name": "slow", "preset": "simplified-p4", "widths": [2, 4], "training": {"epochs": 3}}]
+    expanded = study(models=models)
+    assert expanded.models["slow"].spec.widths == (2, 4) and expanded.models["slow"].spec.group == "p4"
+    assert expanded.models["slow"].training["epochs"] == 3
+    assert expanded.models["simplified-p4"].training == DEFAULT["training"]
+
+
+def test_a_named_preset_may_carry_training_settings_alone():
+    expanded = study(models=[{"name": "unet-aug", "training": {"learning_rate": 0.1}}])
+    assert expanded.models["unet-aug"].spec.augmentation == "dihedral"
+
+
+def test_paths_count_from_the_data_root():
+    assert study(data_root="/data").source("seven_cell_lines")["path"] == "/data/seven_cell_lines/images.tsv"
+
+
+def test_the_state_of_a_source_changes_with_its_files(tmp_path):
+    (tmp_path / "images").mkdir()
+    image = tmp_path / "images" / "a.tif"
+    image.write_bytes(b"1")
+    folder = {"layout": "folder", "path": str(tmp_path), "modality": "fluorescence"}
+    (tmp_path / "t.tsv").write_text("image_id\timage\tmask\na\timages/a.tif\timages/absent.tif\n")
+    table = {"layout": "table", "path": str(tmp_path / "t.tsv")}
+    for source in (folder, table):
+        expanded = study(datasets=[{**DEFAULT["datasets"][0], "source": source}])
+        before = expanded.source_state("seven_cell_lines")
+        assert expanded.source_state("seven_cell_lines") == before
+        image.write_bytes(image.read_bytes() + b"2")
+        assert expanded.source_state("seven_cell_lines") != before
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"trainig": {}}, r"top level: unknown key 'trainig' \(did you mean 'training'\?\)"),
+        ({"training": {"epoch": 3}}, r"training: unknown key 'epoch' \(did you mean 'epochs'\?\)"),
+        ({"training": {"epochs": "many"}}, "training.epochs: 'many' is not of type 'integer'"),
+        ({"training": {"crop": 100}}, "training.crop: 100 is not a multiple of 32"),
+        ({"training": {"device": "gpu"}}, "training.device: 'gpu' is not one of"),
+        ({"models": ["unet", "simplfied"]}, "models: unknown model 'simplfied'. Did you mean 'simplified'"),
+        ({"models": ["unet", "unet"]}, "two models are named 'unet'"),
+        ({"models": ["otsu"]}, "'otsu' is the name of the threshold"),
+        ({"models": [{"name": "mine", "preset": "unet", "width": [1, 2]}]}, r"models\[0\]: unknown key 'width'"),
+        ({"models": [{"name": "../evil", "preset": "unet"}]}, r"models\[0\].name: '../evil' does not match"),
+        ({"models": []}, "models"),
+        ({"seeds": [0, 0]}, "seeds"),
+        ({"datasets": [{**DEFAULT["datasets"][0], "split": [1, 2]}]}, r"datasets\[0\].split"),
+        ({"datasets": [{**DEFAULT["datasets"][0], "source": {"layout": "tabel", "path": "x"}}]}, "'tabel' is not one of"),
+        (
+            {"datasets": [{**DEFAULT["datasets"][0], "source": {"layout": "folder", "path": "x"}}]},
+            r"datasets\[0\].source: 'modality' is a required property",
+        ),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_plain_words(changes, message):
+    with pytest.raises(InputError, match=message):
+        study(**changes)

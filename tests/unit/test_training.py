@@ -1,0 +1,119 @@
+"""Training learns, is reproducible, and resumes bit for bit."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from equinuclei.errors import InputError
+from equinuclei.files import sha256
+from equinuclei.models import ModelSpec
+from equinuclei.models.checkpoint import load_model
+from equinuclei.parts import Part
+from equinuclei.training import SegmentationTask, TrainingSettings, read_run, train_model
+
+SPEC = ModelSpec("simplified", "p4", (2, 4), "none")
+SETTINGS = TrainingSettings(
+    epochs=4,
+    crop=32,
+    batch_size=4,
+    learning_rate=1e-2,
+    schedule="cosine",
+    precision="float32",
+    device="cpu",
+    torch_threads=1,
+    deterministic=True,
+)
+
+
+def part(count=12, seed=0):
+    """Bright discs on a dark, noisy ground."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:40, :48]
+    images, targets = [], []
+    for _ in range(count):
+        centres = rng.uniform(5, 35, (3, 2))
+        target = np.any([(y - a) ** 2 + (x - b) ** 2 < 36 for a, b in centres], axis=0)
+        images.append((1000 + 800 * target + rng.normal(0, 100, target.shape)).astype(np.uint16))
+        targets.append(target)
+    ids = [f"{seed}-{number}" for number in range(count)]
+    return Part(pd.DataFrame({"image_id": ids, "image_sha256": ids, "mask_sha256": ids}), images, targets)
+
+
+def train(folder, settings=SETTINGS, validation=None, spec=SPEC, **more):
+    files = {"weights": folder / "weights.safetensors", "history": folder / "history.csv", "run": folder / "run.json"}
+    train_model(spec, part(), validation, settings, seed=3, **files, **more)
+    return files
+
+
+def interrupt_after_epoch_2(monkeypatch, folder):
+    def interrupt(task):
+        if task.current_epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises((KeyboardInterrupt, SystemExit)):
+        patch.setattr(SegmentationTask, "on_train_epoch_start", interrupt)
+        train(folder)
+
+
+def changed(**settings):
+    return TrainingSettings(**{**SETTINGS.__dict__, **settings})
+
+
+@pytest.mark.parametrize("architecture, group", [("simplified", "p4m"), ("unet", "p4"), ("unet", "trivial")])
+def test_a_small_network_learns_discs(tmp_path, architecture, group):
+    train(tmp_path, changed(epochs=40), spec=ModelSpec(architecture, group, (4, 8)))
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert history["train_F1"].iloc[-1] > 0.95
+
+
+def test_the_record_tells_what_was_done(tmp_path):
+    files = train(tmp_path, validation=part(4, seed=1), record={"dataset": "discs"}, code="abc")
+    history = pd.read_csv(files["history"])
+    metrics = ("loss", "accuracy", "precision", "recall", "F1")
+    assert set(history) == {"epoch", *(f"{stage}_{name}" for stage in ("train", "val") for name in metrics)}
+    assert history["epoch"].tolist() == [1, 2, 3, 4]
+    run = read_run(files["run"])
+    assert run["dataset"] == "discs" and run["seed"] == 3 and run["code_sha256"] == "abc"
+    assert run["spec"] == SPEC.to_dict() and run["training"]["epochs"] == 4
+    assert run["parameters"] == sum(p.numel() for p in load_model(files["weights"]).parameters())
+    assert run["gflops"] > 0 and "torch" in run["packages"] and run["images"] == 12
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.csv", "run.json", "weights.safetensors"]
+
+
+def test_the_same_training_gives_the_same_bytes(tmp_path):
+    first, second = (train(tmp_path / name) for name in ("a", "b"))
+    assert sha256(first["weights"]) == sha256(second["weights"])
+    assert first["history"].read_text() == second["history"].read_text()
+
+
+def test_an_interrupted_training_resumes_bit_for_bit(tmp_path, monkeypatch):
+    undisturbed = train(tmp_path / "a")
+    interrupt_after_epoch_2(monkeypatch, tmp_path / "b")
+    assert not (tmp_path / "b" / "weights.safetensors").exists()
+    resumed = train(tmp_path / "b")
+    assert read_run(resumed["run"])["resumed_after_epoch"] == 2
+    assert sha256(resumed["weights"]) == sha256(undisturbed["weights"])
+    assert resumed["history"].read_text() == undisturbed["history"].read_text()
+
+
+def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path, monkeypatch):
+    interrupt_after_epoch_2(monkeypatch, tmp_path)
+    files = train(tmp_path, changed(learning_rate=5e-3))
+    assert read_run(files["run"])["resumed_after_epoch"] == 0
+
+
+def test_what_cannot_be_trained_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(InputError, match="this job sees no GPU"):
+        train(tmp_path, changed(device="cuda"))
+    with pytest.raises(InputError, match="lower `learning_rate`"):
+        train(tmp_path, changed(learning_rate=1e30))
+    with pytest.raises(InputError, match="training part is empty"):
+        train_model(SPEC, Part(pd.DataFrame(), [], []), None, SETTINGS, seed=0, weights="w", history="h", run="r")
+    with pytest.raises(InputError, match="unknown training setting 'epoch'. Did you mean 'epochs'"):
+        TrainingSettings.from_mapping({"epoch": 3})
+
+
+def test_a_broken_record_is_told(tmp_path):
+    with pytest.raises(InputError, match=r"run.json.*train the model again"):
+        read_run(tmp_path / "run.json")

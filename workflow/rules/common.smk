@@ -1,0 +1,131 @@
+# What the rules share: the checked configuration, paths, and resources that grow with the attempt.
+
+import sys
+from pathlib import Path
+
+import yaml
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+
+from equinuclei.codehash import code_digest
+from equinuclei.errors import InputError
+from equinuclei.models import ARCHITECTURES
+from equinuclei.settings import OTSU, Study
+
+SCRIPTS = Path(workflow.basedir) / "scripts"
+SCHEMA = yaml.safe_load(Path(workflow.basedir, "workflow/schemas/config.schema.yaml").read_text())
+
+try:
+    study = Study(config, SCHEMA)
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = study.results
+RUN = f"{RESULTS}/{{dataset}}/models/{{model}}/{{modality}}/seed{{seed}}"
+TABLES = ("f1", "f1_by_cell_line", "f1_difference")
+FIGURES = ("f1", "f1_difference", "training_curves")
+GPUS = 1 if study.training["device"] == "cuda" else 0
+
+
+wildcard_constraints:
+    dataset="|".join(map(re.escape, study.datasets)),
+    model="|".join(map(re.escape, study.models)),
+    modality="|".join(map(re.escape, study.modalities)),
+    seed=r"\d+",
+
+
+def code_of(rule_name):
+    """Digest of the code behind a rule: its script and what that imports."""
+    return code_digest(SCRIPTS, f"{rule_name}.py")
+
+
+def code_of_model(rule_name):
+    """As `code_of`, with the architecture of the rule's model, and of no other model."""
+
+    def code(wildcards):
+        module, _ = ARCHITECTURES[study.models[wildcards.model].spec.architecture]
+        return code_digest(SCRIPTS, f"{rule_name}.py", [f"equinuclei/models/{module}.py"])
+
+    return code
+
+
+def gigabytes(first):
+    """Memory in MB that doubles with every attempt."""
+
+    def mem_mb(wildcards, attempt):
+        return int(first * 1000 * 2 ** (attempt - 1))
+
+    return mem_mb
+
+
+def hours(first):
+    """Time in minutes that doubles with every attempt."""
+
+    def runtime(wildcards, attempt):
+        return int(first * 60 * 2 ** (attempt - 1))
+
+    return runtime
+
+
+def dataset_setting(key):
+    """A setting of the rule's data set."""
+
+    def setting(wildcards):
+        return study.datasets[wildcards.dataset].get(key)
+
+    return setting
+
+
+def source_of(wildcards):
+    """Where and how the data set's images are stored."""
+    return study.source(wildcards.dataset)
+
+
+def source_folder(wildcards):
+    """The folder of a simulated set, which a rule makes. A user's own files are watched by `source_state` instead."""
+    return f"{RESULTS}/{wildcards.dataset}/source" if study.is_simulated(wildcards.dataset) else []
+
+
+def source_state(wildcards):
+    """Digest of the source files, so that a changed image is noticed without thousands of declared inputs."""
+    return study.source_state(wildcards.dataset)
+
+
+def spec_of(wildcards):
+    """The network of the rule's model, as plain values."""
+    return study.models[wildcards.model].spec.to_dict()
+
+
+def training_of(wildcards):
+    """The training settings of the rule's model, as plain values."""
+    return dict(study.models[wildcards.model].training)
+
+
+def of_every_run(name):
+    """Paths of one file of every training of a data set."""
+
+    def paths(wildcards):
+        return [
+            f"{RESULTS}/{run.dataset}/models/{run.model}/{run.modality}/seed{run.seed}/{name}"
+            for run in study.runs
+            if run.dataset == wildcards.dataset
+        ]
+
+    return paths
+
+
+def otsu_scores(wildcards):
+    """Scores of Otsu's threshold in every modality of a data set."""
+    modalities = study.datasets[wildcards.dataset]["modalities"]
+    return [f"{RESULTS}/{wildcards.dataset}/{OTSU}/{modality}/scores.parquet" for modality in modalities]
+
+
+def get_study_output():
+    """Everything that a study makes."""
+    outputs = []
+    for dataset in study.datasets:
+        outputs += [f"{RESULTS}/{dataset}/tables/{name}.tsv" for name in TABLES]
+        outputs += [f"{RESULTS}/{dataset}/figures/{name}.{suffix}" for name in FIGURES for suffix in ("png", "pdf")]
+        outputs.append(f"{RESULTS}/{dataset}/figures/contours")
+    return outputs

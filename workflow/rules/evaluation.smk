@@ -1,0 +1,133 @@
+# Predictions of the scored part and its rotations, scored against the truth.
+
+
+rule predict_test:
+    input:
+        weights=f"{RUN}/weights.safetensors",
+        images=f"{RESULTS}/{{dataset}}/images.zarr",
+        targets=f"{RESULTS}/{{dataset}}/targets.zarr",
+        fields=f"{RESULTS}/{{dataset}}/fields.tsv",
+        splits=f"{RESULTS}/{{dataset}}/splits.tsv",
+    output:
+        predictions=directory(f"{RUN}/predictions.zarr"),
+        index=f"{RUN}/predictions.tsv",
+        examples=f"{RUN}/examples.npz",
+    params:
+        evaluation=study.evaluation,
+        device=study.training["device"],
+        torch_threads=study.training["torch_threads"],
+        code=code_of_model("predict_test"),
+    log:
+        f"{RESULTS}/logs/predict_test/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/predict_test/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.tsv"
+    threads: study.training["torch_threads"]
+    resources:
+        mem_mb=gigabytes(8),
+        runtime=hours(2),
+        gpu=GPUS,
+    conda:
+        "../../envs/prediction.yaml"
+    message:
+        "Predicting the rotated images of {wildcards.dataset} with {wildcards.model}, {wildcards.modality}, seed {wildcards.seed}"
+    script:
+        "../../scripts/predict_test.py"
+
+
+rule score_test:
+    input:
+        predictions=f"{RUN}/predictions.zarr",
+        index=f"{RUN}/predictions.tsv",
+        targets=f"{RESULTS}/{{dataset}}/targets.zarr",
+        fields=f"{RESULTS}/{{dataset}}/fields.tsv",
+        splits=f"{RESULTS}/{{dataset}}/splits.tsv",
+    output:
+        scores=f"{RUN}/scores.parquet",
+    params:
+        code=code_of("score_test"),
+    log:
+        f"{RESULTS}/logs/score_test/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/score_test/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=gigabytes(4),
+        runtime=hours(1),
+    conda:
+        "../../envs/scoring.yaml"
+    message:
+        "Scoring {wildcards.model} on the {wildcards.modality} images of {wildcards.dataset}, seed {wildcards.seed}"
+    script:
+        "../../scripts/score_test.py"
+
+
+rule score_otsu:
+    input:
+        images=f"{RESULTS}/{{dataset}}/images.zarr",
+        targets=f"{RESULTS}/{{dataset}}/targets.zarr",
+        fields=f"{RESULTS}/{{dataset}}/fields.tsv",
+        splits=f"{RESULTS}/{{dataset}}/splits.tsv",
+    output:
+        scores=f"{RESULTS}/{{dataset}}/{OTSU}/{{modality}}/scores.parquet",
+    params:
+        evaluation=study.evaluation,
+        code=code_of("score_otsu"),
+    log:
+        f"{RESULTS}/logs/score_otsu/{{dataset}}_{{modality}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/score_otsu/{{dataset}}_{{modality}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=gigabytes(4),
+        runtime=hours(1),
+    conda:
+        "../../envs/scoring.yaml"
+    message:
+        "Scoring Otsu's threshold on the {wildcards.modality} images of {wildcards.dataset}"
+    script:
+        "../../scripts/score_otsu.py"
+
+
+rule aggregate_f1:
+    input:
+        scores=of_every_run("scores.parquet"),
+        runs=of_every_run("run.json"),
+        otsu=otsu_scores,
+    output:
+        f1=report(
+            f"{RESULTS}/{{dataset}}/tables/f1.tsv",
+            caption="../report/f1.rst",
+            category="{dataset}",
+            subcategory="Tables",
+        ),
+        by_cell_line=report(
+            f"{RESULTS}/{{dataset}}/tables/f1_by_cell_line.tsv",
+            caption="../report/f1_by_cell_line.rst",
+            category="{dataset}",
+            subcategory="Tables",
+        ),
+        difference=report(
+            f"{RESULTS}/{{dataset}}/tables/f1_difference.tsv",
+            caption="../report/f1_difference.rst",
+            category="{dataset}",
+            subcategory="Tables",
+        ),
+        differences=f"{RESULTS}/{{dataset}}/tables/f1_differences.parquet",
+        summary=f"{RESULTS}/{{dataset}}/tables/summary.txt",
+    params:
+        models=list(study.models),
+        code=code_of("aggregate_f1"),
+    log:
+        f"{RESULTS}/logs/aggregate_f1/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/aggregate_f1/{{dataset}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=gigabytes(4),
+        runtime=30,
+    conda:
+        "../../envs/statistics.yaml"
+    message:
+        "Writing the F1 tables of {wildcards.dataset}"
+    script:
+        "../../scripts/aggregate_f1.py"

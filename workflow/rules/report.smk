@@ -1,0 +1,67 @@
+# Figures of a study, and its tables on the terminal.
+
+
+rule draw_figures:
+    input:
+        f1=f"{RESULTS}/{{dataset}}/tables/f1.tsv",
+        difference=f"{RESULTS}/{{dataset}}/tables/f1_difference.tsv",
+        differences=f"{RESULTS}/{{dataset}}/tables/f1_differences.parquet",
+        histories=of_every_run("history.csv"),
+        runs=of_every_run("run.json"),
+        examples=of_every_run("examples.npz"),
+    output:
+        f1_pdf=f"{RESULTS}/{{dataset}}/figures/f1.pdf",
+        f1=report(
+            f"{RESULTS}/{{dataset}}/figures/f1.png",
+            caption="../report/f1_bars.rst",
+            category="{dataset}",
+            subcategory="Figures",
+        ),
+        difference_pdf=f"{RESULTS}/{{dataset}}/figures/f1_difference.pdf",
+        difference=report(
+            f"{RESULTS}/{{dataset}}/figures/f1_difference.png",
+            caption="../report/f1_difference_boxes.rst",
+            category="{dataset}",
+            subcategory="Figures",
+        ),
+        curves_pdf=f"{RESULTS}/{{dataset}}/figures/training_curves.pdf",
+        curves=report(
+            f"{RESULTS}/{{dataset}}/figures/training_curves.png",
+            caption="../report/training_curves.rst",
+            category="{dataset}",
+            subcategory="Figures",
+        ),
+        contours=report(
+            directory(f"{RESULTS}/{{dataset}}/figures/contours"),
+            patterns=["{name}.png"],
+            caption="../report/contours.rst",
+            category="{dataset}",
+            subcategory="Examples",
+        ),
+    params:
+        models=list(study.models),
+        code=code_of("draw_figures"),
+    log:
+        f"{RESULTS}/logs/draw_figures/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/draw_figures/{{dataset}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=gigabytes(4),
+        runtime=30,
+    conda:
+        "../../envs/figures.yaml"
+    message:
+        "Drawing the figures of {wildcards.dataset}"
+    script:
+        "../../scripts/draw_figures.py"
+
+
+def print_summaries():
+    """Show the tables that the run ended with, and where the figures are."""
+    for dataset in study.datasets:
+        summary = Path(RESULTS, dataset, "tables", "summary.txt")
+        if summary.is_file():
+            print(f"\n{summary.read_text(encoding='utf-8')}")
+            print(f"Tables:  {RESULTS}/{dataset}/tables/")
+            print(f"Figures: {RESULTS}/{dataset}/figures/")

@@ -1,0 +1,32 @@
+# One GPU job per model, modality and seed.
+
+
+rule train_model:
+    input:
+        images=f"{RESULTS}/{{dataset}}/images.zarr",
+        targets=f"{RESULTS}/{{dataset}}/targets.zarr",
+        fields=f"{RESULTS}/{{dataset}}/fields.tsv",
+        splits=f"{RESULTS}/{{dataset}}/splits.tsv",
+    output:
+        weights=f"{RUN}/weights.safetensors",
+        history=f"{RUN}/history.csv",
+        run=f"{RUN}/run.json",
+    params:
+        spec=spec_of,
+        training=training_of,
+        code=code_of_model("train_model"),
+    log:
+        f"{RESULTS}/logs/train_model/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train_model/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.tsv"
+    threads: study.training["torch_threads"]
+    resources:
+        mem_mb=gigabytes(16),
+        runtime=hours(8),
+        gpu=GPUS,
+    conda:
+        "../../envs/training.yaml"
+    message:
+        "Training {wildcards.model} on the {wildcards.modality} images of {wildcards.dataset}, seed {wildcards.seed}"
+    script:
+        "../../scripts/train_model.py"

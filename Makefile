@@ -25,7 +25,7 @@ lint: $(READY)
 	$(BIN)/snakemake --lint
 
 bench: $(READY)
-	$(BIN)/python benchmarks/layers.py
+	$(BIN)/python benchmarks/training_step.py
 
 clean:
 	rm -rf $(VENV) results/demo .pytest_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
 """Aggregate the scores of every model of a data set: f1.tsv, f1_by_cell_line.tsv, f1_difference.tsv, summary.txt."""
 
 from equinuclei.job import job
-from equinuclei.statistics import aggregate_f1
+from equinuclei.tables import aggregate_f1
 
 with job(snakemake.log[0]):
     aggregate_f1(

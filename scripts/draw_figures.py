@@ -1,6 +1,6 @@
 """Draw the figures of a data set: F1 bars, f1-score_difference, training curves, and contours of examples."""
 
-from equinuclei.figures import draw_figures
+from equinuclei.figure_files import draw_figures
 from equinuclei.job import job
 
 with job(snakemake.log[0]):
@@ -8,6 +8,7 @@ with job(snakemake.log[0]):
         f1=snakemake.input.f1,
         difference=snakemake.input.difference,
         differences=snakemake.input.differences,
+        scores=[*snakemake.input.scores, *snakemake.input.otsu],
         histories=snakemake.input.histories,
         runs=snakemake.input.runs,
         examples=snakemake.input.examples,

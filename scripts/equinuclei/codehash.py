@@ -1,7 +1,7 @@
 """Digest of the code that a rule depends on: its script and everything that it imports from this library.
 
-Snakemake notices a changed script, but neither a changed library module nor that a change was only a comment. This digest
-covers syntax trees, so comments, docstrings and formatting do not count.
+Snakemake notices a changed script, but neither a changed library module nor that a change was only a comment. This
+digest covers syntax trees, so comments, docstrings and formatting do not count.
 """
 
 import ast

@@ -26,7 +26,8 @@ class CropSampler:
     targets : arrays (y, x), bool, as `images`
     crop : edge of the square crop in pixels; smaller images are padded symmetrically by reflection, once
     batch_size : crops per batch; the last batch of an epoch may be smaller
-    augmentation : "none", "rotations" (quarter turns) or "dihedral" (quarter turns and mirrors), one random element a crop
+    augmentation : "none", "rotations" (quarter turns) or "dihedral" (quarter turns and mirrors), one random element a
+    crop
     seed : of all random choices
     device : where the images are held and cropped; a GPU that cannot hold them leaves them on the CPU
     """
@@ -49,7 +50,9 @@ class CropSampler:
         self.nucleus_fraction = sum(int(t.sum()) for t in targets) / max(1, sum(t.size for t in targets))
         statistics = np.array([intensity_statistics(image) for image in images], dtype=np.float32)
         self._means, self._stds = statistics[:, 0], np.where(statistics[:, 1] > 0, statistics[:, 1], 1)
-        held = self._holding_device(sum(image.nbytes + target.size for image, target in zip(images, targets, strict=True)))
+        held = self._holding_device(
+            sum(image.nbytes + target.size for image, target in zip(images, targets, strict=True))
+        )
         self._images = [torch.from_numpy(_at_least(image, crop)).to(held) for image in images]
         self._targets = [torch.from_numpy(_at_least(target, crop)).to(held) for target in targets]
 

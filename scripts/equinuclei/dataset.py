@@ -1,41 +1,20 @@
-"""Source to stores, annotations to targets, and a part of a data set loaded into memory."""
+"""Source to stores, and annotations to targets."""
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
-from itertools import islice
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from equinuclei import masks, store
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, raise_problems
 from equinuclei.files import digest, is_done, mark_done, replacing, sha256, work_folder
+from equinuclei.parts import FIELDS_COLUMNS, read_fields
 from equinuclei.sources import read_image, read_mask, read_source, source_folder
-from equinuclei.sources.checks import raise_problems
-from equinuclei.splits import PARTS
-
-FIELDS_COLUMNS = [
-    "image_id",
-    "cell_line",
-    "modality",
-    "group",
-    "split",
-    "array",
-    "row",
-    "height",
-    "width",
-    "dtype",
-    "image_file",
-    "image_sha256",
-    "mask_file",
-    "mask_sha256",
-]
-SPLITS_COLUMNS = ["image_id", "cell_line", "group", "part"]
 
 # Raise it when the same inputs give other stores: unfinished work of an older layout is then not continued.
 _LAYOUT = 1
@@ -65,8 +44,8 @@ def convert_dataset(
         Stores to make. Their arrays "<modality>/<height>x<width>", (n, y, x), hold images in their stored dtype, and
         masks with their stored values in the smallest unsigned dtype that the masks of the array have in common.
     fields
-        TSV to make, with the columns `FIELDS_COLUMNS` and a row per image, sorted by modality and image_id; written
-        last. Files under the source's folder are named relative to it.
+        TSV to make, with the columns `equinuclei.parts.FIELDS_COLUMNS` and a row per image, sorted by modality and
+        image_id; written last. Files under the source's folder are named relative to it.
     workers
         Threads that read, compress and write; as many shards (`equinuclei.store.SHARD_BYTES`) are in memory.
     pixel_size
@@ -151,179 +130,6 @@ def binarize_masks(
             stacks.append(_Stack.of(f"{name}/{array}", rows, dtypes, pixel_size, read, range(len(rows))))
     key = digest(["binarize", _LAYOUT, kind, dict(codes), border_as, table.to_dict("list")])
     _write_store(targets, "targets", key, stacks, workers)
-
-
-@dataclass(frozen=True)
-class Part:
-    """Images of one modality and one part of a data set, with their targets, in memory.
-
-    Attributes
-    ----------
-    fields
-        Rows of fields.tsv with the column `part`, sorted by image_id, index 0, 1, ...
-    images
-        An image per row, (y, x), in its stored dtype.
-    targets
-        Nucleus against background per row, bool (y, x); empty if binary was not asked for.
-    three_class
-        Classes 0 background, 1 border, 2 nucleus, uint8 (y, x); None if not asked for.
-    instances
-        Numbers of nuclei, uint16 or uint32 (y, x); None if not asked for.
-    """
-
-    fields: pd.DataFrame
-    images: list[np.ndarray]
-    targets: list[np.ndarray]
-    three_class: list[np.ndarray] | None = None
-    instances: list[np.ndarray] | None = None
-
-
-def load_part(
-    images: str | Path,
-    targets: str | Path,
-    fields: str | Path,
-    splits: str | Path,
-    modality: str,
-    part: str,
-    kinds: Sequence[str] = ("binary",),
-    workers: int = 2,
-) -> Part:
-    """Load a part into memory; the arguments and errors are those of `iterate_part`."""
-    loaded: dict[str, list[np.ndarray]] = {kind: [] for kind in ("image", *kinds)}
-    for _, image, target in iterate_part(images, targets, fields, splits, modality, part, kinds, workers):
-        loaded["image"].append(image)
-        for kind in kinds:
-            loaded[kind].append(target[kind])
-    return Part(
-        fields=select_fields(read_fields(fields), read_splits(splits), modality, part),
-        images=loaded["image"],
-        targets=loaded.get("binary", []),
-        three_class=loaded.get("three_class"),
-        instances=loaded.get("instances"),
-    )
-
-
-def iterate_part(
-    images: str | Path,
-    targets: str | Path,
-    fields: str | Path,
-    splits: str | Path,
-    modality: str,
-    part: str,
-    kinds: Sequence[str] = ("binary",),
-    workers: int = 2,
-) -> Iterator[tuple[pd.Series, np.ndarray, dict[str, np.ndarray]]]:
-    """Yield the images of one modality and part, by image_id, with their targets.
-
-    Parameters
-    ----------
-    images, targets, fields, splits
-        What `convert_dataset`, `binarize_masks` and `split_dataset` made.
-    modality, part
-        Which images; part is train, val or test.
-    kinds
-        Targets to read: any of binary, three_class, instances.
-    workers
-        Threads that read ahead; at most twice as many images are in memory besides the one that was yielded.
-
-    Yields
-    ------
-    row : pandas.Series
-        The row of fields.tsv with `part`; take values as ``row["image_id"]``.
-    image : numpy.ndarray
-        (y, x) in its stored dtype.
-    target : dict
-        By kind: binary bool, three_class uint8, instances uint16 or uint32; (y, x).
-
-    Raises
-    ------
-    InputError
-        If there is no such image, an image has no part, a kind is unknown, or an array is missing.
-    """
-    unknown = [kind for kind in kinds if kind not in masks.KINDS]
-    if unknown:
-        raise InputError(f"target {unknown[0]!r} is not one of {', '.join(masks.KINDS)}.")
-    selected = select_fields(read_fields(fields), read_splits(splits), modality, part)
-
-    open_stack = cache(store.open_stack)
-
-    def read(position: int) -> tuple[pd.Series, np.ndarray, dict[str, np.ndarray]]:
-        row = selected.iloc[position]
-        array, number = row["array"], int(row["row"])
-        image = store.read_row(open_stack(images, array), number)
-        target = {kind: store.read_row(open_stack(targets, f"{kind}/{array}"), number) for kind in kinds}
-        if "binary" in target:
-            target["binary"] = target["binary"].astype(bool)
-        return row, image, target
-
-    with ThreadPoolExecutor(workers) as pool:
-        positions = iter(range(len(selected)))
-        ahead = deque(pool.submit(read, position) for position in islice(positions, 2 * workers))
-        try:
-            while ahead:
-                item = ahead.popleft().result()
-                ahead.extend(pool.submit(read, position) for position in islice(positions, 1))
-                yield item
-        finally:
-            for future in ahead:
-                future.cancel()
-
-
-def select_fields(fields: pd.DataFrame, splits: pd.DataFrame, modality: str, part: str) -> pd.DataFrame:
-    """Rows of one modality and part, with the column `part`, sorted by image_id, index 0, 1, ...
-
-    Raises
-    ------
-    InputError
-        If an image_id has no part, or there is no such row.
-    """
-    joined = fields.merge(splits[["image_id", "part"]], on="image_id", how="left", validate="many_to_one")
-    if joined["part"].isna().any():
-        image_id = joined.loc[joined["part"].isna(), "image_id"].iloc[0]
-        raise InputError(f"image_id {image_id!r} of fields.tsv is not in splits.tsv: they are of different data sets.")
-    selected = joined[(joined["modality"] == modality) & (joined["part"] == part)]
-    if selected.empty:
-        present = joined.groupby("modality")["part"].unique()
-        found = "; ".join(f"{name}: {', '.join(sorted(parts))}" for name, parts in present.items())
-        raise InputError(f"there are no images of modality {modality!r} in {part!r}; there are {found}.")
-    return selected.sort_values("image_id", ignore_index=True)
-
-
-def read_fields(path: str | Path) -> pd.DataFrame:
-    """Read fields.tsv: columns `FIELDS_COLUMNS`; row, height, width are int64, all else strings.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or lacks a column.
-    """
-    return _read_tsv(path, FIELDS_COLUMNS).astype({"row": "int64", "height": "int64", "width": "int64"})
-
-
-def read_splits(path: str | Path) -> pd.DataFrame:
-    """Read splits.tsv: columns `SPLITS_COLUMNS`, all strings.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, lacks a column, or names another part than train, val and test.
-    """
-    splits = _read_tsv(path, SPLITS_COLUMNS)
-    unknown = sorted(set(splits["part"]) - set(PARTS))
-    if unknown:
-        raise InputError(f"{path}: part {unknown[0]!r} is not one of {', '.join(PARTS)}.")
-    return splits
-
-
-def _read_tsv(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
-    if not Path(path).is_file():
-        raise InputError(f"{path} does not exist.")
-    # An image_id may be "NA" or "007".
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise InputError(f"{path}: column {', '.join(map(repr, missing))} is missing.")
-    return table[list(columns)]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """The one exception for what a user can mend."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+SHOWN_PROBLEMS = 5
 
 
 class InputError(Exception):
@@ -19,3 +21,14 @@ def check_known(what: str, name: str, known: Iterable[str]) -> None:
         near = difflib.get_close_matches(str(name), known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise InputError(f"unknown {what} {name!r}.{hint} Known: {', '.join(known)}.")
+
+
+def raise_problems(where: str, problems: Sequence[str]) -> None:
+    """Raise one `InputError` that shows the first five problems and their total; do nothing if there is none."""
+    if not problems:
+        return
+    lines = [f"{where}: {len(problems)} problem{'s' if len(problems) > 1 else ''}."]
+    lines += [f"  - {problem}" for problem in problems[:SHOWN_PROBLEMS]]
+    if len(problems) > SHOWN_PROBLEMS:
+        lines.append(f"  ... and {len(problems) - SHOWN_PROBLEMS} more.")
+    raise InputError("\n".join(lines))

@@ -16,10 +16,12 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from .files import replacing
-from .statistics import OTSU, f1_by_seed
+from equinuclei.files import replacing
+from equinuclei.models import OTSU
+from equinuclei.statistics import f1_by_seed
 
 LEVEL_NAMES = {"pixel": "pixels", "object50": "objects (IoU ≥ 0.5)"}
 _OTSU_COLOUR = "#6E6E6E"
@@ -184,8 +186,11 @@ def f1_difference_boxes(
         for axes in panels[-1]:
             axes.set_xlabel("F1(image) \N{MINUS SIGN} F1(rotated image)")
         figure.suptitle("f1-score difference under rotation by 90°, 180° and 270°")
-        handles = [_dot("one image, rotation and seed", "0.5", "none")]
-        figure.legend(handles=handles, loc="outside lower center")
+        handles = [
+            _dot("one image, rotation and seed", "0.5", "none"),
+            Patch(facecolor="white", edgecolor="black", label="quartiles and median; whiskers: 5th to 95th percentile"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
 
 
@@ -229,12 +234,12 @@ def training_curves(histories: pd.DataFrame, colours: Mapping[str, str] | None =
         for axes in panels[-1]:
             axes.set_xlabel("epoch")
         figure.suptitle("Training of the models")
+        handles = [Line2D([], [], color="black", label="training part")]
         if any(name in histories and histories[name].notna().any() for name in ("val_loss", "val_F1")):
-            handles = [
-                Line2D([], [], color="black", label="training part"),
-                Line2D([], [], color="black", linestyle=_DASHES, label="validation part"),
-            ]
-            figure.legend(handles=handles, loc="outside lower center", ncols=2)
+            handles.append(Line2D([], [], color="black", linestyle=_DASHES, label="validation part"))
+        if len(set(histories["seed"])) > 1:
+            handles.append(Patch(color="0.8", label="lowest to highest seed (training)"))
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -384,5 +389,7 @@ def _dot(label: str, face: str, edge: str) -> Line2D:
 
 
 def _percent(share: float) -> str:
-    """A share as a percentage, cut and not rounded: only all of them are 100 %."""
-    return f"{np.floor(1000 * share) / 10:.4g} %" if share < 1 else "100 %"
+    """A share as a percentage. Only none reads 0 %, and only all of them 100 %."""
+    if share in (0, 1):
+        return f"{100 * share:.0f} %"
+    return f"{min(max(100 * share, 0.1), 99.9):.1f} %"

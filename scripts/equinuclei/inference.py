@@ -15,10 +15,11 @@ from equinuclei.symmetry import Element
 
 
 def pad_placements(size: int, multiple: int) -> list[tuple[int, int]]:
-    """Pads (before, after) that bring a length in pixels to the next multiple: one if symmetric, else two mirrored ones.
+    """Pads (before, after) that bring a length in pixels to the next multiple: one if symmetric, else two mirrored
+    ones.
 
-    A pad on one side only moves the pooling grid of the turned image against that of the image (relative error 0.33). An odd pad cannot be
-    symmetric; its two mirrored placements together are.
+    A pad on one side only moves the pooling grid of the turned image against that of the image (relative error 0.33).
+    An odd pad cannot be symmetric; its two mirrored placements together are.
     """
     pad = -size % multiple
     small, large = pad // 2, pad - pad // 2

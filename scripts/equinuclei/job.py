@@ -16,8 +16,8 @@ logger = logging.getLogger("equinuclei")
 def job(log: str | Path) -> Iterator[None]:
     """Write the log records and warnings of the block to the file `log`, and progress also to the terminal.
 
-    An InputError becomes one message there and exit status 1, without a traceback: it is the user's to mend. Any other exception is
-    logged with its traceback and raised.
+    An InputError becomes one message there and exit status 1, without a traceback: it is the user's to mend. Any
+    other exception is logged with its traceback and raised.
     """
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)

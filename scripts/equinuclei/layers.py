@@ -1,7 +1,7 @@
 """Group-equivariant layers on G-major features [N, G*C, H, W].
 
-Feature channel g*C + c is channel c of group element g (the order of `Group.elements`), so that `view(N*G, C, H, W)` separates the
-elements without a copy. For the trivial group every layer is its ordinary counterpart.
+Feature channel g*C + c is channel c of group element g (the order of `Group.elements`), so that `view(N*G, C, H, W)`
+separates the elements without a copy. For the trivial group every layer is its ordinary counterpart.
 
 Source: Cohen & Welling, Group Equivariant Convolutional Networks, ICML 2016.
 """

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from equinuclei.examples import write_examples
 from equinuclei.files import digest, is_done, mark_done, replacing, sha256, work_folder
 from equinuclei.inference import predict_transforms, sigmoid
 from equinuclei.models.checkpoint import load_model
@@ -38,9 +39,10 @@ def predict_part(
 ) -> None:
     """Predict every scored image and its transforms with one model.
 
-    Writes `predictions`, a store with an array (n, y, x) uint8 of 0 and 1 per transform and image shape, each prediction
-    turned back into the frame of its image; `index`, a table of their arrays and rows; and `examples_file`, images,
-    truths and probabilities of up to `examples` images, one per cell line as far as that goes (npz).
+    Writes `predictions`, a store with an array (n, y, x) uint8 of 0 and 1 per transform and image shape, each
+    prediction turned back into the frame of its image; `index`, a table of their arrays and rows; and
+    `examples_file`, images, truths and probabilities of up to `examples` images, one per cell line as far as that
+    goes (npz).
 
     An interrupted prediction continues with the arrays that were not finished.
     """
@@ -58,8 +60,7 @@ def predict_part(
                 continue
             height, width = int(group["height"].iloc[0]), int(group["width"].iloc[0])
             stacks = {
-                e: create_stack(folder, f"{e.name}/{array}", len(group), height, width, "uint8")
-                for e in elements
+                e: create_stack(folder, f"{e.name}/{array}", len(group), height, width, "uint8") for e in elements
             }
             shard = next(iter(stacks.values())).shards[0]
             for start in range(0, len(group), shard):
@@ -82,33 +83,14 @@ def predict_part(
             }
             for row, image, truth in _images(images, targets, rows[rows["image_id"].isin(chosen)])
         ]
-    _write_examples(examples_file, found)
+    write_examples(examples_file, found)
     with replacing(index) as temporary:
         planned[PREDICTIONS_COLUMNS].to_csv(temporary, sep="\t", index=False, lineterminator="\n")
 
 
-def read_examples(path: str | Path) -> list[dict]:
-    """Examples of `predict_part`: mappings of image_id, cell_line (str), image (y, x), truth bool, probability float32."""
-    with np.load(path, allow_pickle=False) as file:
-        return [
-            {"image_id": str(image_id), "cell_line": str(cell_line)}
-            | {name: file[f"{name}_{number}"] for name in ("image", "truth", "probability")}
-            for number, (image_id, cell_line) in enumerate(zip(file["image_id"], file["cell_line"], strict=True))
-        ]
-
-
-def _write_examples(path: str | Path, examples: list[dict]) -> None:
-    arrays = {
-        "image_id": np.array([e["image_id"] for e in examples], dtype=np.str_),
-        "cell_line": np.array([e["cell_line"] for e in examples], dtype=np.str_),
-    }
-    for number, example in enumerate(examples):
-        arrays |= {f"{name}_{number}": example[name] for name in ("image", "truth", "probability")}
-    with replacing(path) as temporary:
-        np.savez_compressed(temporary, **arrays)
-
-
-def _images(images: str | Path, targets: str | Path, rows: pd.DataFrame) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+def _images(
+    images: str | Path, targets: str | Path, rows: pd.DataFrame
+) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
     """Row, image (y, x) and truth (y, x) bool of some rows of a part."""
     for row, stored in iterate_images(rows, image=images, truth=Path(targets) / "binary"):
         yield row, stored["image"], stored["truth"] > 0

@@ -1,12 +1,14 @@
 """What a result was made with: code, packages, hardware."""
 
 import importlib.metadata
+import json
 import platform
 import subprocess
 import sys
 from pathlib import Path
 
 from equinuclei import __version__
+from equinuclei.errors import InputError
 
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-image", "zarr", "ngio", "dask", "tifffile", "torch", "lightning",
             "torchmetrics", "safetensors", "matplotlib")  # fmt: skip
@@ -41,6 +43,14 @@ def hardware() -> dict[str, str]:
     if torch is not None and torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
     return found
+
+
+def read_record(path: str | Path) -> dict:
+    """The record of a training, run.json. Raises InputError if it is missing or broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable record of a training ({error}); train the model again") from error
 
 
 def _processor() -> str:

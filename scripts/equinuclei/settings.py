@@ -1,7 +1,7 @@
 """The configuration, checked and expanded before any job starts.
 
-Imports nothing beyond the standard library and jsonschema, which Snakemake brings: the workflow is parsed in an environment
-that may hold Snakemake alone.
+Imports nothing beyond the standard library and jsonschema, which Snakemake brings: the workflow is parsed in an
+environment that may hold Snakemake alone.
 """
 
 import difflib

@@ -10,8 +10,7 @@ import pandas as pd
 
 from equinuclei.errors import InputError
 from equinuclei.files import replacing, sha256
-
-PARTS = ("train", "val", "test")
+from equinuclei.parts import PARTS
 
 
 def split_dataset(fields: pd.DataFrame, sizes: Sequence[int] | Sequence[float], seed: int) -> pd.DataFrame:
@@ -76,21 +75,6 @@ def write_splits(table: pd.DataFrame, path: str | Path) -> None:
         table.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
     with replacing(path.with_name(path.name + ".sha256")) as temporary:
         temporary.write_text(f"{sha256(path)}  {path.name}\n", encoding="utf-8")
-
-
-def scored_part(splits: pd.DataFrame) -> str:
-    """The part that models are scored on: "test", or "val" where no image is in test.
-
-    Raises
-    ------
-    InputError
-        If both are empty.
-    """
-    parts = set(splits["part"])
-    for part in ("test", "val"):
-        if part in parts:
-            return part
-    raise InputError("the split has neither test nor val images: there is nothing to score models on.")
 
 
 def _one_row_per_id(fields: pd.DataFrame) -> pd.DataFrame:

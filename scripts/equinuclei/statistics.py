@@ -17,10 +17,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .files import replacing
-
-OTSU = "otsu"
-"""Name of the pseudo-model that thresholds each image by Otsu's method."""
+from equinuclei.files import replacing
+from equinuclei.models import OTSU
 
 LEVELS = ("pixel", "object50")
 """Levels of the f1-score difference: by pixels, and by objects paired at an intersection over union of 0.5."""

@@ -1,7 +1,7 @@
 """The symmetry groups of a square pixel grid: trivial, p4 (quarter turns) and p4m (quarter turns and mirrors).
 
-An element first mirrors (flips the last axis) if it is mirrored, then turns by a number of quarter turns. A turn by k is
-`numpy.rot90(image, k, axes=(-2, -1))`. With R a quarter turn and M the mirror, M R = R^-1 M.
+An element first mirrors (flips the last axis) if it is mirrored, then turns by a number of quarter turns. A turn by k
+is `numpy.rot90(image, k, axes=(-2, -1))`. With R a quarter turn and M the mirror, M R = R^-1 M.
 
 The groups act on images by f -> g.f, on feature maps F (one image per element h) by (g.F)[h] = g.(F[g^-1 h]).
 Source of both actions and of the filter banks: Cohen & Welling, Group Equivariant Convolutional Networks, ICML 2016,
@@ -57,7 +57,10 @@ class Element:
         return self if self.mirrored else Element(-self.quarter_turns % 4)
 
     def __call__(self, grid: Grid) -> Grid:
-        """Act on the last two axes (y, x) of a numpy array or a torch tensor. Returns the same kind, possibly a view."""
+        """Act on the last two axes (y, x) of a numpy array or a torch tensor.
+
+        Returns the same kind, possibly a view.
+        """
         if isinstance(grid, np.ndarray):
             mirrored = np.flip(grid, axis=-1) if self.mirrored else grid
             return np.rot90(mirrored, self.quarter_turns, axes=(-2, -1))

@@ -1,6 +1,8 @@
-"""Training of one model with Lightning: same inputs, seed and kind of device, same weights; resumes where it stopped."""
+"""Training of one model with Lightning:
 
-import json
+same inputs, seed and kind of device, same weights; resumes where it stopped.
+"""
+
 import logging
 import math
 import sys
@@ -124,9 +126,7 @@ class SegmentationTask(lightning.LightningModule):
         optimizer = torch.optim.Adam(self.network.parameters(), lr=self.settings.learning_rate)
         if self.settings.schedule == "constant":
             return optimizer
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-            optimizer, T_max=self.settings.epochs * len(self.sampler)
-        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=self.settings.epochs * len(self.sampler))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
@@ -209,8 +209,8 @@ def train_model(
     crops) and `run` (JSON: spec, settings, seed, data, versions, hardware, cost). Interrupted training is continued
     from its last epoch, if code (`code`, a digest), spec, settings, seed and data are the same.
 
-    record : further plain values to keep in `run`. Raises InputError if the part is empty, a GPU is asked for and absent, or the
-    loss diverges.
+    record : further plain values to keep in `run`. Raises InputError if the part is empty, a GPU is asked for and
+    absent, or the loss diverges.
     """
     if not training.images:
         raise InputError("the training part is empty: check `split` in the configuration")
@@ -229,7 +229,9 @@ def train_model(
     data = digest([training.fields[["image_id", "image_sha256", "mask_sha256"]].to_dict("list")])
     key = digest([code, spec.to_dict(), asdict(settings), seed, data, package_versions()["torch"]])
     with scratch_folder(Path(weights).parent / "checkpoint", key) as folder:
-        checkpoints = ModelCheckpoint(dirpath=folder, filename="{epoch}", every_n_epochs=1, save_on_train_epoch_end=True)
+        checkpoints = ModelCheckpoint(
+            dirpath=folder, filename="{epoch}", every_n_epochs=1, save_on_train_epoch_end=True
+        )
         bar = [TQDMProgressBar()] if sys.stdout.isatty() else []
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         trainer = lightning.Trainer(
@@ -284,14 +286,6 @@ def train_model(
             },
         )
         save_weights(network, spec, weights)
-
-
-def read_run(path: str | Path) -> dict:
-    """The record of a training. Raises InputError if it is missing or broken."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable record of a training ({error}); train the model again") from error
 
 
 def _uses_bfloat16(settings: TrainingSettings, device: torch.device) -> bool:

@@ -19,7 +19,9 @@ def sampler(images, targets=None, **settings):
 
 
 def test_every_image_gives_one_crop_an_epoch():
-    images = [np.full((10, 12), value, np.uint8) + numbered((10, 12)).astype(np.uint8) % 2 for value in range(0, 50, 10)]
+    images = [
+        np.full((10, 12), value, np.uint8) + numbered((10, 12)).astype(np.uint8) % 2 for value in range(0, 50, 10)
+    ]
     batches = list(sampler(images).epoch(0))
     assert [len(crops) for crops, _ in batches] == [2, 2, 1] and len(sampler(images)) == 3
     assert batches[0][0].shape == (2, 1, 8, 8) and batches[0][0].dtype == torch.float32

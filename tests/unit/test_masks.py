@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 from skimage.measure import label
@@ -88,6 +88,8 @@ def test_border_goes_to_the_nearest_nucleus():
 def test_border_alone():
     labels = to_instances(np.array([[1, 0, 1, 1]], np.uint8), "three_class", border_as="nucleus")
     assert labels.tolist() == [[1, 0, 2, 2]]
+    labels = to_instances(np.array([[2, 0], [0, 1]], np.uint8), "three_class", border_as="nucleus")
+    assert labels.tolist() == [[1, 0], [0, 2]]
 
 
 def test_components_are_four_connected():
@@ -104,6 +106,7 @@ def test_many_nuclei_need_uint32():
     assert labels.dtype == np.uint32
 
 
+@settings(deadline=None)
 @given(any_mask(), BORDER_AS)
 def test_instances_cover_exactly_the_binary_mask(drawn, border_as):
     kind, mask = drawn
@@ -116,6 +119,7 @@ def test_instances_cover_exactly_the_binary_mask(drawn, border_as):
     np.testing.assert_array_equal(np.unique(labels[labels > 0]), np.arange(1, labels.max(initial=0) + 1))
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["three_class", "instances"]).flatmap(lambda k: st.tuples(st.just(k), masks(k))), BORDER_AS)
 def test_three_classes_agree_with_binary(drawn, border_as):
     kind, mask = drawn
@@ -125,6 +129,7 @@ def test_three_classes_agree_with_binary(drawn, border_as):
     np.testing.assert_array_equal(to_binary(mask, kind, border_as=border_as), nucleus)
 
 
+@settings(deadline=None)
 @given(masks("instances"))
 def test_border_follows_its_definition(mask):
     classes = to_three_class(mask, "instances")
@@ -137,6 +142,7 @@ def test_border_follows_its_definition(mask):
             assert classes[y, x] == (0 if mask[y, x] == 0 else 1 if at_border else 2)
 
 
+@settings(deadline=None)
 @given(masks("instances"))
 def test_nuclei_come_apart_without_their_border(mask):
     labels = to_instances(mask, "instances")
@@ -144,6 +150,7 @@ def test_nuclei_come_apart_without_their_border(mask):
         assert not ((a != b) & (a > 0) & (b > 0)).any()
 
 
+@settings(deadline=None)
 @given(any_mask(), BORDER_AS, st.integers(0, 3), st.booleans())
 def test_classes_do_not_depend_on_orientation(drawn, border_as, quarter_turns, mirrored):
     kind, mask = drawn
@@ -158,6 +165,7 @@ def test_classes_do_not_depend_on_orientation(drawn, border_as, quarter_turns, m
         np.testing.assert_array_equal(function(turn(mask)), turn(function(mask)))
 
 
+@settings(deadline=None)
 @given(masks("three_class"))
 def test_growing_keeps_the_nuclei(classes):
     labels = to_instances(classes, "three_class", border_as="nucleus")

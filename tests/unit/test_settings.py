@@ -84,7 +84,10 @@ def test_the_state_of_a_source_changes_with_its_files(tmp_path):
         ({"models": []}, "models"),
         ({"seeds": [0, 0]}, "seeds"),
         ({"datasets": [{**DEFAULT["datasets"][0], "split": [1, 2]}]}, r"datasets\[0\].split"),
-        ({"datasets": [{**DEFAULT["datasets"][0], "source": {"layout": "tabel", "path": "x"}}]}, "'tabel' is not one of"),
+        (
+            {"datasets": [{**DEFAULT["datasets"][0], "source": {"layout": "tabel", "path": "x"}}]},
+            "'tabel' is not one of",
+        ),
         (
             {"datasets": [{**DEFAULT["datasets"][0], "source": {"layout": "folder", "path": "x"}}]},
             r"datasets\[0\].source: 'modality' is a required property",

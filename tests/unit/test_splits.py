@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equinuclei.errors import InputError
-from equinuclei.splits import PARTS, scored_part, split_dataset, write_splits
+from equinuclei.splits import PARTS, split_dataset, write_splits
 
 
 def fields(lines: dict[str, list[int]], split: str = "") -> pd.DataFrame:
@@ -28,7 +28,7 @@ def counts(table: pd.DataFrame) -> list[int]:
 
 
 def check_groups_whole(table: pd.DataFrame) -> None:
-    assert (table.groupby("group")["part"].nunique() == 1).all()
+    assert table[["group", "part"]].drop_duplicates()["group"].is_unique
 
 
 @st.composite
@@ -47,6 +47,7 @@ def grouped_sizes(draw) -> tuple[dict[str, list[int]], tuple[int, ...]]:
     return lines, tuple(len(lines) * part for part in quota)
 
 
+@settings(deadline=None)
 @given(grouped_sizes(), st.integers(0, 2**32))
 def test_counts_are_met_with_whole_groups(drawn, seed):
     lines, sizes = drawn
@@ -60,6 +61,7 @@ def test_counts_are_met_with_whole_groups(drawn, seed):
         assert counts(rows) == [size // len(lines) for size in sizes]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 40), min_size=1, max_size=8),
     st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50)),
@@ -77,7 +79,7 @@ def test_quotas_are_ideal_numbers_rounded(line_sizes, weights, seed):
             assert np.floor(ideal) <= found <= np.ceil(ideal)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(grouped_sizes(), st.randoms(use_true_random=False), st.sampled_from([(0.6, 0.2, 0.2), (0.5, 0.5, 0.0)]))
 def test_fractions_and_row_order(drawn, random, sizes):
     lines, _ = drawn
@@ -118,12 +120,24 @@ def test_other_cell_lines_do_not_matter():
     assert together[together["cell_line"] == "A"]["part"].tolist() == alone["part"].tolist()
 
 
+def test_cell_lines_are_drawn_differently():
+    split = split_dataset(fields({"A": [1] * 30, "B": [1] * 30}), (30, 16, 14), 5)
+    a, b = (rows["part"].tolist() for _, rows in split.groupby("cell_line"))
+    assert a != b
+
+
+def test_largest_remainders_are_rounded_up():
+    # Ideal: A 4.2, 1.8 and B 2.8, 1.2.
+    split = split_dataset(fields({"A": [1] * 6, "B": [1] * 4}), (7, 3, 0), 0)
+    assert [counts(rows) for _, rows in split.groupby("cell_line")] == [[4, 2, 0], [3, 1, 0]]
+
+
 def test_single_images_are_drawn_evenly():
     # Every image has the same chance of each part: over many seeds, none is always in train.
     table = fields({"A": [1] * 10})
-    in_test = sum((split_dataset(table, (6, 2, 2), seed)["part"] == "test").to_numpy() for seed in range(300))
-    assert in_test.min() > 30
-    assert in_test.max() < 95
+    in_test = sum((split_dataset(table, (6, 2, 2), seed)["part"] == "test").to_numpy() for seed in range(150))
+    assert in_test.min() > 10
+    assert in_test.max() < 55
 
 
 def test_large_groups_are_not_always_in_train():
@@ -160,7 +174,7 @@ def with_values(column: str, values: list[str]) -> pd.DataFrame:
         (fields({"A": [1] * 9}), (0.5, 0.2, 0.2), "have the sum 0.9"),
         (fields({"A": [1] * 9}), (5, 4), "give three numbers"),
         (fields({"A": [1] * 9}), (10, -1, 0), "none below 0"),
-        (fields({"A": [1] * 9}), (0.9, 0.05, 0.05), "no image would be in val and test, of 9 images"),
+        (fields({"A": [1] * 9}), (0.98, 0.01, 0.01), "no image would be in val and test, of 9 images"),
         (fields({"A": [4, 4, 1]}), (6, 2, 1), r"'A': whole groups cannot make train 6, val 2, test 1; the nearest is"),
         (fields({"A": [7, 1, 1]}), (5, 2, 2), "group 'A_0' has 7 images, more than any part"),
         (with_values("group", ["g", "g"]).assign(cell_line=["A", "B"]), (1, 1, 0), "group 'g' has cell_line 'A' and"),
@@ -186,13 +200,3 @@ def test_write_splits(tmp_path):
     subprocess.run(["sha256sum", "--check", "--strict", "splits.tsv.sha256"], cwd=tmp_path, check=True)
     assert (tmp_path / "splits.tsv.sha256").read_text().endswith("  splits.tsv\n")
     assert len(list(tmp_path.iterdir())) == 2
-
-
-@pytest.mark.parametrize(("parts", "scored"), [(["train", "val", "test"], "test"), (["train", "val"], "val")])
-def test_scored_part(parts, scored):
-    assert scored_part(pd.DataFrame({"part": parts})) == scored
-
-
-def test_nothing_to_score():
-    with pytest.raises(InputError, match="neither test nor val"):
-        scored_part(pd.DataFrame({"part": ["train"]}))

@@ -9,7 +9,8 @@ from equinuclei.files import sha256
 from equinuclei.models import ModelSpec
 from equinuclei.models.checkpoint import load_model
 from equinuclei.parts import Part
-from equinuclei.training import SegmentationTask, TrainingSettings, read_run, train_model
+from equinuclei.provenance import read_record
+from equinuclei.training import SegmentationTask, TrainingSettings, train_model
 
 SPEC = ModelSpec("simplified", "p4", (2, 4), "none")
 SETTINGS = TrainingSettings(
@@ -72,7 +73,7 @@ def test_the_record_tells_what_was_done(tmp_path):
     metrics = ("loss", "accuracy", "precision", "recall", "F1")
     assert set(history) == {"epoch", *(f"{stage}_{name}" for stage in ("train", "val") for name in metrics)}
     assert history["epoch"].tolist() == [1, 2, 3, 4]
-    run = read_run(files["run"])
+    run = read_record(files["run"])
     assert run["dataset"] == "discs" and run["seed"] == 3 and run["code_sha256"] == "abc"
     assert run["spec"] == SPEC.to_dict() and run["training"]["epochs"] == 4
     assert run["parameters"] == sum(p.numel() for p in load_model(files["weights"]).parameters())
@@ -91,7 +92,7 @@ def test_an_interrupted_training_resumes_bit_for_bit(tmp_path, monkeypatch):
     interrupt_after_epoch_2(monkeypatch, tmp_path / "b")
     assert not (tmp_path / "b" / "weights.safetensors").exists()
     resumed = train(tmp_path / "b")
-    assert read_run(resumed["run"])["resumed_after_epoch"] == 2
+    assert read_record(resumed["run"])["resumed_after_epoch"] == 2
     assert sha256(resumed["weights"]) == sha256(undisturbed["weights"])
     assert resumed["history"].read_text() == undisturbed["history"].read_text()
 
@@ -99,7 +100,7 @@ def test_an_interrupted_training_resumes_bit_for_bit(tmp_path, monkeypatch):
 def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path, monkeypatch):
     interrupt_after_epoch_2(monkeypatch, tmp_path)
     files = train(tmp_path, changed(learning_rate=5e-3))
-    assert read_run(files["run"])["resumed_after_epoch"] == 0
+    assert read_record(files["run"])["resumed_after_epoch"] == 0
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path, monkeypatch):
@@ -110,10 +111,10 @@ def test_what_cannot_be_trained_is_refused(tmp_path, monkeypatch):
         train(tmp_path, changed(learning_rate=1e30))
     with pytest.raises(InputError, match="training part is empty"):
         train_model(SPEC, Part(pd.DataFrame(), [], []), None, SETTINGS, seed=0, weights="w", history="h", run="r")
-    with pytest.raises(InputError, match="unknown training setting 'epoch'. Did you mean 'epochs'"):
+    with pytest.raises(InputError, match=r"unknown training setting 'epoch'\. Did you mean 'epochs'"):
         TrainingSettings.from_mapping({"epoch": 3})
 
 
 def test_a_broken_record_is_told(tmp_path):
     with pytest.raises(InputError, match=r"run.json.*train the model again"):
-        read_run(tmp_path / "run.json")
+        read_record(tmp_path / "run.json")

@@ -44,8 +44,8 @@ def code_of_model(rule_name):
     """As `code_of`, with the architecture of the rule's model, and of no other model."""
 
     def code(wildcards):
-        module, _ = ARCHITECTURES[study.models[wildcards.model].spec.architecture]
-        return code_digest(SCRIPTS, f"{rule_name}.py", [f"equinuclei/models/{module}.py"])
+        architecture, _ = ARCHITECTURES[study.models[wildcards.model].spec.architecture]
+        return code_digest(SCRIPTS, f"{rule_name}.py", [f"equinuclei/models/{architecture}.py"])
 
     return code
 
@@ -129,3 +129,13 @@ def get_study_output():
         outputs += [f"{RESULTS}/{dataset}/figures/{name}.{suffix}" for name in FIGURES for suffix in ("png", "pdf")]
         outputs.append(f"{RESULTS}/{dataset}/figures/contours")
     return outputs
+
+
+def print_summaries():
+    """Show the tables that the run ended with, and where the figures are."""
+    for dataset in study.datasets:
+        summary = Path(RESULTS, dataset, "tables", "summary.txt")
+        if summary.is_file():
+            print(f"\n{summary.read_text(encoding='utf-8')}")
+            print(f"Tables:  {RESULTS}/{dataset}/tables/")
+            print(f"Figures: {RESULTS}/{dataset}/figures/")

@@ -12,22 +12,22 @@ rule predict_test:
         predictions=directory(f"{RUN}/predictions.zarr"),
         index=f"{RUN}/predictions.tsv",
         examples=f"{RUN}/examples.npz",
-    params:
-        evaluation=study.evaluation,
-        device=study.training["device"],
-        torch_threads=study.training["torch_threads"],
-        code=code_of_model("predict_test"),
     log:
         f"{RESULTS}/logs/predict_test/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/predict_test/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.tsv"
+    conda:
+        "../../envs/prediction.yaml"
     threads: study.training["torch_threads"]
     resources:
         mem_mb=gigabytes(8),
         runtime=hours(2),
         gpu=GPUS,
-    conda:
-        "../../envs/prediction.yaml"
+    params:
+        evaluation=study.evaluation,
+        device=study.training["device"],
+        torch_threads=study.training["torch_threads"],
+        code=code_of_model("predict_test"),
     message:
         "Predicting the rotated images of {wildcards.dataset} with {wildcards.model}, {wildcards.modality}, seed {wildcards.seed}"
     script:
@@ -43,18 +43,18 @@ rule score_test:
         splits=f"{RESULTS}/{{dataset}}/splits.tsv",
     output:
         scores=f"{RUN}/scores.parquet",
-    params:
-        code=code_of("score_test"),
     log:
         f"{RESULTS}/logs/score_test/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/score_test/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.tsv"
+    conda:
+        "../../envs/scoring.yaml"
     threads: 1
     resources:
         mem_mb=gigabytes(4),
         runtime=hours(1),
-    conda:
-        "../../envs/scoring.yaml"
+    params:
+        code=code_of("score_test"),
     message:
         "Scoring {wildcards.model} on the {wildcards.modality} images of {wildcards.dataset}, seed {wildcards.seed}"
     script:
@@ -69,19 +69,19 @@ rule score_otsu:
         splits=f"{RESULTS}/{{dataset}}/splits.tsv",
     output:
         scores=f"{RESULTS}/{{dataset}}/{OTSU}/{{modality}}/scores.parquet",
-    params:
-        evaluation=study.evaluation,
-        code=code_of("score_otsu"),
     log:
         f"{RESULTS}/logs/score_otsu/{{dataset}}_{{modality}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/score_otsu/{{dataset}}_{{modality}}.tsv"
+    conda:
+        "../../envs/scoring.yaml"
     threads: 1
     resources:
         mem_mb=gigabytes(4),
         runtime=hours(1),
-    conda:
-        "../../envs/scoring.yaml"
+    params:
+        evaluation=study.evaluation,
+        code=code_of("score_otsu"),
     message:
         "Scoring Otsu's threshold on the {wildcards.modality} images of {wildcards.dataset}"
     script:
@@ -114,19 +114,19 @@ rule aggregate_f1:
         ),
         differences=f"{RESULTS}/{{dataset}}/tables/f1_differences.parquet",
         summary=f"{RESULTS}/{{dataset}}/tables/summary.txt",
-    params:
-        models=list(study.models),
-        code=code_of("aggregate_f1"),
     log:
         f"{RESULTS}/logs/aggregate_f1/{{dataset}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/aggregate_f1/{{dataset}}.tsv"
+    conda:
+        "../../envs/statistics.yaml"
     threads: 1
     resources:
         mem_mb=gigabytes(4),
         runtime=30,
-    conda:
-        "../../envs/statistics.yaml"
+    params:
+        models=list(study.models),
+        code=code_of("aggregate_f1"),
     message:
         "Writing the F1 tables of {wildcards.dataset}"
     script:

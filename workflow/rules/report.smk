@@ -1,4 +1,4 @@
-# Figures of a study, and its tables on the terminal.
+# Figures of a study.
 
 
 rule draw_figures:
@@ -6,6 +6,8 @@ rule draw_figures:
         f1=f"{RESULTS}/{{dataset}}/tables/f1.tsv",
         difference=f"{RESULTS}/{{dataset}}/tables/f1_difference.tsv",
         differences=f"{RESULTS}/{{dataset}}/tables/f1_differences.parquet",
+        scores=of_every_run("scores.parquet"),
+        otsu=otsu_scores,
         histories=of_every_run("history.csv"),
         runs=of_every_run("run.json"),
         examples=of_every_run("examples.npz"),
@@ -38,30 +40,20 @@ rule draw_figures:
             category="{dataset}",
             subcategory="Examples",
         ),
-    params:
-        models=list(study.models),
-        code=code_of("draw_figures"),
     log:
         f"{RESULTS}/logs/draw_figures/{{dataset}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/draw_figures/{{dataset}}.tsv"
+    conda:
+        "../../envs/figures.yaml"
     threads: 1
     resources:
         mem_mb=gigabytes(4),
         runtime=30,
-    conda:
-        "../../envs/figures.yaml"
+    params:
+        models=list(study.models),
+        code=code_of("draw_figures"),
     message:
         "Drawing the figures of {wildcards.dataset}"
     script:
         "../../scripts/draw_figures.py"
-
-
-def print_summaries():
-    """Show the tables that the run ended with, and where the figures are."""
-    for dataset in study.datasets:
-        summary = Path(RESULTS, dataset, "tables", "summary.txt")
-        if summary.is_file():
-            print(f"\n{summary.read_text(encoding='utf-8')}")
-            print(f"Tables:  {RESULTS}/{dataset}/tables/")
-            print(f"Figures: {RESULTS}/{dataset}/figures/")

@@ -11,21 +11,21 @@ rule train_model:
         weights=f"{RUN}/weights.safetensors",
         history=f"{RUN}/history.csv",
         run=f"{RUN}/run.json",
-    params:
-        spec=spec_of,
-        training=training_of,
-        code=code_of_model("train_model"),
     log:
         f"{RESULTS}/logs/train_model/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train_model/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.tsv"
+    conda:
+        "../../envs/training.yaml"
     threads: study.training["torch_threads"]
     resources:
         mem_mb=gigabytes(16),
         runtime=hours(8),
         gpu=GPUS,
-    conda:
-        "../../envs/training.yaml"
+    params:
+        spec=spec_of,
+        training=training_of,
+        code=code_of_model("train_model"),
     message:
         "Training {wildcards.model} on the {wildcards.modality} images of {wildcards.dataset}, seed {wildcards.seed}"
     script:

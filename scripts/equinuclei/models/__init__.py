@@ -1,7 +1,7 @@
 """Registry of the networks: `build_model("simplified-p4")`.
 
-This module imports no torch: the workflow reads the names from it while it is parsed, in an environment that may hold Snakemake
-alone. An architecture's module is imported when one of its networks is built.
+This module imports no torch: the workflow reads the names from it while it is parsed, in an environment that may hold
+Snakemake alone. An architecture's module is imported when one of its networks is built.
 """
 
 import importlib
@@ -100,4 +100,3 @@ def build_model(spec: "str | Mapping | ModelSpec") -> "SegmentationNetwork":
         return network(Group(spec.group), spec.widths)
     except ValueError as error:
         raise InputError(f"model {spec.to_dict()}: {error}") from error
-

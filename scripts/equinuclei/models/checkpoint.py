@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -21,13 +22,13 @@ def save_weights(network: SegmentationNetwork, spec: ModelSpec, path: str | Path
         temporary.write_bytes(save(tensors, metadata={"spec": json.dumps(spec.to_dict())}))
 
 
-def load_model(path: str | Path, device: str = "cpu") -> SegmentationNetwork:
+def load_model(path: str | Path, device: torch.device | str = "cpu") -> SegmentationNetwork:
     """The network of a weights file, in evaluation mode on a device.
 
     Raises InputError if the file is missing, is no safetensors file of this project, or does not fit its own spec.
     """
     try:
-        with safe_open(path, framework="pt", device=device) as file:
+        with safe_open(path, framework="pt") as file:
             spec = (file.metadata() or {}).get("spec")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (OSError, SafetensorError) as error:

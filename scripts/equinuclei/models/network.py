@@ -53,7 +53,7 @@ class SegmentationNetwork(nn.Module):
         """Start the head's bias at the log-odds of a nucleus pixel, so that training does not begin by finding it."""
         fraction = min(max(nucleus_fraction, 1e-4), 1 - 1e-4)
         nn.init.constant_(self.head[0].bias, math.log(fraction / (1 - fraction)))
-        nn.init.normal_(self.head[0].weight, std=1e-2)
+        nn.init.normal_(self.head[0].weight, std=0.1)
 
 
 def model_cost(network: SegmentationNetwork, size: int = 256) -> dict[str, float]:

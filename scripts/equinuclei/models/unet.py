@@ -1,7 +1,7 @@
 """U-Net of the reference study, plain or equivariant by its group.
 
-Ronneberger et al. 2015, with constant width, batch norm and nearest-neighbour upsampling; equivariant by Cohen & Welling
-2016. Per level two double blocks: four times (3 x 3 convolution, batch norm, ReLU).
+Ronneberger et al. 2015, with constant width, batch norm and nearest-neighbour upsampling; equivariant by Cohen &
+Welling 2016. Per level two double blocks: four times (3 x 3 convolution, batch norm, ReLU).
 """
 
 from collections.abc import Sequence

@@ -2,29 +2,17 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
-from equinuclei.errors import InputError
+from equinuclei.errors import raise_problems
 
 COLUMNS = ["image_id", "cell_line", "modality", "group", "split", "image", "mask"]
 SPLITS = ("train", "val", "test")
-SHOWN_PROBLEMS = 5
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-
-
-def raise_problems(where: str, problems: Sequence[str]) -> None:
-    """Raise one `InputError` that shows the first five problems and their total; do nothing if there is none."""
-    if not problems:
-        return
-    lines = [f"{where}: {len(problems)} problem{'s' if len(problems) > 1 else ''}."]
-    lines += [f"  - {problem}" for problem in problems[:SHOWN_PROBLEMS]]
-    if len(problems) > SHOWN_PROBLEMS:
-        lines.append(f"  ... and {len(problems) - SHOWN_PROBLEMS} more.")
-    raise InputError("\n".join(lines))
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
@@ -78,7 +66,7 @@ def check_source(table: pd.DataFrame, where: str) -> None:
     for column in ("cell_line", "modality", "group", "image", "mask"):
         problems += [
             f"{column} {value!r} holds a tab, a line break or another control character"
-            for value in table[column].unique()
+            for value in table.loc[table[column] != table["image_id"], column].unique()
             if _CONTROL.search(value)
         ]
     twice = table[table.duplicated(["image_id", "modality"])]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from equinuclei.errors import InputError
-from equinuclei.sources.checks import COLUMNS, missing_path, raise_problems
+from equinuclei.errors import InputError, raise_problems
+from equinuclei.sources.checks import COLUMNS, missing_path
 from equinuclei.sources.images import SUFFIXES
 from equinuclei.sources.table import read_rows
 

@@ -91,8 +91,7 @@ def _read_grey(path: Path) -> np.ndarray:
         pixels = _merge_channels(path, pixels)
     if pixels.ndim != 2 or 0 in pixels.shape:
         raise InputError(f"{path}: shape {pixels.shape}, expected one image (y, x).")
-    # Some readers return big-endian or read-only arrays.
-    return np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
+    return np.ascontiguousarray(pixels)
 
 
 def _read_tiff(path: Path) -> np.ndarray:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from equinuclei.errors import InputError
-from equinuclei.sources.checks import COLUMNS, missing_path, nearest, raise_problems
+from equinuclei.errors import InputError, raise_problems
+from equinuclei.sources.checks import COLUMNS, missing_path, nearest
 
 _DELIMITERS = {".tsv": "\t", ".tab": "\t", ".txt": "\t", ".csv": ","}
 

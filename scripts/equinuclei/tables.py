@@ -1,0 +1,98 @@
+"""The tables of a study as files: from the scores and records of all models of a data set."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from equinuclei.files import replacing
+from equinuclei.provenance import read_record
+from equinuclei.statistics import (
+    f1_by_cell_line,
+    f1_difference,
+    f1_difference_table,
+    f1_table,
+    format_table,
+    write_table,
+)
+
+_F1_SHOWN = {
+    "model": "model",
+    "images": "images",
+    "parameters": "parameters",
+    "gflops": "GFLOP",
+    "train_seconds": "train s",
+    "pixel_F1": "pixel F1",
+    "pixel_F1_pooled": "pooled",
+    "otsu_pixel_F1": "(Otsu)",
+    "object50_F1": "object F1",
+    "object50_F1_pooled": "pooled ",
+    "otsu_object50_F1": "(Otsu) ",
+}
+_DIFFERENCE_SHOWN = {
+    "model": "model",
+    "level": "level",
+    "comparisons": "comparisons",
+    "mean": "mean",
+    "mean_absolute": "mean abs.",
+    "max_absolute": "max abs.",
+    "exact_zeros": "exact zeros",
+    "identical_masks": "identical masks",
+}
+
+
+def aggregate_f1(
+    scores: Sequence[str | Path],
+    *,
+    runs: Sequence[str | Path],
+    models: Sequence[str],
+    f1: str | Path,
+    by_cell_line: str | Path,
+    difference: str | Path,
+    differences: str | Path,
+    summary: str | Path,
+) -> None:
+    """Aggregate the scores of all models of a data set.
+
+    scores : scores.parquet of every model, and of Otsu's threshold; runs : run.json of every model; models : their
+    names in the order of the tables. Writes the TSV files `f1`, `by_cell_line` and `difference` (see
+    `equinuclei.statistics`), every single difference as parquet (`differences`), and a text for the terminal
+    (`summary`).
+    """
+    table = pd.concat([pd.read_parquet(path) for path in scores], ignore_index=True)
+    records = read_runs(runs)
+    summary_f1 = f1_table(table, records, models)
+    summary_difference = f1_difference_table(table, models)
+    write_table(summary_f1, f1)
+    write_table(f1_by_cell_line(table, models), by_cell_line)
+    write_table(summary_difference, difference)
+    with replacing(differences) as temporary:
+        f1_difference(table).to_parquet(temporary, index=False)
+    with replacing(summary) as temporary:
+        temporary.write_text(_summary(summary_f1, summary_difference), encoding="utf-8")
+
+
+def read_runs(paths: Sequence[str | Path]) -> pd.DataFrame:
+    """Model, modality, seed, parameters, gflops and train_seconds of every run.json, a row each.
+
+    Raises InputError if a file is missing or broken.
+    """
+    columns = ["model", "modality", "seed", "parameters", "gflops", "train_seconds"]
+    return pd.DataFrame([read_record(path) for path in paths])[columns]
+
+
+def _summary(f1: pd.DataFrame, difference: pd.DataFrame) -> str:
+    """Both tables as text, a section per modality."""
+    sections = []
+    for (dataset, modality), rows in f1.groupby(["dataset", "modality"], sort=False):
+        of_modality = difference[(difference["dataset"] == dataset) & (difference["modality"] == modality)]
+        sections += [
+            f"{dataset}, {modality}: F1 (objects at IoU 0.5)\n{_format(rows, _F1_SHOWN)}",
+            f"{dataset}, {modality}: f1-score_difference between an image and its rotations\n"
+            f"{_format(of_modality, _DIFFERENCE_SHOWN)}",
+        ]
+    return "\n".join(sections)
+
+
+def _format(table: pd.DataFrame, shown: dict[str, str]) -> str:
+    return format_table(table.rename(columns=shown), list(shown.values()))

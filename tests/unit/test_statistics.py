@@ -1,0 +1,297 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from equinuclei import statistics
+from equinuclei.statistics import f1_by_cell_line, f1_difference, f1_difference_table, f1_table
+
+NAN = float("nan")
+
+
+def score(model, seed, image, counts, rotation=0, mirrored=False, agreement=1.0, modality="fluorescent", line="HeLa"):
+    """A row of scores with the same TP, FP, FN at all levels."""
+    TP, FP, FN = counts
+    row = {
+        "dataset": "demo",
+        "model": model,
+        "modality": modality,
+        "seed": seed,
+        "image_id": image,
+        "cell_line": line,
+        "group": image,
+        "part": "test",
+        "rotation": rotation,
+        "mirrored": mirrored,
+        "agreement": agreement,
+    }
+    total = 2 * TP + FP + FN
+    for level in ("pixel", "object50", "object75"):
+        row |= {f"{level}_TP": TP, f"{level}_FP": FP, f"{level}_FN": FN}
+        row[f"{level}_F1"] = 2 * TP / total if total else NAN
+    row["object50_AP"] = TP / (TP + FP + FN) if total else NAN
+    row["pixel_IoU"] = row["object50_AP"]
+    row["pixel_precision"] = NAN if not total else TP / (TP + FP) if TP + FP else 0.0
+    row["pixel_recall"] = NAN if not total else TP / (TP + FN) if TP + FN else 0.0
+    return row
+
+
+def cost(model, seed, seconds, modality="fluorescent"):
+    return {
+        "model": model,
+        "modality": modality,
+        "seed": seed,
+        "parameters": 1_940_001,
+        "gflops": 24.1,
+        "train_seconds": seconds,
+    }
+
+
+@pytest.fixture
+def scores():
+    """Two seeds of `net` on two nuclei images and an empty one; one seed of `other` on one image; Otsu on all."""
+    return pd.DataFrame(
+        [
+            score("otsu", 0, "a", (1, 1, 1)),
+            score("otsu", 0, "b", (3, 1, 1), line="A549"),
+            score("otsu", 0, "empty", (0, 0, 0)),
+            score("net", 1, "a", (1, 0, 0)),
+            score("net", 1, "b", (6, 2, 2), line="A549"),
+            score("net", 1, "empty", (0, 0, 0)),
+            score("net", 2, "a", (1, 0, 2)),
+            score("net", 2, "b", (4, 4, 4), line="A549"),
+            score("net", 2, "empty", (0, 0, 0)),
+            score("other", 1, "b", (1, 1, 0), line="A549"),
+            score("net", 1, "a", (0, 9, 9), rotation=90),
+            score("net", 1, "a", (0, 9, 9), mirrored=True),
+        ]
+    )
+
+
+@pytest.fixture
+def models():
+    return pd.DataFrame([cost("net", 1, 100.0), cost("net", 2, 300.0), cost("other", 1, 7.0)])
+
+
+def test_f1_table(scores, models):
+    table = f1_table(scores, models, ["otsu", "other", "net"])
+    assert table.columns.tolist() == [
+        *("dataset", "modality", "model", "images", "seeds", "parameters", "gflops", "train_seconds"),
+        *("pixel_F1", "pixel_F1_sd", "pixel_F1_pooled", "pixel_precision", "pixel_recall", "pixel_IoU"),
+        *("object50_F1", "object50_F1_pooled", "object50_AP", "object75_F1"),
+        *("otsu_pixel_F1", "otsu_pixel_F1_pooled", "otsu_object50_F1", "otsu_object50_F1_pooled"),
+    ]
+    assert table["model"].tolist() == ["other", "net", "otsu"]
+    other, net, otsu = (row for _, row in table.iterrows())
+    # Seed 1: images 1 and 3/4; seed 2: 1/2 and 1/2. The empty image has no F1.
+    assert net["pixel_F1"] == net["object50_F1"] == net["object75_F1"] == pytest.approx((7 / 8 + 1 / 2) / 2)
+    assert net["pixel_F1_sd"] == pytest.approx(np.std([7 / 8, 1 / 2], ddof=1))
+    assert net["pixel_F1_pooled"] == net["object50_F1_pooled"] == pytest.approx((14 / 18 + 10 / 20) / 2)
+    assert net["pixel_precision"] == pytest.approx(((1 + 3 / 4) / 2 + (1 + 1 / 2) / 2) / 2)
+    assert net["pixel_recall"] == pytest.approx(((1 + 3 / 4) / 2 + (1 / 3 + 1 / 2) / 2) / 2)
+    assert net["pixel_IoU"] == net["object50_AP"] == pytest.approx(((1 + 6 / 10) / 2 + (1 / 3 + 4 / 12) / 2) / 2)
+    assert [net["images"], net["seeds"], net["parameters"], net["train_seconds"]] == [3, 2, 1_940_001, 200]
+    # The floor is on the same images: `other` was scored on b alone.
+    assert other["otsu_pixel_F1"] == other["otsu_object50_F1_pooled"] == pytest.approx(3 / 4)
+    assert net["otsu_pixel_F1"] == otsu["pixel_F1"] == otsu["otsu_pixel_F1"] == pytest.approx((1 / 2 + 3 / 4) / 2)
+    assert net["otsu_pixel_F1_pooled"] == otsu["pixel_F1_pooled"] == pytest.approx(8 / 12)
+    assert np.isnan(other["pixel_F1_sd"])
+    assert pd.isna(otsu["parameters"])
+
+
+def test_modalities_are_apart(scores, models):
+    brightfield = pd.DataFrame([score("net", 1, "a", (0, 1, 1), modality="brightfield")])
+    table = f1_table(pd.concat([scores, brightfield]), models).set_index(["modality", "model"])
+    assert table.loc[("brightfield", "net"), "pixel_F1"] == 0
+    assert np.isnan(table.loc[("brightfield", "net"), "otsu_pixel_F1"])
+    assert table.loc[("fluorescent", "net"), "images"] == 3
+    assert table.index[-1] == ("fluorescent", "otsu")
+
+
+def test_datasets_are_apart(scores, models):
+    second = pd.DataFrame([score("otsu", 0, "b", (1, 0, 0)), score("other", 1, "b", (1, 0, 0))]).assign(
+        dataset="second"
+    )
+    table = f1_table(pd.concat([scores, second]), models).set_index(["dataset", "model"])
+    assert table["otsu_pixel_F1"].to_dict() == pytest.approx(
+        {("demo", "net"): 5 / 8, ("demo", "other"): 3 / 4, ("demo", "otsu"): 5 / 8}
+        | {("second", "other"): 1, ("second", "otsu"): 1}
+    )
+
+
+def test_f1_by_cell_line(scores):
+    table = f1_by_cell_line(scores, ["other", "net"])
+    assert table[["cell_line", "model"]].to_numpy().tolist() == [
+        ["A549", "other"],
+        ["A549", "net"],
+        ["A549", "otsu"],
+        ["HeLa", "net"],
+        ["HeLa", "otsu"],
+    ]
+    net = table.set_index(["cell_line", "model"]).loc[("A549", "net")]
+    assert net["pixel_F1"] == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert net["otsu_pixel_F1"] == pytest.approx(3 / 4)
+    assert net["images"] == 1
+
+
+def test_f1_difference_has_a_sign_and_drops_what_is_undefined():
+    scores = pd.DataFrame(
+        [
+            score("net", 1, "a", (1, 0, 0)),
+            score("net", 1, "a", (1, 1, 1), rotation=90),
+            score("net", 1, "a", (2, 0, 0), rotation=180),
+            score("net", 1, "a", (0, 1, 1), rotation=270, mirrored=True),
+            score("net", 1, "b", (0, 0, 0)),
+            score("net", 1, "b", (0, 0, 0), rotation=90),
+            score("net", 1, "b", (0, 1, 0), rotation=180),
+        ]
+    )
+    table = f1_difference(scores)
+    assert table.columns.tolist() == [
+        *("dataset", "modality", "model", "seed", "image_id", "cell_line", "group"),
+        *("rotation", "mirrored", "level", "f1_difference"),
+    ]
+    for level in ("pixel", "object50"):
+        part = table[table["level"] == level]
+        assert part[["image_id", "rotation", "mirrored", "f1_difference"]].to_numpy().tolist() == [
+            ["a", 90, False, 0.5],
+            ["a", 180, False, 0.0],
+            ["a", 270, True, 1.0],
+        ]
+
+
+COUNTS = st.tuples(*[st.integers(0, 50_000_000)] * 3)
+
+
+@settings(deadline=None)
+@given(COUNTS, COUNTS, st.integers(1, 9))
+def test_a_difference_is_zero_exactly_when_the_fractions_are_equal(one, other, factor):
+    for counts in (other, tuple(factor * count for count in one)):
+        rows = [score("net", 1, "a", one), score("net", 1, "a", counts, rotation=90)]
+        differences = f1_difference(pd.DataFrame(rows))["f1_difference"]
+        if not sum(one) or not sum(counts):
+            assert differences.empty
+            continue
+        (a, b), (c, d) = ((2 * TP, 2 * TP + FP + FN) for TP, FP, FN in (one, counts))
+        assert (differences == 0).all() == (a * d == c * b)
+        assert (np.sign(differences) == np.sign(a * d - c * b)).all()
+        assert differences.tolist() == pytest.approx([a / b - c / d] * 2, abs=1e-12)
+
+
+def test_a_zero_is_not_hidden_by_neighbouring_fractions():
+    # The two F1 differ by 3e-17: as floats they are the same number, as fractions they are not.
+    one, other = (2**27, 1, 0), (2**27 - 1, 1, 0)
+    rows = [score("net", 1, "a", one), score("net", 1, "a", other, rotation=90)]
+    assert rows[0]["pixel_F1"] == rows[1]["pixel_F1"]
+    assert (f1_difference(pd.DataFrame(rows))["f1_difference"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([score("net", 1, "a", (1, 0, 0), rotation=90)], "none without rotation"),
+        ([score("net", 1, "a", (1, 0, 0), rotation=angle) for angle in (0, 0, 90)], "several scores"),
+    ],
+)
+def test_an_image_needs_one_score_without_rotation(rows, message):
+    with pytest.raises(ValueError, match=message):
+        f1_difference(pd.DataFrame(rows))
+
+
+def test_f1_difference_table():
+    rows = [
+        score("exact", 1, "a", (1, 0, 0)),
+        score("exact", 1, "a", (1, 0, 0), rotation=90),
+        score("net", 1, "a", (1, 0, 0)),
+        score("net", 1, "a", (1, 1, 1), rotation=90, agreement=0.2),
+        score("net", 1, "a", (1, 0, 0), rotation=180, agreement=0.6),
+        score("net", 1, "blank", (0, 0, 5)),
+        score("net", 1, "blank", (1, 0, 4), rotation=90, agreement=0.0),
+        score("net", 1, "blank", (0, 0, 5), rotation=180, agreement=NAN),
+        score("net", 1, "empty", (0, 0, 0)),
+        score("net", 1, "empty", (0, 0, 0), rotation=90, agreement=NAN),
+    ]
+    table = f1_difference_table(pd.DataFrame(rows), ["net", "exact"])
+    assert table.columns.tolist() == [
+        *("dataset", "modality", "model", "level", "images", "comparisons", "mean", "mean_absolute"),
+        *("max_absolute", "exact_zeros", "agreement", "identical_masks"),
+    ]
+    assert table[["level", "model"]].to_numpy().tolist() == [
+        ["pixel", "net"],
+        ["pixel", "exact"],
+        ["object50", "net"],
+        ["object50", "exact"],
+    ]
+    # Differences 1/2, 0, -1/3, 0; agreements 0.2, 0.6, 0 and one of two empty masks.
+    for _, net in table[table["model"] == "net"].iterrows():
+        assert [net["images"], net["comparisons"], net["exact_zeros"], net["identical_masks"]] == [2, 4, 0.5, 0.25]
+        assert net["mean"] == pytest.approx((1 / 2 - 1 / 3) / 4)
+        assert net["mean_absolute"] == pytest.approx((1 / 2 + 1 / 3) / 4)
+        assert net["max_absolute"] == 0.5
+        assert net["agreement"] == pytest.approx(0.8 / 3)
+    exact = table[table["model"] == "exact"]
+    assert (exact[["exact_zeros", "identical_masks", "agreement"]] == 1).all(axis=None)
+    assert (exact[["mean", "mean_absolute", "max_absolute"]] == 0).all(axis=None)
+
+
+def test_mirrored_images_have_columns_of_their_own():
+    rows = [
+        score("net", 1, "a", (1, 0, 0)),
+        score("net", 1, "a", (1, 0, 0), rotation=90),
+        score("net", 1, "a", (1, 1, 1), mirrored=True, agreement=0.5),
+        score("net", 1, "a", (1, 0, 0), rotation=90, mirrored=True),
+        score("plain", 1, "a", (1, 0, 0)),
+        score("plain", 1, "a", (1, 0, 0), rotation=90),
+    ]
+    table = f1_difference_table(pd.DataFrame(rows))
+    net, plain = (table[table["model"] == name] for name in ("net", "plain"))
+    assert (net["mirrored_mean_absolute"] == 0.25).all()
+    assert (net["mirrored_exact_zeros"] == 0.5).all()
+    assert (net[["exact_zeros", "agreement", "comparisons"]] == 1).all(axis=None)
+    assert plain[["mirrored_mean_absolute", "mirrored_exact_zeros"]].isna().all(axis=None)
+
+
+def test_without_rotations_the_tables_are_empty(scores):
+    plain = scores[(scores["rotation"] == 0) & ~scores["mirrored"]]
+    assert f1_difference(plain).empty
+    table = f1_difference_table(plain)
+    assert table.empty
+    assert "exact_zeros" in table
+
+
+def test_write_table(tmp_path):
+    table = pd.DataFrame(
+        {"name": ["a", "b", "c", "d"], "count": [1234567, 0, 1, 2], "value": [1 / 3, 0.0, -0.0, NAN], "cost": 1234567.0}
+    )
+    table["parameters"] = pd.array([1940001, None, 3, 4], dtype="Int64")
+    statistics.write_table(table, tmp_path / "new" / "table.tsv")
+    assert (tmp_path / "new" / "table.tsv").read_bytes().decode().split("\n") == [
+        "name\tcount\tvalue\tcost\tparameters",
+        "a\t1234567\t0.333333\t1.23457e+06\t1940001",
+        "b\t0\t0\t1.23457e+06\tNaN",
+        "c\t1\t0\t1.23457e+06\t3",
+        "d\t2\tNaN\t1.23457e+06\t4",
+        "",
+    ]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["table.tsv"]
+
+
+def test_format_table():
+    table = pd.DataFrame(
+        {
+            "model": ["unet", "simplified-p4", "otsu"],
+            "parameters": pd.array([1776321, 485, None], dtype="Int64"),
+            "images": [504, 504, 4],
+            "pixel_F1": [0.81234, 1.0, NAN],
+            "difference": [-0.03, 0.0, 1e-6],
+            "seconds": [12.345, 1.0, 999.0],
+        }
+    )
+    assert statistics.format_table(table, [name for name in table if name != "images"]) == (
+        "model          parameters  pixel_F1  difference  seconds\n"
+        "-------------  ----------  --------  ----------  -------\n"
+        "unet            1,776,321    0.8123     -0.0300    12.35\n"
+        "simplified-p4         485         1           0        1\n"
+        "otsu                    -         -     1.0e-06   999.00\n"
+    )

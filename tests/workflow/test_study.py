@@ -1,0 +1,151 @@
+"""The whole study on a tiny simulated set: its results, and reruns that do what they must and no more."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaozarrs
+import zarr
+from conftest import TINY, planned_jobs, snakemake
+from ome_zarr_models.v05 import Image
+
+from equinuclei.files import sha256
+from equinuclei.models.checkpoint import load_model
+from equinuclei.parts import read_fields, read_predictions, read_splits
+from equinuclei.store import open_stack
+
+
+def result(study, *parts):
+    folder, _ = study
+    return folder.joinpath("results", "tiny", *parts)
+
+
+def run_folder(study, model):
+    return result(study, "models", model, "fluorescence", "seed0")
+
+
+def table(study, name):
+    return pd.read_csv(result(study, "tables", name), sep="\t")
+
+
+def test_the_data_set_is_converted_and_split(study):
+    fields = read_fields(result(study, "fields.tsv"))
+    splits = read_splits(result(study, "splits.tsv"))
+    assert len(fields) == 2 * 28 and set(fields["array"]) == {"fluorescence/72x90", "brightfield/72x90"}
+    assert splits["part"].value_counts().to_dict() == {"train": 14, "val": 7, "test": 7}
+    assert splits.groupby("cell_line")["part"].apply(lambda parts: sorted(set(parts))).map(len).eq(3).all()
+    checksum, name = result(study, "splits.tsv.sha256").read_text().split()
+    assert (checksum, name) == (sha256(result(study, "splits.tsv")), "splits.tsv")
+
+
+@pytest.mark.parametrize("store", ["images.zarr", "annotations.zarr", "targets.zarr", "predictions"])
+def test_every_store_is_valid_ome_zarr(study, store):
+    path = run_folder(study, "turning") / "predictions.zarr" if store == "predictions" else result(study, store)
+    stacks = [folder for folder in path.rglob("72x90") if folder.is_dir()]
+    assert stacks
+    for stack in stacks:
+        yaozarrs.validate_zarr_store(str(stack))
+        Image.from_zarr(zarr.open_group(stack, mode="r"))
+
+
+def test_training_leaves_weights_history_and_a_record(study):
+    folder = run_folder(study, "turning")
+    assert load_model(folder / "weights.safetensors").group == "p4"
+    history = pd.read_csv(folder / "history.csv")
+    assert len(history) == 4 and "val_F1" in history
+    run = json.loads((folder / "run.json").read_text())
+    assert run["images"] == 14 and run["dataset"] == "tiny" and run["training"]["crop"] == 64
+
+
+def test_predictions_of_an_equivariant_model_are_the_same_under_every_rotation(study):
+    index = read_predictions(run_folder(study, "turning") / "predictions.tsv")
+    assert len(index) == 7
+
+    def predictions(model, transform):
+        store = run_folder(study, model) / "predictions.zarr"
+        return np.asarray(open_stack(store, f"{transform}/fluorescence/72x90")[:])
+
+    reference = predictions("turning", "rotated_000")
+    assert 0 < reference.mean() < 1
+    for degrees in ("090", "180", "270"):
+        np.testing.assert_array_equal(predictions("turning", f"rotated_{degrees}"), reference)
+    assert (predictions("plain", "rotated_090") != predictions("plain", "rotated_000")).any()
+
+
+def test_the_scores_have_a_row_per_image_and_transform(study):
+    scores = pd.read_parquet(run_folder(study, "plain") / "scores.parquet")
+    assert len(scores) == 7 * 8 and not scores.duplicated(["image_id", "rotation", "mirrored"]).any()
+    assert scores["part"].eq("test").all() and scores["model"].eq("plain").all()
+    assert scores["pixel_F1"].between(0, 1).all()
+
+
+def test_the_tables_compare_all_models_with_the_floor(study):
+    f1 = table(study, "f1.tsv")
+    assert f1["model"].tolist() == ["plain", "turning", "otsu"]
+    assert f1["images"].eq(7).all() and len(set(f1["otsu_pixel_F1"])) == 1
+    assert f1.loc[:1, ["parameters", "gflops", "train_seconds"]].gt(0).all(axis=None)
+    difference = table(study, "f1_difference.tsv").set_index(["model", "level"])
+    exact = difference.loc[("turning", "pixel")]
+    assert exact["comparisons"] == 21 and exact["exact_zeros"] == 1 and exact["mean_absolute"] == 0
+    assert difference.loc[("plain", "pixel"), "exact_zeros"] < 1
+    assert difference.loc[("otsu", "pixel"), "identical_masks"] == 1
+    by_line = table(study, "f1_by_cell_line.tsv")
+    assert by_line.groupby("cell_line").size().eq(3).all() and by_line["cell_line"].nunique() == 7
+
+
+def test_figures_are_drawn_and_the_tables_printed(study):
+    _, output = study
+    for name in ("f1", "f1_difference", "training_curves"):
+        assert result(study, "figures", f"{name}.png").stat().st_size > 10_000
+        assert result(study, "figures", f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    contours = sorted(path.name for path in result(study, "figures", "contours").iterdir())
+    assert contours == [f"fluorescence_{model}.{end}" for model in ("plain", "turning") for end in ("pdf", "png")]
+    summary = result(study, "tables", "summary.txt").read_text()
+    assert "turning" in summary and summary in output and "results/tiny/figures/" in output
+
+
+def test_every_job_leaves_a_log_and_a_benchmark(study):
+    folder, _ = study
+    names = ["simulate_dataset", "convert_dataset", "split_dataset", "binarize_masks", "train_model", "predict_test",
+             "score_test", "score_otsu", "aggregate_f1", "draw_figures"]  # fmt: skip
+    for name in names:
+        assert list((folder / "results/logs" / name).rglob("*.log")), name
+        assert list((folder / "results/benchmarks" / name).rglob("*.tsv")), name
+
+
+def test_no_unfinished_work_is_left(study):
+    folder, _ = study
+    assert not [path for path in (folder / "results").rglob(".*") if ".snakemake" not in path.name]
+
+
+def test_a_second_run_does_nothing(study):
+    folder, _ = study
+    run = snakemake(folder, "study")
+    assert "Nothing to be done" in run.stdout
+
+
+def test_a_changed_setting_reruns_what_depends_on_it(study):
+    folder, _ = study
+    changed = {**TINY, "evaluation": {**TINY["evaluation"], "examples": 1}}
+    jobs = planned_jobs(snakemake(folder, "--dry-run", "study", config=changed))
+    assert jobs.keys() == {"predict_test", "score_otsu", "score_test", "aggregate_f1", "draw_figures", "study"}
+    longer = [TINY["models"][0], {**TINY["models"][1], "training": {"epochs": 5}}]
+    jobs = planned_jobs(snakemake(folder, "--dry-run", "study", config={**TINY, "models": longer}))
+    assert jobs["train_model"] == 1 and "convert_dataset" not in jobs
+
+
+def test_deleting_the_weights_of_one_model_trains_that_model_alone(study):
+    folder, _ = study
+    weights = {model: run_folder(study, model) / "weights.safetensors" for model in ("plain", "turning")}
+    before = {model: (sha256(path), path.stat().st_mtime_ns) for model, path in weights.items()}
+    tables = {name: sha256(result(study, "tables", name)) for name in ("f1_difference.tsv", "f1_by_cell_line.tsv")}
+    weights["turning"].unlink()
+    jobs = planned_jobs(snakemake(folder, "--dry-run", "study"))
+    assert jobs == dict.fromkeys(
+        ("train_model", "predict_test", "score_test", "aggregate_f1", "draw_figures", "study"), 1
+    )
+    snakemake(folder, "study")
+    assert sha256(weights["turning"]) == before["turning"][0]  # the same bytes again
+    assert weights["plain"].stat().st_mtime_ns == before["plain"][1]
+    assert {name: sha256(result(study, "tables", name)) for name in tables} == tables

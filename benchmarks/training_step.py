@@ -1,7 +1,7 @@
 """Seconds of a training step: equivariant networks against the plain one of equal total channels, side by side.
 
-The networks take turns in one process, so that a slow moment of the machine falls on all of them. Printed are median seconds and the
-median ratio to the plain network of the same round.
+The networks take turns in one process, so that a slow moment of the machine falls on all of them. Printed are median
+seconds and the median ratio to the plain network of the same round.
 
     python benchmarks/training_step.py [--architecture simplified] [--size 128] [--batch 8] [--rounds 7]
 """

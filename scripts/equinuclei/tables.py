@@ -1,5 +1,6 @@
 """The tables of a study as files: from the scores and records of all models of a data set."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from equinuclei.statistics import (
     format_table,
     write_table,
 )
+
+logger = logging.getLogger("equinuclei.tables")
 
 _F1_SHOWN = {
     "model": "model",
@@ -60,6 +63,7 @@ def aggregate_f1(
     (`summary`).
     """
     table = pd.concat([pd.read_parquet(path) for path in scores], ignore_index=True)
+    _warn_of_empty_predictions(table)
     records = read_runs(runs)
     summary_f1 = f1_table(table, records, models)
     summary_difference = f1_difference_table(table, models)
@@ -79,6 +83,18 @@ def read_runs(paths: Sequence[str | Path]) -> pd.DataFrame:
     """
     columns = ["model", "modality", "seed", "parameters", "gflops", "train_seconds"]
     return pd.DataFrame([read_record(path) for path in paths])[columns]
+
+
+def _warn_of_empty_predictions(scores: pd.DataFrame) -> None:
+    """A model that predicts no nucleus at all has learnt nothing, and is trivially equivariant."""
+    predicted = (scores["pixel_TP"] + scores["pixel_FP"]).groupby([scores["modality"], scores["model"], scores["seed"]])
+    for (modality, model, seed), pixels in predicted.sum().items():
+        if pixels == 0:
+            logger.warning(
+                "%s predicts no nucleus in any %s image (seed %s): its difference of 0 means nothing; "
+                "train longer or with a lower learning rate",
+                model, modality, seed,
+            )  # fmt: skip
 
 
 def _summary(f1: pd.DataFrame, difference: pd.DataFrame) -> str:

@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import lightning
@@ -47,7 +48,8 @@ class TrainingSettings:
     crop : edge of the crops in pixels
     batch_size : crops per step
     learning_rate : of Adam (Kingma & Ba 2015)
-    schedule : "constant", or "cosine" (to zero over all steps, Loshchilov & Hutter 2017)
+    schedule : "constant", or "cosine" (to zero at the last step, Loshchilov & Hutter 2017)
+    warmup : share of all steps over which the learning rate rises to its full value
     precision : "float32", "bfloat16" (mixed), or "auto": bfloat16 on a GPU, float32 on a CPU
     device : "cuda", or "cpu"
     torch_threads : threads of torch on the CPU; part of the result, as sums are ordered by it
@@ -59,6 +61,7 @@ class TrainingSettings:
     batch_size: int
     learning_rate: float
     schedule: str
+    warmup: float
     precision: str
     device: str
     torch_threads: int
@@ -124,9 +127,11 @@ class SegmentationTask(lightning.LightningModule):
 
     def configure_optimizers(self):
         optimizer = torch.optim.Adam(self.network.parameters(), lr=self.settings.learning_rate)
-        if self.settings.schedule == "constant":
-            return optimizer
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=self.settings.epochs * len(self.sampler))
+        steps = self.settings.epochs * len(self.sampler)
+        factor = partial(
+            learning_rate_factor, steps=steps, warmup=self.settings.warmup, schedule=self.settings.schedule
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
@@ -286,6 +291,21 @@ def train_model(
             },
         )
         save_weights(network, spec, weights)
+
+
+def learning_rate_factor(step: int, *, steps: int, warmup: float, schedule: str) -> float:
+    """What the learning rate is multiplied by at a step, counted from 0.
+
+    It rises linearly over the first `warmup` of all steps. Adam's first steps are all of full size, whatever the
+    gradient; a narrow equivariant layer, whose few filters all act in every orientation, can lose all of its ReLUs to
+    them and then predicts background everywhere.
+    """
+    rising = max(1, round(warmup * steps))
+    if step < rising:
+        return (step + 1) / rising
+    if schedule == "constant":
+        return 1.0
+    return (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising))) / 2
 
 
 def _uses_bfloat16(settings: TrainingSettings, device: torch.device) -> bool:

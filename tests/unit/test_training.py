@@ -10,7 +10,7 @@ from equinuclei.models import ModelSpec
 from equinuclei.models.checkpoint import load_model
 from equinuclei.parts import Part
 from equinuclei.provenance import read_record
-from equinuclei.training import SegmentationTask, TrainingSettings, train_model
+from equinuclei.training import SegmentationTask, TrainingSettings, learning_rate_factor, train_model
 
 SPEC = ModelSpec("simplified", "p4", (2, 4), "none")
 SETTINGS = TrainingSettings(
@@ -19,6 +19,7 @@ SETTINGS = TrainingSettings(
     batch_size=4,
     learning_rate=1e-2,
     schedule="cosine",
+    warmup=0.1,
     precision="float32",
     device="cpu",
     torch_threads=1,
@@ -65,6 +66,16 @@ def test_a_small_network_learns_discs(tmp_path, architecture, group):
     train(tmp_path, changed(epochs=40), spec=ModelSpec(architecture, group, (4, 8)))
     history = pd.read_csv(tmp_path / "history.csv")
     assert history["train_F1"].iloc[-1] > 0.95
+
+
+def test_the_learning_rate_rises_and_falls():
+    settings = {"steps": 100, "warmup": 0.1}
+    cosine = [learning_rate_factor(step, schedule="cosine", **settings) for step in range(101)]
+    assert cosine[0] == pytest.approx(0.1) and cosine[9] == cosine[10] == 1
+    assert cosine[55] == pytest.approx(0.5) and cosine[100] == pytest.approx(0)
+    constant = [learning_rate_factor(step, schedule="constant", **settings) for step in range(100)]
+    assert constant[:10] == cosine[:10] and set(constant[10:]) == {1}
+    assert learning_rate_factor(0, steps=3, warmup=0, schedule="constant") == 1
 
 
 def test_the_record_tells_what_was_done(tmp_path):

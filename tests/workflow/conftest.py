@@ -31,7 +31,7 @@ TINY = {
         {"name": "turning", "preset": "simplified-p4", "widths": [2, 4, 8]},
     ],
     "training": {
-        "epochs": 4,
+        "epochs": 6,
         "crop": 64,
         "batch_size": 4,
         "learning_rate": 0.01,

@@ -53,7 +53,7 @@ def test_training_leaves_weights_history_and_a_record(study):
     folder = run_folder(study, "turning")
     assert load_model(folder / "weights.safetensors").group == "p4"
     history = pd.read_csv(folder / "history.csv")
-    assert len(history) == 4 and "val_F1" in history
+    assert len(history) == 6 and "val_F1" in history
     run = json.loads((folder / "run.json").read_text())
     assert run["images"] == 14 and run["dataset"] == "tiny" and run["training"]["crop"] == 64
 

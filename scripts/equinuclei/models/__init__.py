@@ -91,12 +91,10 @@ def build_model(spec: "str | Mapping | ModelSpec") -> "SegmentationNetwork":
     The network takes standardised images [N, 1, H, W] float32 and returns logits [N, 1, H, W]; it tells its `group`,
     `input_multiple` and `reach` (pixels). Raises InputError for an unknown name or impossible widths.
     """
-    from equinuclei.symmetry import Group
-
     spec = resolve_spec(spec)
     module, name = ARCHITECTURES[spec.architecture]
     network = getattr(importlib.import_module(f"equinuclei.models.{module}"), name)
     try:
-        return network(Group(spec.group), spec.widths)
+        return network(spec.group, spec.widths)
     except ValueError as error:
         raise InputError(f"model {spec.to_dict()}: {error}") from error

@@ -20,7 +20,8 @@ class SimplifiedUNet(SegmentationNetwork):
     Widths are channels per group element: level i has |G| * widths[i] feature maps.
     """
 
-    def __init__(self, group: Group, widths: Sequence[int]) -> None:
+    def __init__(self, group: str, widths: Sequence[int]) -> None:
+        group = Group(group)
         *encoder_widths, bottleneck_width = check_widths(widths, least=2)
         super().__init__(group, head_channels=encoder_widths[0])
         levels = len(encoder_widths)

@@ -11,4 +11,6 @@ with job(snakemake.log[0]):
         fields=snakemake.output.fields,
         workers=snakemake.threads,
         pixel_size=snakemake.params.pixel_size,
+        record=snakemake.output.record,
+        state=snakemake.params.source_state,
     )

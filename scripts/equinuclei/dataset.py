@@ -12,8 +12,9 @@ import pandas as pd
 
 from equinuclei import masks, store
 from equinuclei.errors import InputError, raise_problems
-from equinuclei.files import digest, is_done, mark_done, replacing, sha256, work_folder
+from equinuclei.files import digest, is_done, mark_done, replacing, sha256, work_folder, write_json
 from equinuclei.parts import FIELDS_COLUMNS, read_fields
+from equinuclei.provenance import code_version, package_versions
 from equinuclei.sources import read_image, read_mask, read_source, source_folder
 
 # Raise it when the same inputs give other stores: unfinished work of an older layout is then not continued.
@@ -29,6 +30,8 @@ def convert_dataset(
     fields: str | Path,
     workers: int,
     pixel_size: float | None = None,
+    record: str | Path | None = None,
+    state: str = "",
 ) -> None:
     """Convert a source to a store of images, a store of annotations and the table of fields.
 
@@ -50,6 +53,9 @@ def convert_dataset(
         Threads that read, compress and write; as many shards (`equinuclei.store.SHARD_BYTES`) are in memory.
     pixel_size
         Micrometres per pixel, if known.
+    record, state
+        JSON to make, if wanted: the source, its `state` (any text that tells it from a changed one) and the versions
+        of code and packages.
 
     Raises
     ------
@@ -85,6 +91,9 @@ def convert_dataset(
     )
     with replacing(fields) as temporary:
         plan[FIELDS_COLUMNS].to_csv(temporary, sep="\t", index=False, lineterminator="\n")
+    if record is not None:
+        versions = {"code_version": code_version(), "packages": package_versions()}
+        write_json(record, {"source": dict(source), "state": state, **versions})
 
 
 def binarize_masks(

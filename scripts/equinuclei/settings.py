@@ -5,6 +5,7 @@ environment that may hold Snakemake alone.
 """
 
 import difflib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -79,6 +80,10 @@ class Study:
             source["path"] = str(self._data_root / source["path"])
         return source | {"mask": dict(self.datasets[dataset]["mask"])}
 
+    def source_record(self, dataset: str) -> str:
+        """Path of the record that a data set's conversion leaves: its source and the state of that."""
+        return f"{self.results}/{dataset}/source.json"
+
     def is_simulated(self, dataset: str) -> bool:
         """Whether the data set is made by the workflow itself."""
         return self.datasets[dataset]["source"]["layout"] == "simulated"
@@ -86,11 +91,15 @@ class Study:
     def source_state(self, dataset: str) -> str:
         """Digest of the names, sizes and times of a data set's source files: changes when a file does.
 
-        Of a simulated set, whose files do not exist before it is made, the digest is empty.
+        Of a simulated set, whose files do not exist before it is made, the digest is empty. Of a source that was
+        removed after its conversion it is the one of the conversion, so that nothing is made anew.
         """
         if self.is_simulated(dataset):
             return ""
         path = Path(self.source(dataset)["path"])
+        if not path.exists():
+            record = Path(self.source_record(dataset))
+            return json.loads(record.read_text(encoding="utf-8"))["state"] if record.is_file() else ""
         files = _table_files(path) if self.source(dataset)["layout"] == "table" else _folder_files(path)
         return digest([[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()])
 

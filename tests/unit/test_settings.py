@@ -68,6 +68,15 @@ def test_the_state_of_a_source_changes_with_its_files(tmp_path):
         assert expanded.source_state("seven_cell_lines") != before
 
 
+def test_a_source_removed_after_its_conversion_is_as_it_was(tmp_path):
+    source = {"layout": "folder", "path": str(tmp_path / "gone"), "modality": "fluorescence"}
+    expanded = study(results=str(tmp_path), datasets=[{**DEFAULT["datasets"][0], "source": source}])
+    assert expanded.source_state("seven_cell_lines") == ""
+    (tmp_path / "seven_cell_lines").mkdir()
+    (tmp_path / "seven_cell_lines" / "source.json").write_text('{"state": "as converted"}')
+    assert expanded.source_state("seven_cell_lines") == "as converted"
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [

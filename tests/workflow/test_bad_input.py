@@ -28,6 +28,16 @@ def test_a_configuration_that_cannot_be_used_is_refused_before_any_job(tmp_path,
     assert not (tmp_path / "results").exists()
 
 
+def test_data_that_are_not_there_are_told_and_nothing_is_trained(tmp_path):
+    config = copy.deepcopy(TINY)
+    config["datasets"][0]["source"] = {"layout": "table", "path": "imagse.tsv"}
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "images.tsv").touch()
+    output = refused(tmp_path, config)
+    assert "imagse.tsv does not exist; did you mean 'images.tsv'?" in output
+    assert not (tmp_path / "results" / "tiny").exists() or not list((tmp_path / "results" / "tiny").iterdir())
+
+
 def test_a_mask_of_another_size_is_found_before_training(tmp_path):
     for kind in ("images", "masks"):
         (tmp_path / "data" / "set" / kind).mkdir(parents=True)

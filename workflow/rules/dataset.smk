@@ -35,6 +35,7 @@ rule convert_dataset:
         images=directory(f"{RESULTS}/{{dataset}}/images.zarr"),
         annotations=directory(f"{RESULTS}/{{dataset}}/annotations.zarr"),
         fields=f"{RESULTS}/{{dataset}}/fields.tsv",
+        record=study.source_record("{dataset}"),
     log:
         f"{RESULTS}/logs/convert_dataset/{{dataset}}.log",
     benchmark:

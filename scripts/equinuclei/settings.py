@@ -21,7 +21,7 @@ from equinuclei.models import OTSU, ModelSpec, resolve_spec
 
 @dataclass(frozen=True)
 class StudyModel:
-    """One model of the study: its network, and how it is trained (all keys of `training`)."""
+    """One model of the study: its network, and the keys of `training` that differ for it."""
 
     name: str
     spec: ModelSpec
@@ -71,6 +71,10 @@ class Study:
         """The modalities of all data sets, each once."""
         return tuple(dict.fromkeys(m for dataset in self.datasets.values() for m in dataset["modalities"]))
 
+    def training_of(self, dataset: str, model: str) -> dict:
+        """All training settings of a run: the study's, then the data set's, then the model's."""
+        return {**self.training, **self.datasets[dataset].get("training", {}), **self.models[model].training}
+
     def source(self, dataset: str) -> dict:
         """The source of a data set with its mask settings; a path is made relative to `data_root`."""
         source = dict(self.datasets[dataset]["source"])
@@ -114,7 +118,7 @@ class Study:
         if name == OTSU:
             raise InputError(f"models: {OTSU!r} is the name of the threshold every model is compared with; use another")
         try:
-            return StudyModel(name, resolve_spec(spec), {**self.training, **training})
+            return StudyModel(name, resolve_spec(spec), training)
         except InputError as error:
             raise InputError(f"models: {error}") from error
 

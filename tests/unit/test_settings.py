@@ -40,8 +40,15 @@ def test_a_model_may_differ_from_its_preset_and_from_the_training_settings():
     models = ["simplified-p4", {"name": "slow", "preset": "simplified-p4", "widths": [2, 4], "training": {"epochs": 3}}]
     expanded = study(models=models)
     assert expanded.models["slow"].spec.widths == (2, 4) and expanded.models["slow"].spec.group == "p4"
-    assert expanded.models["slow"].training["epochs"] == 3
-    assert expanded.models["simplified-p4"].training == DEFAULT["training"]
+    assert expanded.training_of("seven_cell_lines", "slow") == {**DEFAULT["training"], "epochs": 3}
+    assert expanded.training_of("seven_cell_lines", "simplified-p4") == DEFAULT["training"]
+
+
+def test_a_data_set_may_be_trained_on_differently():
+    dataset = {**DEFAULT["datasets"][0], "training": {"crop": 512, "epochs": 9}}
+    expanded = study(datasets=[dataset], models=["unet", {"name": "unet-p4", "training": {"epochs": 3}}])
+    assert expanded.training_of("seven_cell_lines", "unet") == {**DEFAULT["training"], "crop": 512, "epochs": 9}
+    assert expanded.training_of("seven_cell_lines", "unet-p4")["epochs"] == 3  # the model has the last word
 
 
 def test_a_named_preset_may_carry_training_settings_alone():

@@ -59,6 +59,6 @@ def test_a_gpu_that_is_not_there_stops_training(tmp_path, study):
     config = {**TINY, "training": {**TINY["training"], "device": "cuda"}}
     config["models"] = [{"name": "on-gpu", "preset": "simplified", "widths": [2, 4]}]
     target = "results/tiny/models/on-gpu/fluorescence/seed0/weights.safetensors"
-    output = refused(folder, config, target, "--config", "seeds=[0]")
+    output = refused(folder, config, target)
     assert "this job sees no GPU" in output
     assert not (folder / target).exists()

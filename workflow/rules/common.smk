@@ -98,8 +98,8 @@ def spec_of(wildcards):
 
 
 def training_of(wildcards):
-    """The training settings of the rule's model, as plain values."""
-    return dict(study.models[wildcards.model].training)
+    """The training settings of the rule's data set and model, as plain values."""
+    return study.training_of(wildcards.dataset, wildcards.model)
 
 
 def of_every_run(name):

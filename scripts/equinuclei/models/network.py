@@ -1,7 +1,7 @@
 """What every network tells of itself."""
 
 import math
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from equinuclei.layers import GroupConv2d, GroupMean
 from equinuclei.symmetry import Group
 
 
-class SegmentationNetwork(nn.Module):
+class SegmentationNetwork(nn.Module, ABC):
     """A network from one grey channel to one logit per pixel: [N, 1, H, W] float32 -> [N, 1, H, W].
 
     Attributes
@@ -34,9 +34,9 @@ class SegmentationNetwork(nn.Module):
         # A 1 x 1 group convolution and the mean over the group: linear, and equivariant where a plain 1 x 1 is not.
         self.head = nn.Sequential(GroupConv2d(group, head_channels, 1, kernel_size=1), GroupMean(group))
 
+    @abstractmethod
     def features(self, image: Tensor) -> Tensor:
         """G-major features of the head's input, [N, G*C, H, W]."""
-        raise NotImplementedError
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits [N, 1, H, W] of standardised images [N, 1, H, W]. Raises ValueError for another shape."""
@@ -65,21 +65,3 @@ def model_cost(network: SegmentationNetwork, size: int = 256) -> dict[str, float
     network.train(was_training)
     parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
     return {"parameters": parameters, "gflops": round(counter.get_total_flops() / 1e9, 3)}
-
-
-def encoder_decoder_reach(levels: int, convs_down: int, convs_bottom: int, convs_up: int) -> int:
-    """Receptive-field radius in pixels of an encoder-decoder of 3 x 3 convolutions.
-
-    A 3 x 3 convolution at level l reaches 2^l pixels; `levels` poolings by 2 add 2^levels - 1, from one end of a
-    cell to the other.
-    """
-    scales = [2**level for level in range(levels)]
-    return (convs_down + convs_up) * sum(scales) + convs_bottom * 2**levels + 2**levels - 1
-
-
-def check_widths(widths: Sequence[int], least: int) -> tuple[int, ...]:
-    """The widths as a tuple, at least `least` of them and all positive. Raises ValueError otherwise."""
-    widths = tuple(int(width) for width in widths)
-    if len(widths) < least or min(widths) < 1:
-        raise ValueError(f"expected at least {least} positive widths, not {list(widths)}")
-    return widths

@@ -30,10 +30,10 @@ bench: $(READY)
 clean:
 	rm -rf $(VENV) results/demo .pytest_cache .ruff_cache .hypothesis
 
-# Resolve requirements.in anew, for Python 3.11 to 3.13 at once (needs uv). The CUDA libraries are left out: torch's own
+# Resolve requirements.in anew for Linux (needs uv), in versions that Python 3.11 to 3.13 have. The CUDA libraries are left out: torch's own
 # build pins them where it needs them.
 lock:
-	uv pip compile requirements.in --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --quiet \
+	uv pip compile requirements.in --python-platform linux --python-version 3.11 --no-emit-index-url --no-annotate --no-header --quiet \
 	  | grep -vE '^(nvidia-|cuda-|triton)' > .requirements.lock
 	mv .requirements.lock requirements.lock
 

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from .instances import connected_components
+from equinuclei.instances import connected_components
 
 THRESHOLDS: tuple[float, ...] = tuple(percent / 100 for percent in range(50, 100, 5))
 """Thresholds on the intersection over union of two objects: 0.5, 0.55, ... 0.95."""
@@ -127,9 +127,9 @@ def score_image(
     Returns
     -------
     A row per transform, in the order of `predictions`: rotation (int), mirrored (bool); pixel_<key> for each key of
-    `pixel_scores`; object<100 threshold>_TP, _FP, _FN, _F1, _AP for each threshold (object50_F1, object55_F1, ...),
-    with the connected components of the prediction as its objects; agreement, the `mask_iou` with the prediction
-    (0, False), NaN when both are empty.
+    `pixel_scores`; object<100 threshold>_TP, _FP, _FN, _precision, _recall, _F1, _AP for each threshold (object50_F1,
+    object55_F1, ...), with the connected components of the prediction as its objects; agreement, the `mask_iou` with
+    the prediction (0, False), NaN when both are empty.
 
     Raises ValueError if (0, False) is missing, and as `pixel_scores` and `object_scores` do.
     """
@@ -144,7 +144,7 @@ def score_image(
         for threshold, (TP, FP, FN) in zip(thresholds, _object_counts(truth_labels, labels, thresholds), strict=True):
             name = f"object{100 * threshold:g}"
             row |= {f"{name}_TP": TP, f"{name}_FP": FP, f"{name}_FN": FN}
-            row[f"{name}_F1"] = _ratios(TP, FP, FN)["F1"]
+            row |= {f"{name}_{key}": value for key, value in _ratios(TP, FP, FN).items()}
             row[f"{name}_AP"] = _score(TP, TP + FP + FN, TP + FP + FN == 0)
         row["agreement"] = mask_iou(prediction, reference)
         rows.append(row)

@@ -34,10 +34,12 @@ _MEANS = [
     "pixel_IoU",
     "object50_F1",
     "object50_F1_pooled",
+    "object50_precision",
+    "object50_recall",
     "object50_AP",
     "object75_F1",
 ]
-_PER_IMAGE = ["pixel_F1", "pixel_precision", "pixel_recall", "pixel_IoU", "object50_F1", "object50_AP", "object75_F1"]
+_PER_IMAGE = [column for column in _MEANS if not column.endswith(("_sd", "_pooled"))]
 _COUNTS = [f"{level}_{count}" for level in LEVELS for count in ("TP", "FP", "FN")]
 _COSTS = ["parameters", "gflops", "train_seconds"]
 _FLOOR = [f"{OTSU}_{column}" for column in _FLOORED]
@@ -47,8 +49,8 @@ def f1_by_seed(scores: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     """Scores of each trained net on the images as they are (neither rotated nor mirrored).
 
     Returns a row per dataset, modality, model, the columns in `by`, and seed: the means over images of pixel_F1,
-    pixel_precision, pixel_recall, pixel_IoU, object50_F1, object50_AP and object75_F1, and from summed counts
-    pixel_F1_pooled and object50_F1_pooled. NaN where no image has the score.
+    pixel_precision, pixel_recall, pixel_IoU, object50_F1, object50_precision, object50_recall, object50_AP and
+    object75_F1, and from summed counts pixel_F1_pooled and object50_F1_pooled. NaN where no image has the score.
     """
     plain = scores[(scores["rotation"] == 0) & ~scores["mirrored"].astype(bool)]
     grouped = plain.groupby([*_KEYS, *by, "seed"], sort=False, observed=True, dropna=False)
@@ -74,9 +76,10 @@ def f1_table(scores: pd.DataFrame, models: pd.DataFrame, order: Sequence[str] | 
     -------
     dataset, modality, model; images and seeds (numbers of); parameters, gflops, train_seconds (mean over seeds);
     pixel_F1, its standard deviation over seeds pixel_F1_sd (n - 1 in the denominator; NaN with one seed) and
-    pixel_F1_pooled; pixel_precision, pixel_recall, pixel_IoU; object50_F1, object50_F1_pooled, object50_AP,
-    object75_F1; and otsu_pixel_F1, otsu_pixel_F1_pooled, otsu_object50_F1, otsu_object50_F1_pooled: the floor, Otsu's
-    scores on the same images (NaN where there are none). All but the pooled columns are per image.
+    pixel_F1_pooled; pixel_precision, pixel_recall, pixel_IoU; object50_F1, object50_F1_pooled, object50_precision,
+    object50_recall, object50_AP, object75_F1; and otsu_pixel_F1, otsu_pixel_F1_pooled, otsu_object50_F1,
+    otsu_object50_F1_pooled: the floor, Otsu's scores on the same images (NaN where there are none). All but the
+    pooled columns are per image.
     """
     costs = models.groupby(["model", "modality"], sort=False, observed=True).agg(
         parameters=("parameters", "first"), gflops=("gflops", "first"), train_seconds=("train_seconds", "mean")

@@ -268,7 +268,7 @@ def test_score_image():
         "rotation",
         "mirrored",
         *(f"pixel_{key}" for key in keys),
-        *(f"{level}_{key}" for level in levels for key in ("TP", "FP", "FN", "F1", "AP")),
+        *(f"{level}_{key}" for level in levels for key in ("TP", "FP", "FN", "precision", "recall", "F1", "AP")),
         "agreement",
     ]
 

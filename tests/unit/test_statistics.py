@@ -32,8 +32,9 @@ def score(model, seed, image, counts, rotation=0, mirrored=False, agreement=1.0,
         row[f"{level}_F1"] = 2 * TP / total if total else NAN
     row["object50_AP"] = TP / (TP + FP + FN) if total else NAN
     row["pixel_IoU"] = row["object50_AP"]
-    row["pixel_precision"] = NAN if not total else TP / (TP + FP) if TP + FP else 0.0
-    row["pixel_recall"] = NAN if not total else TP / (TP + FN) if TP + FN else 0.0
+    for level in ("pixel", "object50"):
+        row[f"{level}_precision"] = NAN if not total else TP / (TP + FP) if TP + FP else 0.0
+        row[f"{level}_recall"] = NAN if not total else TP / (TP + FN) if TP + FN else 0.0
     return row
 
 
@@ -79,7 +80,7 @@ def test_f1_table(scores, models):
     assert table.columns.tolist() == [
         *("dataset", "modality", "model", "images", "seeds", "parameters", "gflops", "train_seconds"),
         *("pixel_F1", "pixel_F1_sd", "pixel_F1_pooled", "pixel_precision", "pixel_recall", "pixel_IoU"),
-        *("object50_F1", "object50_F1_pooled", "object50_AP", "object75_F1"),
+        *("object50_F1", "object50_F1_pooled", "object50_precision", "object50_recall", "object50_AP", "object75_F1"),
         *("otsu_pixel_F1", "otsu_pixel_F1_pooled", "otsu_object50_F1", "otsu_object50_F1_pooled"),
     ]
     assert table["model"].tolist() == ["other", "net", "otsu"]

@@ -152,6 +152,7 @@ def test_an_interrupted_prediction_keeps_what_was_finished(converted, tmp_path, 
 
 def test_otsu_is_the_floor(converted, tmp_path):
     scores = otsu(converted, tmp_path)
+    assert len(scores) == 3 * 8
     nuclei = scores[scores["image_id"] != "i4"]
     assert nuclei["pixel_F1"].eq(1).all() and nuclei["model"].eq("otsu").all()
     assert scores["agreement"].eq(1).all()

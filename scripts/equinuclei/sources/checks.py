@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from equinuclei.errors import raise_problems
+from equinuclei.errors import InputError, raise_problems
 
 COLUMNS = ["image_id", "cell_line", "modality", "group", "split", "image", "mask"]
 SPLITS = ("train", "val", "test")

@@ -27,14 +27,15 @@ TINY = {
         }
     ],
     "models": [
-        {"name": "plain", "preset": "simplified", "widths": [2, 4, 8]},
-        {"name": "turning", "preset": "simplified-p4", "widths": [2, 4, 8]},
+        {"name": "plain", "preset": "simplified", "widths": [8, 16, 16]},
+        {"name": "turning", "preset": "simplified-p4", "widths": [4, 8, 8]},
     ],
     "training": {
-        "epochs": 6,
+        "epochs": 12,
         "crop": 64,
-        "batch_size": 4,
-        "learning_rate": 0.01,
+        "batch_size": 2,
+        "learning_rate": 0.005,
+        "schedule": "cosine",
         "device": "cpu",
         "torch_threads": 1,
     },

@@ -122,8 +122,11 @@ def otsu_scores(wildcards):
 
 
 def get_study_output():
-    """Everything that a study makes."""
-    outputs = []
+    """Everything that a study makes; also the weights, so that deleted ones are trained again."""
+    outputs = [
+        f"{RESULTS}/{run.dataset}/models/{run.model}/{run.modality}/seed{run.seed}/weights.safetensors"
+        for run in study.runs
+    ]
     for dataset in study.datasets:
         outputs += [f"{RESULTS}/{dataset}/tables/{name}.tsv" for name in TABLES]
         outputs += [f"{RESULTS}/{dataset}/figures/{name}.{suffix}" for name in FIGURES for suffix in ("png", "pdf")]

@@ -46,12 +46,16 @@ def draw_figures(
     first_seed = min(record["seed"] for record in records)
     for path, record in zip(examples, records, strict=True):
         if record["seed"] == first_seed:
-            figure = contours([example | {"title": example["cell_line"]} for example in read_examples(path)])
+            figure = contours([example | {"title": _shortened(example["image_id"])} for example in read_examples(path)])
             save(figure, Path(contours_folder, f"{record['modality']}_{record['model']}"))
 
 
 def _save(figure, png: str | Path) -> None:
     save(figure, Path(png).with_suffix(""))
+
+
+def _shortened(name: str, length: int = 16) -> str:
+    return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
 def _read_tsv(path: str | Path) -> pd.DataFrame:

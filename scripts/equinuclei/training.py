@@ -93,6 +93,7 @@ class SegmentationTask(lightning.LightningModule):
         super().__init__()
         self.network, self.sampler, self.validation, self.settings = network, sampler, validation, settings
         self.history: list[dict] = []
+        self._start, self._seconds_before = time.monotonic(), 0.0
         metrics = MetricCollection(
             {
                 "accuracy": BinaryAccuracy(),
@@ -136,9 +137,16 @@ class SegmentationTask(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["history"] = self.history
+        checkpoint["seconds"] = self.seconds
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.history = list(checkpoint["history"])
+        self._seconds_before = checkpoint["seconds"]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, those before an interruption included."""
+        return self._seconds_before + time.monotonic() - self._start
 
     def _step(self, stage: str, batch: tuple[Tensor, Tensor]) -> Tensor:
         crops, targets = batch
@@ -256,7 +264,6 @@ def train_model(
         last = _last_checkpoint(folder)
         if last is not None:
             logger.info("resuming after epoch %d of %d", _epoch(last) + 1, settings.epochs)
-        started = time.monotonic()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
             trainer.fit(
@@ -265,7 +272,7 @@ def train_model(
                 val_dataloaders=DataLoader(_CentreCrops(followed, task), batch_size=None) if followed else None,
                 ckpt_path=last,
             )
-        seconds = time.monotonic() - started
+        seconds = task.seconds
         network.to("cpu")
         with replacing(history) as temporary:
             pd.DataFrame(task.history).to_csv(temporary, index=False, lineterminator="\n")

@@ -48,12 +48,15 @@ def train(folder, settings=SETTINGS, validation=None, spec=SPEC, **more):
 
 
 def interrupt_after_epoch_2(monkeypatch, folder):
+    """Train for two epochs, as if they had taken 100 seconds."""
+
     def interrupt(task):
         if task.current_epoch == 2:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises((KeyboardInterrupt, SystemExit)):
         patch.setattr(SegmentationTask, "on_train_epoch_start", interrupt)
+        patch.setattr(SegmentationTask, "seconds", 100.0)
         train(folder)
 
 
@@ -104,6 +107,7 @@ def test_an_interrupted_training_resumes_bit_for_bit(tmp_path, monkeypatch):
     assert not (tmp_path / "b" / "weights.safetensors").exists()
     resumed = train(tmp_path / "b")
     assert read_record(resumed["run"])["resumed_after_epoch"] == 2
+    assert read_record(resumed["run"])["train_seconds"] >= 100  # of the first two epochs, as the clock below tells
     assert sha256(resumed["weights"]) == sha256(undisturbed["weights"])
     assert resumed["history"].read_text() == undisturbed["history"].read_text()
 

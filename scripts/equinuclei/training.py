@@ -222,14 +222,16 @@ def train_model(
     crops) and `run` (JSON: spec, settings, seed, data, versions, hardware, cost). Interrupted training is continued
     from its last epoch, if code (`code`, a digest), spec, settings, seed and data are the same.
 
-    record : further plain values to keep in `run`. Raises InputError if the part is empty, a GPU is asked for and
-    absent, or the loss diverges.
+    record : further plain values to keep in `run`. Raises InputError if the part is empty, the crops do not fit the
+    network, a GPU is asked for and absent, or the loss diverges.
     """
     if not training.images:
         raise InputError("the training part is empty: check `split` in the configuration")
     device = prepare_torch(settings.device, settings.torch_threads, deterministic=settings.deterministic)
     torch.manual_seed(seed)
     network = build_model(spec)
+    if settings.crop % network.input_multiple:
+        raise InputError(f"crops of {settings.crop} pixels: this network needs a multiple of {network.input_multiple}")
     sample = {"crop": settings.crop, "batch_size": settings.batch_size, "seed": seed, "device": device}
     sampler = CropSampler(training.images, training.targets, augmentation=spec.augmentation, **sample)
     followed = CropSampler(validation.images, validation.targets, **sample) if validation else None

@@ -97,6 +97,7 @@ def test_a_source_removed_after_its_conversion_is_as_it_was(tmp_path):
         ({"models": ["otsu"]}, "'otsu' is the name of the threshold"),
         ({"models": [{"name": "mine", "preset": "unet", "width": [1, 2]}]}, r"models\[0\]: unknown key 'width'"),
         ({"models": [{"name": "../evil", "preset": "unet"}]}, r"models\[0\].name: '../evil' does not match"),
+        ({"models": [{"name": "unet", "training": {"device": "cpu"}}]}, r"models\[0\].training: unknown key 'device'"),
         ({"models": []}, "models"),
         ({"seeds": [0, 0]}, "seeds"),
         ({"datasets": [{**DEFAULT["datasets"][0], "split": [1, 2]}]}, r"datasets\[0\].split"),

@@ -124,6 +124,8 @@ def test_what_cannot_be_trained_is_refused(tmp_path, monkeypatch):
         train(tmp_path, changed(device="cuda"))
     with pytest.raises(InputError, match="lower `learning_rate`"):
         train(tmp_path, changed(learning_rate=1e30))
+    with pytest.raises(InputError, match="crops of 33 pixels: this network needs a multiple of 2"):
+        train(tmp_path, changed(crop=33))
     with pytest.raises(InputError, match="training part is empty"):
         train_model(SPEC, Part(pd.DataFrame(), [], []), None, SETTINGS, seed=0, weights="w", history="h", run="r")
     with pytest.raises(InputError, match=r"unknown training setting 'epoch'\. Did you mean 'epochs'"):

@@ -10,4 +10,5 @@ with job(snakemake.log[0]):
         snakemake.output.targets,
         mask=snakemake.params.mask,
         workers=snakemake.threads,
+        code=snakemake.params.code,
     )

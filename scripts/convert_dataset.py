@@ -13,4 +13,5 @@ with job(snakemake.log[0]):
         pixel_size=snakemake.params.pixel_size,
         record=snakemake.output.record,
         state=snakemake.params.source_state,
+        code=snakemake.params.code,
     )

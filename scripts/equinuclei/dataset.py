@@ -17,9 +17,6 @@ from equinuclei.parts import FIELDS_COLUMNS, read_fields
 from equinuclei.provenance import code_version, package_versions
 from equinuclei.sources import read_image, read_mask, read_source, source_folder
 
-# Raise it when the same inputs give other stores: unfinished work of an older layout is then not continued.
-_LAYOUT = 1
-
 logger = logging.getLogger("equinuclei.dataset")
 
 
@@ -32,6 +29,7 @@ def convert_dataset(
     pixel_size: float | None = None,
     record: str | Path | None = None,
     state: str = "",
+    code: str = "",
 ) -> None:
     """Convert a source to a store of images, a store of annotations and the table of fields.
 
@@ -56,6 +54,8 @@ def convert_dataset(
     record, state
         JSON to make, if wanted: the source, its `state` (any text that tells it from a changed one) and the versions
         of code and packages.
+    code
+        Digest of the code. Unfinished work of other code is not continued.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def convert_dataset(
     table = read_source(source)
     store.check_modalities(table["modality"])
     plan = store.plan_stacks(_check_files(table, source_folder(source), kind, codes, workers))
-    key = digest(["convert", _LAYOUT, pixel_size, plan.drop(columns=["image", "mask"]).to_dict("list")])
+    key = digest(["convert", code, pixel_size, plan.drop(columns=["image", "mask"]).to_dict("list")])
     arrays = [(array, rows.sort_values("row")) for array, rows in plan.groupby("array")]
     _write_store(
         images,
@@ -97,7 +97,7 @@ def convert_dataset(
 
 
 def binarize_masks(
-    annotations: str | Path, fields: str | Path, targets: str | Path, mask: Mapping, workers: int
+    annotations: str | Path, fields: str | Path, targets: str | Path, mask: Mapping, workers: int, code: str = ""
 ) -> None:
     """Derive the targets of a data set from its annotations.
 
@@ -113,6 +113,8 @@ def binarize_masks(
         `kind`, and optionally `codes` and `border_as` (see `equinuclei.masks`).
     workers
         Threads; as many shards are in memory.
+    code
+        Digest of the code. Unfinished work of other code is not continued.
 
     Raises
     ------
@@ -137,7 +139,7 @@ def binarize_masks(
         for name, (dtypes, function) in derive.items():
             read = partial(_derive, function=function, stored=stored)
             stacks.append(_Stack.of(f"{name}/{array}", rows, dtypes, pixel_size, read, range(len(rows))))
-    key = digest(["binarize", _LAYOUT, kind, dict(codes), border_as, table.to_dict("list")])
+    key = digest(["binarize", code, kind, dict(codes), border_as, table.to_dict("list")])
     _write_store(targets, "targets", key, stacks, workers)
 
 
@@ -179,7 +181,6 @@ def _write_store(target: str | Path, content: str, key: str, stacks: Sequence[_S
         about = {
             "content": content,
             "layout": "OME-Zarr images (n, y, x), one image or mask per n; fields.tsv names array and row of each",
-            "version": _LAYOUT,
             "key": key,
         }
         store.create_store(folder, {"equinuclei": about})

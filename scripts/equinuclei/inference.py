@@ -15,8 +15,7 @@ from equinuclei.symmetry import Element
 
 
 def pad_placements(size: int, multiple: int) -> list[tuple[int, int]]:
-    """Pads (before, after) that bring a length in pixels to the next multiple: one if symmetric, else two mirrored
-    ones.
+    """Pads (before, after) that bring a length in pixels to the next multiple: a symmetric one, or two mirrored ones.
 
     A pad on one side only moves the pooling grid of the turned image against that of the image (relative error 0.33).
     An odd pad cannot be symmetric; its two mirrored placements together are.

@@ -147,9 +147,9 @@ def read_fields(path: str | Path) -> pd.DataFrame:
 
 
 def read_splits(path: str | Path) -> pd.DataFrame:
-    """Read splits.tsv:
+    """Read splits.tsv: columns `SPLITS_COLUMNS`, all strings.
 
-    columns `SPLITS_COLUMNS`, all strings. Raises InputError for another part than train, val, test.
+    Raises InputError for another part than train, val, test.
     """
     splits = _read_tsv(path, SPLITS_COLUMNS)
     unknown = sorted(set(splits["part"]) - set(PARTS))

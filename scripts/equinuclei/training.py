@@ -1,7 +1,4 @@
-"""Training of one model with Lightning:
-
-same inputs, seed and kind of device, same weights; resumes where it stopped.
-"""
+"""Training of one model with Lightning: reproducible, and resumed where it stopped."""
 
 import logging
 import math
@@ -237,7 +234,7 @@ def train_model(
     followed = CropSampler(validation.images, validation.targets, **sample) if validation else None
     network.set_prior(sampler.nucleus_fraction)
     if device.type == "cuda" or not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
-        # Twice as fast on a CPU, but for batch norm, whose training is slower there by far.
+        # Faster on a CPU too, but for batch norm, whose training is slower there by far.
         use_channels_last(network)
     task = SegmentationTask(network, sampler, followed, settings)
 

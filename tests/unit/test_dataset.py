@@ -222,6 +222,24 @@ def test_interrupted_conversion_continues(source, outputs, monkeypatch):
     check_every_pixel(outputs, fields, Path(source["path"]).parent, source["mask"])
 
 
+def test_interrupted_conversion_by_other_code_is_not_continued(source, outputs, monkeypatch):
+    write_stack, written = store.write_stack, []
+
+    def write(stack, read, workers):
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(stack.store_path)
+        write_stack(stack, read, workers)
+
+    stores = {"images": outputs.images, "annotations": outputs.annotations, "fields": outputs.fields, "workers": 1}
+    monkeypatch.setattr(store, "write_stack", write)
+    with pytest.raises(KeyboardInterrupt):
+        convert_dataset(source, **stores, code="old")
+    written += [None]
+    convert_dataset(source, **stores, code="new")
+    assert len(written) == 4 + 10  # all arrays of images and annotations anew
+
+
 def test_changed_source_is_not_mixed_with_old_stores(source, outputs):
     outputs.convert(source)
     outputs.convert(source)

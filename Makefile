@@ -2,6 +2,7 @@
 
 PYTHON ?= python3.11
 VENV := .venv
+ESCNN := .venv-escnn
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -10,7 +11,7 @@ ifeq ($(shell command -v $(PYTHON)),)
 PYTHON := python3
 endif
 
-.PHONY: demo test lint bench clean lock
+.PHONY: demo test lint bench escnn clean lock
 
 demo: $(READY)
 	$(BIN)/snakemake study --configfile config/demo.yaml
@@ -28,7 +29,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/training_step.py
 
 clean:
-	rm -rf $(VENV) results/demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ESCNN) results/demo .pytest_cache .ruff_cache .hypothesis
 
 # Resolve requirements.in anew for Linux (needs uv), in versions that Python 3.11 to 3.13 have. The CUDA libraries are left out: torch's own
 # build pins them where it needs them.
@@ -36,6 +37,15 @@ lock:
 	uv pip compile requirements.in --python-platform linux --python-version 3.11 --no-emit-index-url --no-annotate --no-header --quiet \
 	  | grep -vE '^(nvidia-|cuda-|triton)' > .requirements.lock
 	mv .requirements.lock requirements.lock
+
+# The oracle of the group convolutions, in an environment of its own (an older numpy). Needs Python 3.11 and a Fortran
+# compiler (Debian: gfortran).
+escnn: $(ESCNN)/.ready
+
+$(ESCNN)/.ready: tests/oracle/escnn/requirements.txt
+	$(PYTHON) -m venv $(ESCNN)
+	$(ESCNN)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 # One environment for everything, with every version pinned. `make` installs it again when the lock changes.
 $(READY): requirements.lock

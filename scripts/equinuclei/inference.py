@@ -1,6 +1,6 @@
 """Logits of whole images, and of their rotations, without breaking a network's symmetry."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import product
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch.nn import functional
 from equinuclei.errors import InputError
 from equinuclei.intensity import standardize
 from equinuclei.models.network import SegmentationNetwork
-from equinuclei.symmetry import Element
+from equinuclei.symmetry import Element, Group, canonical_elements, mean_over_coset
 
 
 def pad_placements(size: int, multiple: int) -> list[tuple[int, int]]:
@@ -25,11 +25,12 @@ def pad_placements(size: int, multiple: int) -> list[tuple[int, int]]:
     return [(small, large)] if small == large else [(small, large), (large, small)]
 
 
-def predict_logits(network: SegmentationNetwork, images: Tensor) -> Tensor:
+def predict_logits(network: SegmentationNetwork, images: Tensor, *, exact: bool = False) -> Tensor:
     """Logits [N, 1, H, W] of standardised images [N, 1, H, W] of any size, as equivariant as the network itself.
 
     Images are padded by reflection to the network's input multiple. Where a pad is odd, the logits are averaged over
-    its two mirrored placements (four, if both are odd), at two or four times the cost.
+    its two mirrored placements (four, if both are odd), at two or four times the cost. `exact`: in the network's exact
+    mode, bit-identical under its group.
 
     Raises InputError for images that are smaller than the pad that they need.
     """
@@ -41,10 +42,11 @@ def predict_logits(network: SegmentationNetwork, images: Tensor) -> Tensor:
             f"an image of {height} x {width} pixels is too small for a network that needs multiples of "
             f"{network.input_multiple}; leave it out or choose a network with fewer levels"
         )
+    evaluate = network.exact if exact else network
     logits = {}
     for (v, (top, bottom)), (h, (left, right)) in product(enumerate(vertical), enumerate(horizontal)):
         padded = functional.pad(images, (left, right, top, bottom), mode="reflect")
-        logits[v, h] = network(padded)[..., top : top + height, left : left + width]
+        logits[v, h] = evaluate(padded)[..., top : top + height, left : left + width]
     if len(logits) == 4:
         # Floating-point addition commutes but does not associate. Opposite corners stay opposite when the square is
         # turned, so this order of the sums is the only one that survives a rotation.
@@ -52,20 +54,69 @@ def predict_logits(network: SegmentationNetwork, images: Tensor) -> Tensor:
     return sum(logits.values()) / len(logits)
 
 
+def predict_exact(network: SegmentationNetwork, image: Tensor) -> Tensor:
+    """Logits in exact mode: bit-identical under the group of the network."""
+    return predict_logits(network, image, exact=True)
+
+
+def predict_canonical(network: SegmentationNetwork, image: Tensor) -> Tensor:
+    """Logits of the image in its canonical orientation, turned back: any network becomes exactly equivariant.
+
+    Bit-identical under all of p4m, for one prediction per image: the network always sees the same image. An image that
+    has a symmetry of its own has several ways back; the mean over them has the symmetry too.
+    """
+    elements = canonical_elements(image[0, 0].cpu().numpy())
+    logits = predict_logits(network, elements[0](image).contiguous())
+    return mean_over_coset({g.inverse: g.inverse(logits) for g in elements})
+
+
+def predict_augmented(network: SegmentationNetwork, image: Tensor, group: Group) -> Tensor:
+    """Test-time augmentation: mean of the logits of all of an image's transforms under a group, turned back.
+
+    Bit-identical under the group, for as many predictions as it has elements.
+    """
+    return mean_over_coset({g: g(predict_logits(network, g.inverse(image).contiguous())) for g in group.elements})
+
+
+def predict_tta4(network: SegmentationNetwork, image: Tensor) -> Tensor:
+    """`predict_augmented` over the four rotations."""
+    return predict_augmented(network, image, Group.P4)
+
+
+def predict_tta8(network: SegmentationNetwork, image: Tensor) -> Tensor:
+    """`predict_augmented` over rotations and mirrors."""
+    return predict_augmented(network, image, Group.P4M)
+
+
+METHODS: dict[str, Callable[[SegmentationNetwork, Tensor], Tensor]] = {
+    "deployed": predict_logits,
+    "exact": predict_exact,
+    "canonical": predict_canonical,
+    "tta4": predict_tta4,
+    "tta8": predict_tta8,
+}
+"""How to predict one standardised image [1, 1, H, W], by the name of the inference mode in the configuration."""
+
+
 @torch.inference_mode()
 def predict_transforms(
-    network: SegmentationNetwork, image: np.ndarray, elements: Iterable[Element], device: torch.device | str = "cpu"
+    network: SegmentationNetwork,
+    image: np.ndarray,
+    elements: Iterable[Element],
+    device: torch.device | str = "cpu",
+    inference: str = "deployed",
 ) -> dict[Element, np.ndarray]:
     """Logits of an image's transforms, each brought back into the frame of the image.
 
-    image : (y, x), stored dtype. Returns, per element g, g^-1(network(g(image))): (y, x) float32, equal for all g if
-    the network is equivariant. One image at a time: the last bits of a logit may depend on the batch.
+    image : (y, x), stored dtype; inference : a key of METHODS. Returns, per element g, g^-1(network(g(image))): (y, x)
+    float32, equal for all g if the network is equivariant. One image at a time: the last bits of a logit may depend on
+    the batch.
     """
     standardized = standardize(image)
     logits = {}
     for element in elements:
         turned = torch.from_numpy(np.ascontiguousarray(element(standardized))).to(device)
-        output = predict_logits(network, turned[None, None])[0, 0]
+        output = METHODS[inference](network, turned[None, None])[0, 0]
         logits[element] = np.ascontiguousarray(element.inverse(output.float().cpu().numpy()))
     return logits
 

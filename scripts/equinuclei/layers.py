@@ -3,20 +3,149 @@
 Feature channel g*C + c is channel c of group element g (the order of `Group.elements`), so that `view(N*G, C, H, W)`
 separates the elements without a copy. For the trivial group every layer is its ordinary counterpart.
 
+Every layer computes in three ways, which agree to rounding:
+
+- on a tensor, as one ordinary operation with the filter bank: what is trained and deployed;
+- on `Slots`, bit-identical under the group: exact mode;
+- `fold()` gives the layer of an ordinary network, for the fastest evaluation and for export.
+
 Source: Cohen & Welling, Group Equivariant Convolutional Networks, ICML 2016.
 """
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from equinuclei.symmetry import Group, filter_bank_index
+from equinuclei.symmetry import Element, Group, act_on_features, filter_bank_index, mean_over_coset
 
 
-class _FilterBank(nn.Module):
+class Slots:
+    """Features on a group, one tensor per element, each in the frame of its own element: for exact mode.
+
+    Slot h holds h^-1.(F[h]), [N, C, H, W] (or [N, C, W, H] under quarter turns), F the features on the group. Acting
+    with g on F then only permutes the slots, F'~[h] = F~[g^-1 h], and changes none. So whatever is computed slot by
+    slot, always by the same function, is bit-identical under the group, whichever way its sums are ordered inside;
+    and a group convolution turns the slots, not its filters.
+
+    Functions of torch that take tensors (relu, max_pool2d, interpolate, add, ...) take slots too and act on each of
+    them (the protocol `__torch_function__`), so that a network's code serves both.
+    """
+
+    def __init__(self, group: Group, tensors: Sequence[Tensor]) -> None:
+        if len(tensors) != group.order:
+            raise ValueError(f"{group} has {group.order} elements, not {len(tensors)}")
+        self.group, self.tensors = group, tuple(tensors)
+
+    @classmethod
+    def of_image(cls, image: Tensor, group: Group) -> "Slots":
+        """An image [N, C, H, W] as every element of the group sees it: slot h is h^-1.image."""
+        return cls(group, [h.inverse(image).clone(memory_format=torch.contiguous_format) for h in group.elements])
+
+    @classmethod
+    def of_features(cls, features: Tensor, group: Group) -> "Slots":
+        """The slots of G-major features [N, G*C, H, W]."""
+        parts = features.unflatten(1, (group.order, -1)).unbind(1)
+        return cls(
+            group,
+            [
+                h.inverse(part).clone(memory_format=torch.contiguous_format)
+                for h, part in zip(group.elements, parts, strict=True)
+            ],
+        )
+
+    def features(self) -> Tensor:
+        """The G-major features [N, G*C, H, W]."""
+        return torch.cat([h(slot) for h, slot in zip(self.group.elements, self.tensors, strict=True)], dim=1)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Slots":
+        """Apply one function to every slot."""
+        return Slots(self.group, [function(slot) for slot in self.tensors])
+
+    def seen_from(self, element: Element) -> Tensor:
+        """What a filter of an element convolves, [N, G*C, H, W]: for every k the slot of `element @ k`, turned by k."""
+        turned = [k(self.tensors[self.group.index(element @ k)]) for k in self.group.elements]
+        return torch.cat(turned, dim=1)
+
+    def convolve(self, function: Callable[[Tensor], Tensor]) -> "Slots":
+        """Apply one function to what every element sees."""
+        return Slots(self.group, [function(self.seen_from(h)) for h in self.group.elements])
+
+    def __add__(self, other: "Slots") -> "Slots":
+        return torch.add(self, other)
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Callable, _types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> "Slots":
+        group = next(a.group for a in args if isinstance(a, Slots))
+
+        def of_slot(value: Any, index: int) -> Any:
+            return value.tensors[index] if isinstance(value, Slots) else value
+
+        return Slots(
+            group, [function(*(of_slot(a, i) for a in args), **(kwargs or {})) for i in range(group.order)]
+        )
+
+
+Features = Tensor | Slots
+
+
+class EquivariantModule(nn.Module):
+    """A module that commutes with a group, and can prove it.
+
+    A subclass sets `group` and `input_shape`, and says where it takes or gives images in place of group features.
+    """
+
+    group: Group
+    takes_images = False
+    gives_images = False
+
+    def check_equivariance(
+        self,
+        size: tuple[int, int] = (8, 12),
+        *,
+        dtype: torch.dtype = torch.float64,
+        elements: Sequence[Element] | None = None,
+        exact: bool = False,
+        seed: int = 0,
+    ) -> dict[str, float]:
+        """Measured error of equivariance, by the name of the element g: max |f(g.x) - g.f(x)| / max |f(x)|.
+
+        x is a random input of `size` (height, width); f a copy of this module in evaluation mode and `dtype`, on the
+        CPU. `elements` are those of the group, if not given; `exact` measures exact mode, where every error is 0.
+        """
+        module = copy.deepcopy(self).to("cpu", dtype).eval()
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(1, self._input_channels(), *size, generator=generator, dtype=torch.float64).to(dtype)
+        with torch.no_grad():
+            expected = module._evaluate(x, exact)
+            scale = expected.abs().max().clamp_min(torch.finfo(dtype).tiny)
+            errors = {}
+            for g in self.group.elements if elements is None else elements:
+                moved = g(x) if self.takes_images else act_on_features(g, x, self.group)
+                actual = module._evaluate(moved, exact)
+                errors[g.name] = ((actual - self._act_on_output(g, expected)).abs().max() / scale).item()
+        return errors
+
+    def _input_channels(self) -> int:
+        raise NotImplementedError
+
+    def _evaluate(self, x: Tensor, exact: bool) -> Tensor:
+        if not exact:
+            return self(x)
+        output = self(Slots.of_image(x, self.group) if self.takes_images else Slots.of_features(x, self.group))
+        return output.features() if isinstance(output, Slots) else output
+
+    def _act_on_output(self, g: Element, output: Tensor) -> Tensor:
+        return g(output) if self.gives_images else act_on_features(g, output, self.group)
+
+
+class _FilterBank(EquivariantModule):
     """Filters of a group layer, one per output channel, and the bank of all their transformed copies.
 
     `weight` is [C_out, C_in, S, k, k], `bias` [C_out], shared over the group. `bank()` is one index_select.
@@ -50,6 +179,9 @@ class _FilterBank(nn.Module):
         """The bias of every output channel, [G*C_out]."""
         return None if self.bias is None else self.bias.repeat(self.group.order)
 
+    def _input_channels(self) -> int:
+        return self.in_channels * (1 if self.takes_images else self.group.order)
+
     def extra_repr(self) -> str:
         return f"{self.group}, {self.in_channels} -> {self.out_channels}, kernel {self.kernel_size}"
 
@@ -57,30 +189,56 @@ class _FilterBank(nn.Module):
 class GroupConv2d(_FilterBank):
     """Stride-1 group convolution with an odd kernel and zero padding that keeps the size.
 
-    [N, G*C_in, H, W] -> [N, G*C_out, H, W]. Equivariant up to the rounding of floating-point sums.
+    [N, G*C_in, H, W] -> [N, G*C_out, H, W]. Equivariant up to the rounding of floating-point sums. `in_channels` may
+    be the channels of each of several features that `Concatenate` joined: `fold` needs to know them.
     """
 
     def __init__(
-        self, group: Group, in_channels: int, out_channels: int, kernel_size: int = 3, *, bias: bool = True
+        self,
+        group: Group,
+        in_channels: int | Sequence[int],
+        out_channels: int,
+        kernel_size: int = 3,
+        *,
+        bias: bool = True,
+        lifting: bool = False,
     ) -> None:
-        super().__init__(group, in_channels, out_channels, _odd(kernel_size), lifting=False, bias=bias)
+        if kernel_size % 2 == 0:
+            raise ValueError(f"a group convolution needs an odd kernel to be equivariant, not {kernel_size}")
+        blocks = _blocks(in_channels)
+        super().__init__(group, sum(blocks), out_channels, kernel_size, lifting=lifting, bias=bias)
+        self.blocks = blocks
 
     def plain_weight(self) -> Tensor:
         """The bank as the weight of an ordinary convolution, [G*C_out, S*C_in, k, k]."""
         weight = self.bank().permute(2, 0, 3, 1, 4, 5).flatten(2, 3).flatten(0, 1)
         return weight.contiguous(memory_format=self.memory_format)
 
-    def forward(self, features: Tensor) -> Tensor:
-        return functional.conv2d(features, self.plain_weight(), self.bank_bias(), padding=self.kernel_size // 2)
+    def forward(self, features: Features) -> Features:
+        padding = self.kernel_size // 2
+        if isinstance(features, Slots):
+            # The filters of the identity, [C_out, S*C_in, k, k], for what every element sees.
+            weight = self.weight.transpose(1, 2).flatten(1, 2)
+            see = features.map if self.takes_images else features.convolve
+            return see(lambda x: functional.conv2d(x, weight, self.bias, padding=padding))
+        return functional.conv2d(features, self.plain_weight(), self.bank_bias(), padding=padding)
+
+    def fold(self) -> nn.Conv2d:
+        """The ordinary convolution; its input is the G-major features of every block, one after the other."""
+        bank = self.bank().permute(2, 0, 3, 1, 4, 5).flatten(0, 1)
+        weight = torch.cat([block.flatten(1, 2) for block in bank.split(self.blocks, dim=2)], dim=1)
+        return plain_conv(weight, self.bank_bias())
 
 
 class LiftingConv2d(GroupConv2d):
     """Convolution from an image to features on the group: [N, C_in, H, W] -> [N, G*C_out, H, W]."""
 
+    takes_images = True
+
     def __init__(
         self, group: Group, in_channels: int, out_channels: int, kernel_size: int = 3, *, bias: bool = True
     ) -> None:
-        _FilterBank.__init__(self, group, in_channels, out_channels, _odd(kernel_size), lifting=True, bias=bias)
+        super().__init__(group, in_channels, out_channels, kernel_size, bias=bias, lifting=True)
 
 
 class GroupConvTranspose2d(_FilterBank):
@@ -100,42 +258,97 @@ class GroupConvTranspose2d(_FilterBank):
         weight = self.bank().permute(3, 1, 2, 0, 4, 5).flatten(2, 3).flatten(0, 1)
         return weight.contiguous(memory_format=self.memory_format)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Features) -> Features:
+        if isinstance(features, Slots):
+            weight = self.weight.permute(2, 1, 0, 3, 4).flatten(0, 1)
+            return features.convolve(lambda x: functional.conv_transpose2d(x, weight, self.bias, stride=2))
         return functional.conv_transpose2d(features, self.plain_weight(), self.bank_bias(), stride=2)
 
+    def fold(self) -> nn.ConvTranspose2d:
+        """The ordinary transposed convolution."""
+        weight, bias = self.plain_weight(), self.bank_bias()
+        conv = nn.ConvTranspose2d(*weight.shape[:2], kernel_size=2, stride=2, bias=bias is not None)
+        return _with_parameters(conv, weight, bias)
 
-class GroupBatchNorm2d(nn.BatchNorm2d):
+
+class GroupBatchNorm2d(nn.BatchNorm2d, EquivariantModule):
     """Batch norm whose statistics and parameters are shared over the group: [N, G*C, H, W], `num_features` = C.
 
-    Statistics per group element would break equivariance: a turned image permutes the elements.
+    Statistics per group element would break equivariance: a turned image permutes the elements. `num_features` may be
+    the channels of each of several features that `Concatenate` joined.
     """
 
-    def __init__(self, group: Group, num_features: int) -> None:
-        super().__init__(num_features)
-        self.group = group
+    def __init__(self, group: Group, num_features: int | Sequence[int]) -> None:
+        blocks = _blocks(num_features)
+        super().__init__(sum(blocks))
+        self.group, self.blocks = group, blocks
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Features) -> Features:
+        if isinstance(features, Slots):
+            return features.map(super().forward)
         n, channels, height, width = features.shape
-        folded = features.reshape(n * self.group.order, channels // self.group.order, height, width)
-        return super().forward(folded).reshape(n, channels, height, width)
+        separate = features.reshape(n * self.group.order, channels // self.group.order, height, width)
+        return super().forward(separate).reshape(n, channels, height, width)
+
+    def fold(self) -> nn.BatchNorm2d:
+        """The ordinary batch norm in evaluation mode; its input as of `GroupConv2d.fold`."""
+        norm = nn.BatchNorm2d(self.group.order * self.num_features, eps=self.eps).to(self.weight)
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            blocks = getattr(self, name).detach().split(self.blocks)
+            getattr(norm, name).data.copy_(torch.cat([block.repeat(self.group.order) for block in blocks]))
+        return norm.eval()
+
+    def _input_channels(self) -> int:
+        return self.group.order * self.num_features
 
 
-class GroupMean(nn.Module):
-    """Mean over the group: [N, G*C, H, W] -> [N, C, H, W]. An equivariant image per channel."""
+class Concatenate(nn.Module):
+    """Join G-major features along the channels of each group element: G*C1, G*C2, ... -> G*(C1 + C2 + ...)."""
 
     def __init__(self, group: Group) -> None:
         super().__init__()
         self.group = group
 
-    def forward(self, features: Tensor) -> Tensor:
-        return features.unflatten(1, (self.group.order, -1)).mean(dim=1)
+    def forward(self, *features: Features) -> Features:
+        if isinstance(features[0], Slots):
+            joined = zip(*(f.tensors for f in features), strict=True)
+            return Slots(self.group, [torch.cat(slots, dim=1) for slots in joined])
+        if self.group is Group.TRIVIAL:
+            return torch.cat(features, dim=1)
+        return torch.cat([f.unflatten(1, (self.group.order, -1)) for f in features], dim=2).flatten(1, 2)
+
+    def fold(self) -> "Concatenate":
+        """One after the other: no element needs to be told apart any more."""
+        return Concatenate(Group.TRIVIAL)
 
 
-def concatenate(group: Group, features: Sequence[Tensor]) -> Tensor:
-    """Concatenate G-major features along the channels of each group element: G*C1, G*C2, ... -> G*(C1 + C2 + ...)."""
-    if group is Group.TRIVIAL:
-        return torch.cat(tuple(features), dim=1)
-    return torch.cat([f.unflatten(1, (group.order, -1)) for f in features], dim=2).flatten(1, 2)
+class GroupMeanConv2d(GroupConv2d):
+    """A group convolution, then the mean over the group: [N, G*C_in, H, W] -> [N, C_out, H, W], equivariant images.
+
+    The head of a network. Linear, so it folds to one ordinary convolution. A plain convolution in its place would not
+    be equivariant.
+    """
+
+    gives_images = True
+
+    def forward(self, features: Features) -> Tensor:
+        convolved = super().forward(features)
+        if isinstance(convolved, Slots):
+            return mean_over_coset({h: h(slot) for h, slot in zip(self.group.elements, convolved.tensors, strict=True)})
+        return convolved.unflatten(1, (self.group.order, -1)).mean(dim=1)
+
+    def fold(self) -> nn.Conv2d:
+        """The ordinary convolution to C_out channels; its input as of `GroupConv2d.fold`."""
+        unpooled = super().fold()
+        weight = unpooled.weight.unflatten(0, (self.group.order, -1)).mean(dim=0)
+        return plain_conv(weight, self.bias)
+
+
+def plain_conv(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
+    """An ordinary convolution that keeps the size, with a weight [C_out, C_in, k, k]."""
+    out_channels, in_channels, k, _ = weight.shape
+    conv = nn.Conv2d(in_channels, out_channels, k, padding=k // 2, bias=bias is not None)
+    return _with_parameters(conv, weight, bias)
 
 
 def use_channels_last(module: nn.Module) -> None:
@@ -148,7 +361,12 @@ def use_channels_last(module: nn.Module) -> None:
             layer.memory_format = torch.channels_last
 
 
-def _odd(kernel_size: int) -> int:
-    if kernel_size % 2 == 0:
-        raise ValueError(f"a group convolution needs an odd kernel to be equivariant, not {kernel_size}")
-    return kernel_size
+def _blocks(channels: int | Sequence[int]) -> tuple[int, ...]:
+    return (channels,) if isinstance(channels, int) else tuple(channels)
+
+
+def _with_parameters(conv: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Module:
+    conv.weight = nn.Parameter(weight.detach().clone())
+    if bias is not None:
+        conv.bias = nn.Parameter(bias.detach().clone())
+    return conv.eval()

@@ -8,6 +8,7 @@ Source of both actions and of the filter banks: Cohen & Welling, Group Equivaria
 sections 4 and 6.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -120,3 +121,48 @@ def act_on_features(element: Element, features: Grid, group: Group) -> Grid:
     order = [group.index(element.inverse @ h) for h in group.elements]
     moved = element(split[:, order])
     return moved.reshape(n, channels, *moved.shape[-2:])
+
+
+def mean_over_coset(terms: Mapping[Element, Grid]) -> Grid:
+    """The mean of one grid per element of a left coset s.H (or a whole group), bit-identical when the coset is turned.
+
+    Floating-point addition commutes but does not associate: a sum in a fixed order changes in its last bits when g
+    permutes its terms from h to g h. So the terms are added as a tree of nested left cosets, {x, x r^2}, then the
+    rotations and the mirrored ones: g maps every branch of the tree onto a branch. The number of terms is 1, 2, 4 or
+    8, by which a division is exact.
+    """
+    total = None
+    for mirrored in (False, True):
+        half = None
+        for turns in (0, 1):
+            pair = _add(terms.get(Element(turns, mirrored)), terms.get(Element(turns + 2, mirrored)))
+            half = _add(half, pair)
+        total = _add(total, half)
+    if total is None:
+        raise ValueError("a mean over no elements")
+    return total / len(terms)
+
+
+def canonical_elements(image: np.ndarray) -> tuple[Element, ...]:
+    """The elements of p4m that turn an image (y, x) into its canonical orientation: the smallest of the eight images.
+
+    "Smallest" is by the bytes of its rows, the first row first (and by the shape before that, where height and width
+    differ): any total order serves. Several elements are returned where the image has a symmetry of its own (a blank
+    well has eight); they form a right coset of it.
+    """
+    views = {element: element(image) for element in Group.P4M.elements}
+    smallest = min(view.shape for view in views.values())
+    left = [element for element, view in views.items() if view.shape == smallest]
+    for row in range(smallest[0]):
+        if len(left) == 1:
+            break
+        rows = {element: views[element][row].tobytes() for element in left}
+        least = min(rows.values())
+        left = [element for element in left if rows[element] == least]
+    return tuple(left)
+
+
+def _add(a: Grid | None, b: Grid | None) -> Grid | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return a + b

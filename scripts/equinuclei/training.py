@@ -47,6 +47,7 @@ class TrainingSettings:
     learning_rate : of Adam (Kingma & Ba 2015)
     schedule : "constant", or "cosine" (to zero at the last step, Loshchilov & Hutter 2017)
     warmup : share of all steps over which the learning rate rises to its full value
+    gradient_clip : largest norm of the gradient of a step; a larger one is scaled down to it
     precision : "float32", "bfloat16" (mixed), or "auto": bfloat16 on a GPU, float32 on a CPU
     device : "cuda", or "cpu"
     torch_threads : threads of torch on the CPU; part of the result, as sums are ordered by it
@@ -59,6 +60,7 @@ class TrainingSettings:
     learning_rate: float
     schedule: str
     warmup: float
+    gradient_clip: float
     precision: str
     device: str
     torch_threads: int
@@ -216,7 +218,8 @@ def train_model(
 
     training : images and targets to learn from; validation : a part that is only followed, never tuned on, or None.
     Writes `weights` (safetensors), `history` (CSV, a row per epoch: loss, accuracy, precision, recall and F1 on the
-    crops) and `run` (JSON: spec, settings, seed, data, versions, hardware, cost). Interrupted training is continued
+    crops) and `run` (JSON: spec, settings, seed, data, versions, hardware, cost, and the measured equivariance of the
+    trained network, which the weights carry too). Interrupted training is continued
     from its last epoch, if code (`code`, a digest), spec, settings, seed and data are the same.
 
     record : further plain values to keep in `run`. Raises InputError if the part is empty, the crops do not fit the
@@ -252,6 +255,9 @@ def train_model(
             devices=1,
             precision="bf16-mixed" if _uses_bfloat16(settings, device) else "32-true",
             deterministic=settings.deterministic,
+            # Without it, one steep step early on leaves its square in Adam's running mean for a thousand steps, and a
+            # deep network without batch norm stays where that step threw it: background everywhere.
+            gradient_clip_val=settings.gradient_clip,
             callbacks=[checkpoints, *bar],
             logger=False,
             enable_model_summary=False,
@@ -272,7 +278,8 @@ def train_model(
                 ckpt_path=last,
             )
         seconds = task.seconds
-        network.to("cpu")
+        network.to("cpu").eval()
+        certificate = network.certificate()
         with replacing(history) as temporary:
             pd.DataFrame(task.history).to_csv(temporary, index=False, lineterminator="\n")
         write_json(
@@ -286,6 +293,7 @@ def train_model(
                 "reach": network.reach,
                 "input_multiple": network.input_multiple,
                 **model_cost(network),
+                "equivariance": certificate,
                 "images": len(training.images),
                 "data_sha256": data,
                 "code_sha256": code,
@@ -296,15 +304,14 @@ def train_model(
                 "resumed_after_epoch": 0 if last is None else _epoch(last) + 1,
             },
         )
-        save_weights(network, spec, weights)
+        save_weights(network, spec, weights, certificate)
 
 
 def learning_rate_factor(step: int, *, steps: int, warmup: float, schedule: str) -> float:
     """What the learning rate is multiplied by at a step, counted from 0.
 
-    It rises linearly over the first `warmup` of all steps. Adam's first steps are all of full size, whatever the
-    gradient; a narrow equivariant layer, whose few filters all act in every orientation, can lose all of its ReLUs to
-    them and then predicts background everywhere.
+    It rises linearly over the first `warmup` of all steps: Adam's first steps are all of full size, whatever the
+    gradient, and together they multiply the activations of a deep network without batch norm.
     """
     rising = max(1, round(warmup * steps))
     if step < rising:

@@ -44,7 +44,7 @@ def code_of_model(rule_name):
     """As `code_of`, with the architecture of the rule's model, and of no other model."""
 
     def code(wildcards):
-        architecture, _ = ARCHITECTURES[study.models[wildcards.model].spec.architecture]
+        architecture, *_ = ARCHITECTURES[study.models[wildcards.model].spec.architecture]
         return code_digest(SCRIPTS, f"{rule_name}.py", [f"equinuclei/models/{architecture}.py"])
 
     return code

@@ -14,10 +14,13 @@ from equinuclei.errors import InputError, check_known
 if TYPE_CHECKING:
     from equinuclei.models.network import SegmentationNetwork
 
-# Architecture -> (module in equinuclei.models, class).
+# Architecture -> (module in equinuclei.models, class, further arguments of the class).
 ARCHITECTURES = {
-    "unet": ("unet", "UNet"),
-    "simplified": ("simplified_unet", "SimplifiedUNet"),
+    "unet": ("unet", "UNet", {}),
+    "simplified": ("simplified_unet", "SimplifiedUNet", {}),
+    "simplified-bn": ("simplified_unet", "SimplifiedUNet", {"batch_norm": True}),
+    "gdensenet": ("gdensenet", "GDenseNet", {}),
+    "gunet": ("gunet", "GUNet", {}),
 }
 GROUPS = ("trivial", "p4", "p4m")
 # Otsu's threshold takes part in every table as if it were a model: the floor that a network has to rise above.
@@ -30,7 +33,7 @@ class ModelSpec:
     """One model of a comparison.
 
     architecture: a key of ARCHITECTURES; group: trivial, p4 or p4m; widths: channels per group element and level,
-    the bottleneck's last; augmentation: what its training crops undergo (none, rotations, dihedral).
+    the bottleneck's last (of GDenseNet: those that a level adds); augmentation: what its training crops undergo (none, rotations, dihedral).
     """
 
     architecture: str
@@ -49,16 +52,29 @@ class ModelSpec:
         return asdict(self) | {"widths": list(self.widths)}
 
 
-# Equal parameters across the groups: p4 has half the plain net's width, p4m the width divided by sqrt(8).
+# Equal parameters across the groups: p4 has half the plain net's width, p4m the width divided by sqrt(8). `-wide` is the
+# plain net whose computing cost equals that of p4. p4 competes with rotations (`-rot`), p4m with the whole dihedral
+# group (`-aug`).
 PRESETS = {
     "unet": ModelSpec("unet", "trivial", (64,) * 6),
     "unet-aug": ModelSpec("unet", "trivial", (64,) * 6, "dihedral"),
+    "unet-rot": ModelSpec("unet", "trivial", (64,) * 6, "rotations"),
     "unet-p4": ModelSpec("unet", "p4", (32,) * 6),
     "unet-p4m": ModelSpec("unet", "p4m", (23,) * 6),
     "simplified": ModelSpec("simplified", "trivial", (8, 16, 32, 64, 128)),
     "simplified-aug": ModelSpec("simplified", "trivial", (8, 16, 32, 64, 128), "dihedral"),
+    "simplified-rot": ModelSpec("simplified", "trivial", (8, 16, 32, 64, 128), "rotations"),
+    "simplified-wide": ModelSpec("simplified", "trivial", (16, 32, 64, 128, 256)),
     "simplified-p4": ModelSpec("simplified", "p4", (4, 8, 16, 32, 64)),
+    "simplified-p4-aug": ModelSpec("simplified", "p4", (4, 8, 16, 32, 64), "rotations"),
+    "simplified-bn-p4": ModelSpec("simplified-bn", "p4", (4, 8, 16, 32, 64)),
     "simplified-p4m": ModelSpec("simplified", "p4m", (3, 6, 11, 23, 45)),
+    "gdensenet": ModelSpec("gdensenet", "trivial", (26,) * 6),
+    "gdensenet-p4": ModelSpec("gdensenet", "p4", (13,) * 6),
+    "gdensenet-p4m": ModelSpec("gdensenet", "p4m", (9,) * 6),
+    "gunet": ModelSpec("gunet", "trivial", (16, 32, 64, 128, 128)),
+    "gunet-p4": ModelSpec("gunet", "p4", (8, 16, 32, 64, 64)),
+    "gunet-p4m": ModelSpec("gunet", "p4m", (6, 12, 24, 48, 48)),
 }
 
 
@@ -92,9 +108,9 @@ def build_model(spec: "str | Mapping | ModelSpec") -> "SegmentationNetwork":
     `input_multiple` and `reach` (pixels). Raises InputError for an unknown name or impossible widths.
     """
     spec = resolve_spec(spec)
-    module, name = ARCHITECTURES[spec.architecture]
+    module, name, arguments = ARCHITECTURES[spec.architecture]
     network = getattr(importlib.import_module(f"equinuclei.models.{module}"), name)
     try:
-        return network(spec.group, spec.widths)
+        return network(spec.group, spec.widths, **arguments)
     except ValueError as error:
         raise InputError(f"model {spec.to_dict()}: {error}") from error

@@ -1,6 +1,7 @@
 """Weights on disk: a safetensors file that tells which network it belongs to."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,12 +15,20 @@ from equinuclei.models import ModelSpec, build_model, resolve_spec
 from equinuclei.models.network import SegmentationNetwork
 
 
-def save_weights(network: SegmentationNetwork, spec: ModelSpec, path: str | Path) -> None:
-    """Write the weights and the spec of a network to a safetensors file, atomically."""
+def save_weights(
+    network: SegmentationNetwork, spec: ModelSpec, path: str | Path, certificate: Mapping | None = None
+) -> None:
+    """Write the weights and the spec of a network to a safetensors file, atomically.
+
+    certificate : `network.certificate()`, kept with them.
+    """
+    metadata = {"spec": json.dumps(spec.to_dict())}
+    if certificate is not None:
+        metadata["equivariance"] = json.dumps(certificate)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with replacing(path) as temporary:
         # Not save_file: it leaves the file readable by its owner alone, whatever the umask.
-        temporary.write_bytes(save(tensors, metadata={"spec": json.dumps(spec.to_dict())}))
+        temporary.write_bytes(save(tensors, metadata=metadata))
 
 
 def load_model(path: str | Path, device: torch.device | str = "cpu") -> SegmentationNetwork:

@@ -4,10 +4,10 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
-from equinuclei.layers import concatenate
+from equinuclei.layers import Concatenate, Features, GroupMeanConv2d
 from equinuclei.models.network import SegmentationNetwork
 from equinuclei.symmetry import Group
 
@@ -27,7 +27,7 @@ class EncoderDecoder(SegmentationNetwork):
         *widths, bottleneck_width = (int(width) for width in widths)
         if not widths or min(*widths, bottleneck_width) < 1:
             raise ValueError(f"expected at least 2 positive widths, not {[*widths, bottleneck_width]}")
-        super().__init__(Group(group), head_channels=widths[0])
+        super().__init__(Group(group), GroupMeanConv2d(Group(group), widths[0], 1, kernel_size=1))
         levels = len(widths)
         self.input_multiple = 2**levels
         # A 3 x 3 convolution at level l reaches 2^l pixels; the poolings add 2^levels - 1, from one end of a pooled
@@ -39,12 +39,13 @@ class EncoderDecoder(SegmentationNetwork):
         below = [*widths[1:], bottleneck_width]
         self.upsampling = nn.ModuleList(self.upsample(b, w) for b, w in zip(below, widths, strict=True))
         self.decoder = nn.ModuleList(
-            self.level(self.upsampled_channels(b, w) + w, w) for b, w in zip(below, widths, strict=True)
+            self.level((self.upsampled_channels(b, w), w), w) for b, w in zip(below, widths, strict=True)
         )
+        self.concatenate = Concatenate(self.group)
 
     @abstractmethod
-    def level(self, in_channels: int | None, out_channels: int) -> nn.Module:
-        """The convolutions of one level; `in_channels` None lifts the image to the group."""
+    def level(self, in_channels: int | Sequence[int] | None, out_channels: int) -> nn.Module:
+        """The convolutions of one level; `in_channels` None lifts the image to the group, several are concatenated."""
 
     @abstractmethod
     def upsample(self, channels: int, skip_channels: int) -> nn.Module:
@@ -54,7 +55,7 @@ class EncoderDecoder(SegmentationNetwork):
     def upsampled_channels(self, channels: int, skip_channels: int) -> int:
         """Channels that the upsampling leaves."""
 
-    def features(self, image: Tensor) -> Tensor:
+    def features(self, image: Features) -> Features:
         skips = []
         x = image
         for level in self.encoder:
@@ -65,5 +66,5 @@ class EncoderDecoder(SegmentationNetwork):
         for upsample, level, skip in zip(
             reversed(self.upsampling), reversed(self.decoder), reversed(skips), strict=True
         ):
-            x = level(concatenate(self.group, (upsample(x), skip)))
+            x = level(self.concatenate(upsample(x), skip))
         return x

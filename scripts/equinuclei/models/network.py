@@ -1,17 +1,18 @@
-"""What every network tells of itself."""
+"""What every network is and tells of itself."""
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from equinuclei.layers import GroupConv2d, GroupMean
+from equinuclei.layers import EquivariantModule, Features, GroupMeanConv2d, Slots
 from equinuclei.symmetry import Group
 
 
-class SegmentationNetwork(nn.Module, ABC):
+class SegmentationNetwork(EquivariantModule):
     """A network from one grey channel to one logit per pixel: [N, 1, H, W] float32 -> [N, 1, H, W].
 
     Attributes
@@ -24,22 +25,62 @@ class SegmentationNetwork(nn.Module, ABC):
         Receptive-field radius in pixels: how far, along either axis, an input pixel can influence a logit.
     """
 
-    group: Group
     input_multiple: int
     reach: int
+    takes_images = gives_images = True
 
-    def __init__(self, group: Group, head_channels: int) -> None:
+    def __init__(self, group: Group, head: GroupMeanConv2d) -> None:
         super().__init__()
         self.group = group
-        # A 1 x 1 group convolution and the mean over the group: linear, and equivariant where a plain 1 x 1 is not.
-        self.head = nn.Sequential(GroupConv2d(group, head_channels, 1, kernel_size=1), GroupMean(group))
+        self.head = head
 
     @abstractmethod
-    def features(self, image: Tensor) -> Tensor:
-        """G-major features of the head's input, [N, G*C, H, W]."""
+    def features(self, image: Features) -> Features:
+        """Features that the head takes, G-major [N, G*C, H, W], of images [N, 1, H, W]; slots of slots."""
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits [N, 1, H, W] of standardised images [N, 1, H, W]. Raises ValueError for another shape."""
+        self._check(image)
+        return self.head(self.features(image))
+
+    def exact(self, image: Tensor) -> Tensor:
+        """Exact mode: logits as of `forward` to rounding, and bit-identical under the group.
+
+        exact(g.image) is g.exact(image) to the last bit, for every g of the group, on any device and in any precision,
+        as long as convolutions give the same bits for the same input (a fixed number of threads, deterministic
+        algorithms). In evaluation mode only; two to five times slower. A plain network has no symmetry to keep, and
+        its exact mode is `forward`.
+        """
+        self._check(image)
+        return self.head(self.features(Slots.of_image(image, self.group)))
+
+    def set_prior(self, nucleus_fraction: float) -> None:
+        """Start from the log-odds of a nucleus pixel everywhere, so that training does not begin by finding them.
+
+        The head's weights start at zero: from random ones, the few filters of a narrow equivariant network can all
+        point to background, and its ReLUs die before one of them turns.
+        """
+        fraction = min(max(nucleus_fraction, 1e-4), 1 - 1e-4)
+        nn.init.constant_(self.head.bias, math.log(fraction / (1 - fraction)))
+        nn.init.zeros_(self.head.weight)
+
+    def certificate(self) -> dict[str, Any]:
+        """Measured errors of equivariance under all eight elements of p4m, beside the group that should be exact.
+
+        `float64` and `float32` as deployed, `exact` in exact mode (float32); see `check_equivariance`. Every value
+        under an element of `group` is rounding, and 0 in exact mode.
+        """
+        size = (2 * self.input_multiple, 3 * self.input_multiple)
+        elements = Group.P4M.elements
+        return {
+            "group": str(self.group),
+            "size": list(size),
+            "float64": self.check_equivariance(size, dtype=torch.float64, elements=elements),
+            "float32": self.check_equivariance(size, dtype=torch.float32, elements=elements),
+            "exact": self.check_equivariance(size, dtype=torch.float32, elements=elements, exact=True),
+        }
+
+    def _check(self, image: Tensor) -> None:
         if image.ndim != 4 or image.shape[1] != 1:
             raise ValueError(f"expected images of shape [N, 1, H, W], not {list(image.shape)}")
         if any(size % self.input_multiple for size in image.shape[-2:]):
@@ -47,13 +88,12 @@ class SegmentationNetwork(nn.Module, ABC):
                 f"height and width must be multiples of {self.input_multiple}, not {tuple(image.shape[-2:])}; "
                 "equinuclei.inference.predict_logits pads any size symmetrically"
             )
-        return self.head(self.features(image))
 
-    def set_prior(self, nucleus_fraction: float) -> None:
-        """Start the head's bias at the log-odds of a nucleus pixel, so that training does not begin by finding it."""
-        fraction = min(max(nucleus_fraction, 1e-4), 1 - 1e-4)
-        nn.init.constant_(self.head[0].bias, math.log(fraction / (1 - fraction)))
-        nn.init.normal_(self.head[0].weight, std=0.1)
+    def _input_channels(self) -> int:
+        return 1
+
+    def _evaluate(self, x: Tensor, exact: bool) -> Tensor:
+        return self.exact(x) if exact else self(x)
 
 
 def model_cost(network: SegmentationNetwork, size: int = 256) -> dict[str, float]:

@@ -4,6 +4,8 @@ Ronneberger et al. 2015, with constant width, batch norm and nearest-neighbour u
 Welling 2016. Per level two double blocks: four times (3 x 3 convolution, batch norm, ReLU).
 """
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from equinuclei.layers import GroupBatchNorm2d, GroupConv2d, LiftingConv2d
@@ -15,7 +17,7 @@ class UNet(EncoderDecoder):
 
     convs_per_level = 4
 
-    def level(self, in_channels: int | None, out_channels: int) -> nn.Sequential:
+    def level(self, in_channels: int | Sequence[int] | None, out_channels: int) -> nn.Sequential:
         layers: list[nn.Module] = []
         for index in range(self.convs_per_level):
             if index == 0 and in_channels is None:

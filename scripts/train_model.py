@@ -3,7 +3,7 @@
 from equinuclei.job import job
 from equinuclei.models import resolve_spec
 from equinuclei.parts import load_training_parts
-from equinuclei.training import TrainingSettings, train_model
+from equinuclei.training import resolve_settings, train_model
 
 with job(snakemake.log[0]):
     training, validation = load_training_parts(
@@ -14,15 +14,16 @@ with job(snakemake.log[0]):
         modality=snakemake.wildcards.modality,
         workers=snakemake.threads,
     )
+    settings, choice = resolve_settings(snakemake.params.training, snakemake.input.learning_rate or None)
     train_model(
         resolve_spec(snakemake.params.spec),
         training,
         validation,
-        TrainingSettings.from_mapping(snakemake.params.training),
+        settings,
         seed=int(snakemake.wildcards.seed),
         weights=snakemake.output.weights,
         history=snakemake.output.history,
         run=snakemake.output.run,
         code=snakemake.params.code,
-        record={key: snakemake.wildcards[key] for key in ("dataset", "model", "modality")},
+        record={key: snakemake.wildcards[key] for key in ("dataset", "model", "modality")} | choice,
     )

@@ -72,8 +72,25 @@ class Study:
         return tuple(dict.fromkeys(m for dataset in self.datasets.values() for m in dataset["modalities"]))
 
     def training_of(self, dataset: str, model: str) -> dict:
-        """All training settings of a run: the study's, then the data set's, then the model's."""
-        return {**self.training, **self.datasets[dataset].get("training", {}), **self.models[model].training}
+        """All training settings of a run, without those of the choice of its learning rate.
+
+        `learning_rate` is a number, or the list of `candidates`.
+        """
+        settings = self._training(dataset, model)
+        del settings["tuning_epochs"]  # so that changing them trains nothing again that was not tuned
+        candidates = self.candidates(dataset, model)
+        return settings | {"learning_rate": candidates} if candidates else settings
+
+    def candidates(self, dataset: str, model: str) -> list[float]:
+        """The learning rates, ascending, that a run's is chosen from; none where the configuration gives its number."""
+        rate = self._training(dataset, model)["learning_rate"]
+        return sorted(rate) if isinstance(rate, list) else []
+
+    def tuning_of(self, dataset: str, model: str) -> dict:
+        """The settings that each candidate is trained with: those of the run but `learning_rate` and `epochs`."""
+        settings = self._training(dataset, model)
+        del settings["learning_rate"]
+        return settings | {"epochs": settings.pop("tuning_epochs")}
 
     def source(self, dataset: str) -> dict:
         """The source of a data set with its mask settings; a path is made relative to `data_root`."""
@@ -106,6 +123,10 @@ class Study:
             return json.loads(record.read_text(encoding="utf-8"))["state"] if record.is_file() else ""
         files = _table_files(path) if self.source(dataset)["layout"] == "table" else _folder_files(path)
         return digest([[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()])
+
+    def _training(self, dataset: str, model: str) -> dict:
+        """All keys of `training` for a data set and a model: the study's, then the data set's, then the model's."""
+        return {**self.training, **self.datasets[dataset].get("training", {}), **self.models[model].training}
 
     def _model(self, entry: str | Mapping) -> StudyModel:
         if isinstance(entry, str):

@@ -28,7 +28,7 @@ from equinuclei.models import ModelSpec, build_model
 from equinuclei.models.checkpoint import save_weights
 from equinuclei.models.network import SegmentationNetwork, model_cost
 from equinuclei.parts import Part
-from equinuclei.provenance import code_version, hardware, package_versions
+from equinuclei.provenance import code_version, hardware, package_versions, read_record
 from equinuclei.torch_setup import prepare_torch
 
 logger = logging.getLogger("equinuclei.training")
@@ -79,6 +79,24 @@ class TrainingSettings:
         return cls(**mapping)
 
 
+class DivergedError(InputError):
+    """The loss of a training became infinite or NaN."""
+
+
+def resolve_settings(training: Mapping, choice: str | Path | None) -> tuple[TrainingSettings, dict]:
+    """The settings of a training, and what its record tells of the choice of its learning rate.
+
+    training : every field of `TrainingSettings`; `choice` : the file of `tuning.choose_learning_rate` where
+    `learning_rate` is a list of candidates, else None. Raises InputError if that file is missing or broken.
+    """
+    if choice is None:
+        return TrainingSettings.from_mapping(training), {}
+    chosen = read_record(choice)
+    candidates = [candidate["learning_rate"] for candidate in chosen["candidates"]]
+    settings = TrainingSettings.from_mapping({**training, "learning_rate": chosen["learning_rate"]})
+    return settings, {"learning_rate_chosen_from": candidates}
+
+
 class SegmentationTask(lightning.LightningModule):
     """A network, its loss (binary cross-entropy), its optimiser (Adam) and the metrics of every epoch."""
 
@@ -121,7 +139,7 @@ class SegmentationTask(lightning.LightningModule):
         self.history.append(row)
         self._log_epoch(row)
         if not math.isfinite(row["train_loss"]):
-            raise InputError(
+            raise DivergedError(
                 f"the training loss became {row['train_loss']} in epoch {row['epoch']}: lower `learning_rate`"
             )
 
@@ -223,7 +241,7 @@ def train_model(
     from its last epoch, if code (`code`, a digest), spec, settings, seed and data are the same.
 
     record : further plain values to keep in `run`. Raises InputError if the part is empty, the crops do not fit the
-    network, a GPU is asked for and absent, or the loss diverges.
+    network, or a GPU is asked for and absent; DivergedError, which is one too, if the loss diverges.
     """
     if not training.images:
         raise InputError("the training part is empty: check `split` in the configuration")

@@ -14,6 +14,10 @@ SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text
 DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text())
 
 
+# What a run is trained with where no candidates are given.
+ONE_RATE = {key: value for key, value in DEFAULT["training"].items() if key != "tuning_epochs"} | {"learning_rate": 0.1}
+
+
 def merge(base, change):
     """Merge as Snakemake does: mappings key by key, all else replaced."""
     for key, value in change.items():
@@ -38,22 +42,39 @@ def test_a_study_has_a_run_per_dataset_model_modality_and_seed():
 
 def test_a_model_may_differ_from_its_preset_and_from_the_training_settings():
     models = ["simplified-p4", {"name": "slow", "preset": "simplified-p4", "widths": [2, 4], "training": {"epochs": 3}}]
-    expanded = study(models=models)
+    expanded = study(models=models, training={"learning_rate": 0.1})
     assert expanded.models["slow"].spec.widths == (2, 4) and expanded.models["slow"].spec.group == "p4"
-    assert expanded.training_of("seven_cell_lines", "slow") == {**DEFAULT["training"], "epochs": 3}
-    assert expanded.training_of("seven_cell_lines", "simplified-p4") == DEFAULT["training"]
+    assert expanded.training_of("seven_cell_lines", "slow") == {**ONE_RATE, "epochs": 3}
+    assert expanded.training_of("seven_cell_lines", "simplified-p4") == ONE_RATE
 
 
 def test_a_data_set_may_be_trained_on_differently():
     dataset = {**DEFAULT["datasets"][0], "training": {"crop": 512, "epochs": 9}}
-    expanded = study(datasets=[dataset], models=["unet", {"name": "unet-p4", "training": {"epochs": 3}}])
-    assert expanded.training_of("seven_cell_lines", "unet") == {**DEFAULT["training"], "crop": 512, "epochs": 9}
+    models = ["unet", {"name": "unet-p4", "training": {"epochs": 3}}]
+    expanded = study(datasets=[dataset], models=models, training={"learning_rate": 0.1})
+    assert expanded.training_of("seven_cell_lines", "unet") == {**ONE_RATE, "crop": 512, "epochs": 9}
     assert expanded.training_of("seven_cell_lines", "unet-p4")["epochs"] == 3  # the model has the last word
 
 
 def test_a_named_preset_may_carry_training_settings_alone():
     expanded = study(models=[{"name": "unet-aug", "training": {"learning_rate": 0.1}}])
     assert expanded.models["unet-aug"].spec.augmentation == "dihedral"
+
+
+def test_a_list_of_learning_rates_is_one_of_candidates():
+    models = ["unet", {"name": "unet-p4", "training": {"learning_rate": [0.1, 0.01], "tuning_epochs": 2}}]
+    expanded = study(models=models, training={"learning_rate": 0.1})
+    assert expanded.candidates("seven_cell_lines", "unet") == []
+    assert expanded.candidates("seven_cell_lines", "unet-p4") == [0.01, 0.1]  # whatever their order
+    assert expanded.training_of("seven_cell_lines", "unet-p4") == {**ONE_RATE, "learning_rate": [0.01, 0.1]}
+    tuned = expanded.tuning_of("seven_cell_lines", "unet-p4")
+    assert tuned == {key: value for key, value in ONE_RATE.items() if key != "learning_rate"} | {"epochs": 2}
+
+
+def test_the_epochs_of_tuning_are_no_setting_of_a_training():
+    few, many = (study(training={"tuning_epochs": epochs}) for epochs in (2, 20))
+    assert few.training_of("seven_cell_lines", "unet") == many.training_of("seven_cell_lines", "unet")
+    assert few.tuning_of("seven_cell_lines", "unet") != many.tuning_of("seven_cell_lines", "unet")
 
 
 def test_paths_count_from_the_data_root():
@@ -92,6 +113,12 @@ def test_a_source_removed_after_its_conversion_is_as_it_was(tmp_path):
         ({"training": {"epochs": "many"}}, "training.epochs: 'many' is not of type 'integer'"),
         ({"training": {"crop": 100}}, "training.crop: 100 is not a multiple of 32"),
         ({"training": {"device": "gpu"}}, "training.device: 'gpu' is not one of"),
+        ({"training": {"learning_rate": "fast"}}, "training.learning_rate: 'fast' is not of type 'number'"),
+        ({"training": {"learning_rate": 0}}, "training.learning_rate: 0 is less than or equal to the minimum of 0"),
+        ({"training": {"learning_rate": [0.1]}}, r"training.learning_rate: \[0.1\] is too short"),
+        ({"training": {"learning_rate": [0.1, 0.1]}}, r"training.learning_rate: \[0.1, 0.1\] has non-unique elements"),
+        ({"training": {"learning_rate": [0.1, -1]}}, r"training.learning_rate\[1\]: -1 is less than or equal"),
+        ({"training": {"tuning_epochs": 0}}, "training.tuning_epochs: 0 is less than the minimum of 1"),
         ({"models": ["unet", "simplfied"]}, "models: unknown model 'simplfied'. Did you mean 'simplified'"),
         ({"models": ["unet", "unet"]}, "two models are named 'unet'"),
         ({"models": ["otsu"]}, "'otsu' is the name of the threshold"),

@@ -5,12 +5,19 @@ import pandas as pd
 import pytest
 
 from equinuclei.errors import InputError
-from equinuclei.files import sha256
+from equinuclei.files import sha256, write_json
 from equinuclei.models import ModelSpec
 from equinuclei.models.checkpoint import load_model
 from equinuclei.parts import Part
 from equinuclei.provenance import read_record
-from equinuclei.training import SegmentationTask, TrainingSettings, learning_rate_factor, train_model
+from equinuclei.training import (
+    DivergedError,
+    SegmentationTask,
+    TrainingSettings,
+    learning_rate_factor,
+    resolve_settings,
+    train_model,
+)
 
 SPEC = ModelSpec("simplified", "p4", (2, 4), "none")
 SETTINGS = TrainingSettings(
@@ -118,11 +125,19 @@ def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path, monkeypatch):
     assert read_record(files["run"])["resumed_after_epoch"] == 0
 
 
+def test_the_learning_rate_is_the_number_given_or_the_one_chosen(tmp_path):
+    assert resolve_settings(SETTINGS.__dict__, None) == (SETTINGS, {})
+    choice = tmp_path / "learning_rate.json"
+    write_json(choice, {"learning_rate": 5e-3, "candidates": [{"learning_rate": 1e-3}, {"learning_rate": 5e-3}]})
+    settings, record = resolve_settings({**SETTINGS.__dict__, "learning_rate": [1e-3, 5e-3]}, choice)
+    assert settings == changed(learning_rate=5e-3) and record == {"learning_rate_chosen_from": [1e-3, 5e-3]}
+
+
 def test_what_cannot_be_trained_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(InputError, match="this job sees no GPU"):
         train(tmp_path, changed(device="cuda"))
-    with pytest.raises(InputError, match="lower `learning_rate`"):
+    with pytest.raises(DivergedError, match="lower `learning_rate`"):
         train(tmp_path, changed(learning_rate=1e30))
     with pytest.raises(InputError, match="crops of 33 pixels: this network needs a multiple of 2"):
         train(tmp_path, changed(crop=33))

@@ -27,7 +27,12 @@ TINY = {
         }
     ],
     "models": [
-        {"name": "plain", "preset": "simplified", "widths": [8, 16, 16]},
+        {
+            "name": "plain",
+            "preset": "simplified",
+            "widths": [8, 16, 16],
+            "training": {"learning_rate": [0.004, 0.006], "tuning_epochs": 2},
+        },
         {"name": "turning", "preset": "simplified-p4", "widths": [4, 8, 8]},
     ],
     "training": {

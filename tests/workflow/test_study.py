@@ -56,6 +56,28 @@ def test_training_leaves_weights_history_and_a_record(study):
     assert len(history) == 12 and "val_F1" in history
     run = json.loads((folder / "run.json").read_text())
     assert run["images"] == 14 and run["dataset"] == "tiny" and run["training"]["crop"] == 64
+    assert run["training"]["learning_rate"] == 0.005 and "learning_rate_chosen_from" not in run
+
+
+def test_the_learning_rate_is_chosen_where_candidates_are_given_on_the_training_part_alone(study):
+    choice = json.loads(result(study, "models", "plain", "fluorescence", "learning_rate.json").read_text())
+    run = json.loads((run_folder(study, "plain") / "run.json").read_text())
+    assert run["training"]["learning_rate"] == choice["learning_rate"]
+    assert run["learning_rate_chosen_from"] == [c["learning_rate"] for c in choice["candidates"]] == [0.004, 0.006]
+    assert choice["learning_rate"] == max(choice["candidates"], key=lambda candidate: candidate["F1"])["learning_rate"]
+    splits = read_splits(result(study, "splits.tsv"))
+    training = set(splits.loc[splits["part"] == "train", "image_id"])
+    assert {*choice["trained_on"], *choice["held_out"]} == training and len(choice["held_out"]) == 3
+    assert choice["tuning_epochs"] == 2 and choice["model"] == "plain"
+    assert not result(study, "models", "turning", "fluorescence", "learning_rate.json").exists()
+
+
+def test_a_choice_is_made_once_for_all_seeds_and_only_where_there_is_one(tmp_path):
+    jobs = planned_jobs(snakemake(tmp_path, "--dry-run", "study", config={**TINY, "seeds": [0, 1]}))
+    assert jobs["choose_learning_rate"] == 1 and jobs["train_model"] == 4
+    numbers = [{key: value for key, value in model.items() if key != "training"} for model in TINY["models"]]
+    jobs = planned_jobs(snakemake(tmp_path, "--dry-run", "study", config={**TINY, "models": numbers}))
+    assert "choose_learning_rate" not in jobs and jobs["train_model"] == 2
 
 
 def test_predictions_of_an_equivariant_model_are_the_same_under_every_rotation(study):
@@ -108,8 +130,8 @@ def test_figures_are_drawn_and_the_tables_printed(study):
 
 def test_every_job_leaves_a_log_and_a_benchmark(study):
     folder, _ = study
-    names = ["simulate_dataset", "convert_dataset", "split_dataset", "binarize_masks", "train_model", "predict_test",
-             "score_test", "score_otsu", "aggregate_f1", "draw_figures"]  # fmt: skip
+    names = ["simulate_dataset", "convert_dataset", "split_dataset", "binarize_masks", "choose_learning_rate",
+             "train_model", "predict_test", "score_test", "score_otsu", "aggregate_f1", "draw_figures"]  # fmt: skip
     for name in names:
         assert list((folder / "results/logs" / name).rglob("*.log")), name
         assert list((folder / "results/benchmarks" / name).rglob("*.tsv")), name
@@ -134,6 +156,18 @@ def test_a_changed_setting_reruns_what_depends_on_it(study):
     longer = [TINY["models"][0], {**TINY["models"][1], "training": {"epochs": 5}}]
     jobs = planned_jobs(snakemake(folder, "--dry-run", "study", config={**TINY, "models": longer}))
     assert jobs["train_model"] == 1 and "convert_dataset" not in jobs
+
+
+def test_changed_candidates_choose_and_train_one_model_anew(study):
+    folder, _ = study
+    plain, turning = TINY["models"]
+    for change in ({"learning_rate": [0.001, 0.004, 0.006]}, {"tuning_epochs": 3}):
+        models = [{**plain, "training": {**plain["training"], **change}}, turning]
+        jobs = planned_jobs(snakemake(folder, "--dry-run", "study", config={**TINY, "models": models}))
+        assert jobs["choose_learning_rate"] == jobs["train_model"] == 1 and "convert_dataset" not in jobs
+    # `turning` is trained with one number, and `plain` has its own.
+    unused = {**TINY, "training": {**TINY["training"], "tuning_epochs": 99}}
+    assert "Nothing to be done" in snakemake(folder, "--dry-run", "study", config=unused).stdout
 
 
 def test_deleting_the_weights_of_one_model_trains_that_model_alone(study):

@@ -23,6 +23,7 @@ except InputError as error:
 
 RESULTS = study.results
 RUN = f"{RESULTS}/{{dataset}}/models/{{model}}/{{modality}}/seed{{seed}}"
+CHOICE = f"{RESULTS}/{{dataset}}/models/{{model}}/{{modality}}/learning_rate.json"
 TABLES = ("f1", "f1_by_cell_line", "f1_difference")
 FIGURES = ("f1", "f1_difference", "training_curves")
 GPUS = 1 if study.training["device"] == "cuda" else 0
@@ -100,6 +101,21 @@ def spec_of(wildcards):
 def training_of(wildcards):
     """The training settings of the rule's data set and model, as plain values."""
     return study.training_of(wildcards.dataset, wildcards.model)
+
+
+def candidates_of(wildcards):
+    """The learning rates that the one of the rule's data set and model is chosen from."""
+    return study.candidates(wildcards.dataset, wildcards.model)
+
+
+def tuning_of(wildcards):
+    """The settings that each candidate of the rule's data set and model is trained with, as plain values."""
+    return study.tuning_of(wildcards.dataset, wildcards.model)
+
+
+def choice_of(wildcards):
+    """The choice of the learning rate of the rule's data set, model and modality, where the study has candidates."""
+    return CHOICE.format(**wildcards) if candidates_of(wildcards) else []
 
 
 def of_every_run(name):

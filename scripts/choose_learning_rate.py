@@ -1,0 +1,27 @@
+"""Choose the learning rate of one model on one modality from candidates: learning_rate.json."""
+
+from equinuclei.job import job
+from equinuclei.models import resolve_spec
+from equinuclei.parts import load_part
+from equinuclei.tuning import choose_learning_rate
+
+with job(snakemake.log[0]):
+    training = load_part(
+        snakemake.input.images,
+        snakemake.input.targets,
+        snakemake.input.fields,
+        snakemake.input.splits,
+        modality=snakemake.wildcards.modality,
+        part="train",
+        workers=snakemake.threads,
+    )
+    choose_learning_rate(
+        resolve_spec(snakemake.params.spec),
+        training,
+        snakemake.params.training,
+        snakemake.params.candidates,
+        seed=snakemake.params.seed,
+        output=snakemake.output[0],
+        code=snakemake.params.code,
+        record={key: snakemake.wildcards[key] for key in ("dataset", "model", "modality")},
+    )

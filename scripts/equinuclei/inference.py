@@ -54,7 +54,11 @@ def predict_logits(network: SegmentationNetwork, images: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def predict_transforms(
-    network: SegmentationNetwork, image: np.ndarray, elements: Iterable[Element], device: torch.device | str = "cpu"
+    network: SegmentationNetwork,
+    image: np.ndarray,
+    elements: Iterable[Element],
+    device: torch.device | str = "cpu",
+    inference: str = "deployed",
 ) -> dict[Element, np.ndarray]:
     """Logits of an image's transforms, each brought back into the frame of the image.
 

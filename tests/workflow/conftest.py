@@ -27,7 +27,12 @@ TINY = {
         }
     ],
     "models": [
-        {"name": "plain", "preset": "simplified", "widths": [8, 16, 16]},
+        {
+            "name": "plain",
+            "preset": "simplified",
+            "widths": [8, 16, 16],
+            "inference": ["deployed", "exact", "canonical", "tta4", "tta8"],
+        },
         {"name": "turning", "preset": "simplified-p4", "widths": [4, 8, 8]},
     ],
     "training": {
@@ -39,7 +44,7 @@ TINY = {
         "device": "cpu",
         "torch_threads": 1,
     },
-    "evaluation": {"mirrored": True, "examples": 2},
+    "evaluation": {"mirrored": True, "inference": ["deployed", "exact"], "examples": 2},
 }
 
 

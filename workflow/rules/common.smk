@@ -102,6 +102,11 @@ def training_of(wildcards):
     return study.training_of(wildcards.dataset, wildcards.model)
 
 
+def inferences_of(wildcards):
+    """The inference modes of the rule's model."""
+    return study.inference_of(wildcards.model)
+
+
 def of_every_run(name):
     """Paths of one file of every training of a data set."""
 

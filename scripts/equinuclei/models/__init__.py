@@ -23,6 +23,8 @@ GROUPS = ("trivial", "p4", "p4m")
 # Otsu's threshold takes part in every table as if it were a model: the floor that a network has to rise above.
 OTSU = "otsu"
 AUGMENTATIONS = ("none", "rotations", "dihedral")
+# Inference modes, in the order of the tables: how an image is predicted -> network evaluations per image.
+INFERENCES = {"deployed": 1, "exact": 1, "canonical": 1, "tta4": 4, "tta8": 8}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Predict every scored image and its rotations: predictions.zarr, predictions.tsv, examples.npz."""
+"""Predict every scored image and its rotations, mode by mode: predictions.zarr, predictions.tsv, examples.npz."""
 
 from equinuclei.job import job
 from equinuclei.prediction import predict_part
@@ -11,8 +11,9 @@ with job(snakemake.log[0]):
         fields=snakemake.input.fields,
         splits=snakemake.input.splits,
         modality=snakemake.wildcards.modality,
-        mirrored=snakemake.params.evaluation["mirrored"],
-        examples=snakemake.params.evaluation["examples"],
+        mirrored=snakemake.params.mirrored,
+        inferences=snakemake.params.inferences,
+        examples=snakemake.params.examples,
         device=snakemake.params.device,
         torch_threads=snakemake.params.torch_threads,
         predictions=snakemake.output.predictions,

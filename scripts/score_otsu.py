@@ -11,6 +11,6 @@ with job(snakemake.log[0]):
         splits=snakemake.input.splits,
         dataset=snakemake.wildcards.dataset,
         modality=snakemake.wildcards.modality,
-        mirrored=snakemake.params.evaluation["mirrored"],
+        mirrored=snakemake.params.mirrored,
         scores=snakemake.output.scores,
     )

@@ -35,7 +35,7 @@ def draw_figures(
     records = [read_record(path) for path in runs]
     table = pd.concat([pd.read_parquet(path) for path in scores], ignore_index=True)
     _save(f1_bars(_read_tsv(f1), table, colours), f1_figure)
-    _save(f1_difference_boxes(pd.read_parquet(differences), _read_tsv(difference), colours), difference_figure)
+    _save(f1_difference_boxes(pd.read_parquet(differences), _read_tsv(difference)), difference_figure)
     names = ("model", "modality", "seed")
     curves = [
         pd.read_csv(path).assign(**{name: record[name] for name in names})

@@ -1,12 +1,13 @@
 """Tables and examples to figures.
 
 Each function returns a matplotlib Figure; `save` writes it as PDF and PNG. Figures are built without pyplot, so
-they need no display and nothing has to be closed. All share one style and one colour per model.
+they need no display and nothing has to be closed. All share one style and one colour per model, or one per inference
+mode where a model has several.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
 
 import matplotlib as mpl
@@ -20,7 +21,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from equinuclei.files import replacing
-from equinuclei.models import OTSU
+from equinuclei.models import INFERENCES, OTSU
 from equinuclei.statistics import f1_by_seed
 
 LEVEL_NAMES = {"pixel": "pixels", "object50": "objects (IoU ≥ 0.5)"}
@@ -32,6 +33,8 @@ _PALETTE = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#332288", "#882255",
     "#999933", "#117733", "#661100", "#44AA99", "#AA4499", "#6699CC", "#CC6677", "#000000",
 )  # fmt: skip
+_MODE_COLOURS = dict(zip(INFERENCES, ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#882255"), strict=True))
+_ROW_INCHES = 0.165  # of one box: the text beside it is as high
 _MARKERS = "os^DvPX"
 _DASHES = (0, (4, 2))
 
@@ -86,11 +89,12 @@ def save(figure: Figure, path_without_suffix: str | Path) -> None:
 
 
 def f1_bars(f1: pd.DataFrame, scores: pd.DataFrame, colours: Mapping[str, str] | None = None) -> Figure:
-    """Pixel and object F1 of every model: a row of panels per modality, a column per level.
+    """Pixel and object F1 of every model as deployed: a row of panels per modality, a column per level.
 
     Parameters
     ----------
-    f1: table of `statistics.f1_table` for one dataset; its order of models is kept, from the top down.
+    f1: table of `statistics.f1_table` for one dataset; its order of models is kept, from the top down. Other inference
+        modes than "deployed" are left out.
     scores: the scores that it was made from; they give the F1 of each seed.
     colours: from `model_colours`; by default from the models in `f1`.
 
@@ -100,6 +104,7 @@ def f1_bars(f1: pd.DataFrame, scores: pd.DataFrame, colours: Mapping[str, str] |
     standard deviation over seeds and dots are the seeds. The dashed line is Otsu's threshold on the same images.
     """
     _one_dataset(f1)
+    f1, scores = (table[table["inference"] == "deployed"] for table in (f1, scores))
     models = [name for name in dict.fromkeys(f1["model"]) if name != OTSU]
     colours = colours or model_colours(models)
     modalities = list(dict.fromkeys(f1["modality"]))
@@ -136,56 +141,56 @@ def f1_bars(f1: pd.DataFrame, scores: pd.DataFrame, colours: Mapping[str, str] |
     return figure
 
 
-def f1_difference_boxes(
-    differences: pd.DataFrame, summary: pd.DataFrame, colours: Mapping[str, str] | None = None
-) -> Figure:
-    """The f1-score difference of every image, rotation and seed, per model: panels modality x level.
+def f1_difference_boxes(differences: pd.DataFrame, summary: pd.DataFrame) -> Figure:
+    """The f1-score difference of every image, rotation and seed, per model and inference mode: a panel per modality
+    and level, side by side.
 
     Parameters
     ----------
     differences: table of `statistics.f1_difference` for one dataset; mirrored comparisons are left out.
-    summary: table of `statistics.f1_difference_table` of the same scores; gives the order of models and the share of
-        exact zeros beside each box.
-    colours: from `model_colours`; by default from the models in `summary`.
+    summary: table of `statistics.f1_difference_table` of the same scores; gives the order of models, their modes and
+        the share of exact zeros beside each box.
 
     Returns
     -------
-    Figure with 2 panels per modality, a box per model from the top down. Boxes are quartiles with the median, whiskers
-    reach the 5th and 95th percentile, and every comparison is a dot. The axis of differences is symmetric about 0 and
-    the same for one level.
+    Figure with 2 panels per modality. Models stand from the top down, each with a box per mode, told apart by colour.
+    Boxes are quartiles with the median, whiskers reach the 5th and 95th percentile, and every comparison is a dot. The
+    axis of differences is symmetric about 0 and the same for one level.
     """
     _one_dataset(summary)
-    models = list(dict.fromkeys(summary["model"]))
-    models = [name for name in models if name != OTSU] + [name for name in models if name == OTSU]
-    colours = colours or model_colours(models)
-    modalities = list(dict.fromkeys(summary["modality"]))
+    rows, places = _places_of_modes(summary)
+    modes = [mode for mode in INFERENCES if any(mode == inference for _, inference in rows)]
     rotated = differences[~differences["mirrored"].astype(bool)]
-    shares = summary.set_index(["modality", "level", "model"])["exact_zeros"]
+    shares = summary.set_index(["modality", "level", "model", "inference"])["exact_zeros"]
+    panels = list(product(dict.fromkeys(summary["modality"]), LEVEL_NAMES))
     with style():
-        height = 0.27 * max(len(models), 3) + 0.8
-        figure = Figure(figsize=(8.2, height * len(modalities) + 0.75), layout="constrained")
-        panels = figure.subplots(len(modalities), 2, sharex="col", squeeze=False)
-        for column, level in zip(panels.T, LEVEL_NAMES, strict=True):
+        length = max(rows.values()) + 1
+        size = (2.0 + 3.1 * len(panels), _ROW_INCHES * max(length, 4) + 1.35)
+        figure = Figure(figsize=size, layout="constrained")
+        for axes, (modality, level) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             of_level = rotated[rotated["level"] == level]
             largest = of_level["f1_difference"].abs().max()
             limit = 1.08 * largest if largest > 0 else 0.01
-            for axes, modality in zip(column, modalities, strict=True):
-                _boxes(axes, of_level[of_level["modality"] == modality], models, colours)
-                axes.set(xlim=(-limit, limit), ylim=(len(models) - 0.4, -0.6))
-                axes.set_yticks(range(len(models)), models if level == "pixel" else [""] * len(models))
-                axes.tick_params(axis="y", length=0)
-                axes.xaxis.set_major_locator(MaxNLocator(5, symmetric=True))
-                axes.grid(axis="x", color="0.88", linewidth=0.6)
-                axes.set_axisbelow(True)
-                axes.set_title(f"{modality}: {LEVEL_NAMES[level]}")
-                _beside(axes, -0.6, "exact\nzeros", va="bottom")
-                for place, name in enumerate(models):
-                    share = shares.get((modality, level, name))
-                    if share is not None:
-                        _beside(axes, place, _percent(share))
-        for axes in panels[-1]:
-            axes.set_xlabel("F1(image) \N{MINUS SIGN} F1(rotated image)")
-        figure.suptitle("f1-score difference under rotation by 90°, 180° and 270°")
+            _boxes(axes, of_level[of_level["modality"] == modality], rows)
+            axes.set(xlim=(-limit, limit), ylim=(length - 0.3, -0.7))
+            names = list(places) if (modality, level) == panels[0] else [""] * len(places)
+            axes.set_yticks([(first + last) / 2 for first, last in places.values()], names)
+            axes.tick_params(axis="y", length=0)
+            for first, last in list(places.values())[::2]:
+                axes.axhspan(first - 0.7, last + 0.7, color="0.95", linewidth=0, zorder=0)
+            axes.xaxis.set_major_locator(MaxNLocator(5, symmetric=True))
+            axes.grid(axis="x", color="0.85", linewidth=0.6)
+            axes.set_axisbelow(True)
+            axes.set(title=f"{modality}: {LEVEL_NAMES[level]}", xlabel="F1(image) \N{MINUS SIGN} F1(rotated image)")
+            _beside(axes, -0.7, "exact\nzeros", va="bottom")
+            for (model, inference), place in rows.items():
+                share = shares.get((modality, level, model, inference))
+                if share is not None:
+                    _beside(axes, place, _percent(share))
+        # The legend's title is that of the figure: room is made for a legend or a title at the top, not for both.
+        title = "f1-score difference under rotation by 90°, 180° and 270°, by inference mode"
+        keys = [Patch(facecolor=_MODE_COLOURS[mode], label=mode) for mode in modes]
+        figure.legend(handles=keys, loc="outside upper center", ncols=len(keys), title=title, title_fontsize=11)
         handles = [
             _dot("one image, rotation and seed", "0.5", "none"),
             Patch(facecolor="white", edgecolor="black", label="quartiles and median; whiskers: 5th to 95th percentile"),
@@ -327,29 +332,49 @@ def _beside(axes: Axes, place: float, text: str, va: str = "center") -> None:
     )
 
 
-def _boxes(axes: Axes, data: pd.DataFrame, models: list[str], colours: Mapping[str, str]) -> None:
+def _places_of_modes(
+    summary: pd.DataFrame,
+) -> tuple[dict[tuple[str, str], float], dict[str, tuple[float, float]]]:
+    """Places on a y axis: of every (model, inference), and of the first and last one of every model.
+
+    A row is 1 high; models, in the order of `summary` with Otsu last, have a gap of 0.4 between them.
+    """
+    pairs = summary[["model", "inference"]].drop_duplicates()
+    rows, places = {}, {}
+    start = 0.0
+    for model in sorted(dict.fromkeys(pairs["model"]), key=lambda name: name == OTSU):
+        modes = pairs.loc[pairs["model"] == model, "inference"]
+        rows |= {(model, mode): start + number for number, mode in enumerate(modes)}
+        places[model] = (start, start + len(modes) - 1)
+        start += len(modes) + 0.4
+    return rows, places
+
+
+def _boxes(axes: Axes, data: pd.DataFrame, rows: Mapping[tuple[str, str], float]) -> None:
     axes.axvline(0, color="0.45", linewidth=0.8, zorder=1)
     jitter = np.random.default_rng(0)
-    for place, name in enumerate(models):
-        values = data.loc[data["model"] == name, "f1_difference"].to_numpy()
-        if not len(values):
+    values = dict(list(data.groupby(["model", "inference"])["f1_difference"]))
+    for (model, inference), place in rows.items():
+        if (model, inference) not in values:
             continue
-        spread = place + jitter.uniform(-0.3, 0.3, len(values))
+        here = values[model, inference].to_numpy()
+        colour = _OTSU_COLOUR if model == OTSU else _MODE_COLOURS[inference]
         # As pixels: tens of thousands of vector dots make a PDF that no viewer opens quickly.
-        axes.scatter(values, spread, s=4, color=colours[name], alpha=0.6, linewidth=0, zorder=2, rasterized=True)
+        spread = place + jitter.uniform(-0.35, 0.35, len(here))
+        axes.scatter(here, spread, s=4, color=colour, alpha=0.6, linewidth=0, zorder=2, rasterized=True)
         parts = axes.boxplot(
-            values,
+            here,
             positions=[place],
             orientation="horizontal",
             whis=(5, 95),
             showfliers=False,
-            widths=0.66,
+            widths=0.7,
             manage_ticks=False,
             zorder=3,
         )
         for lines in parts.values():
             for line in lines:
-                line.set(color="black", linewidth=1.0)
+                line.set(color="black", linewidth=0.8)
 
 
 def _curve(axes: Axes, history: pd.DataFrame, column: str, colour: str, marker: str) -> None:

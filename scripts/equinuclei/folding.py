@@ -7,7 +7,6 @@ import torch
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-
 Network = TypeVar("Network", bound=nn.Module)
 
 

@@ -87,9 +87,7 @@ class Slots:
         def of_slot(value: Any, index: int) -> Any:
             return value.tensors[index] if isinstance(value, Slots) else value
 
-        return Slots(
-            group, [function(*(of_slot(a, i) for a in args), **(kwargs or {})) for i in range(group.order)]
-        )
+        return Slots(group, [function(*(of_slot(a, i) for a in args), **(kwargs or {})) for i in range(group.order)])
 
 
 Features = Tensor | Slots

@@ -1,7 +1,8 @@
-"""Predictions of the scored part of a data set, and of its rotations."""
+"""Predictions of the scored part of a data set and of its rotations, under every inference mode."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def predict_part(
     splits: str | Path,
     modality: str,
     mirrored: bool,
+    inferences: Sequence[str],
     examples: int,
     device: str,
     torch_threads: int,
@@ -37,41 +39,45 @@ def predict_part(
     examples_file: str | Path,
     code: str = "",
 ) -> None:
-    """Predict every scored image and its transforms with one model.
+    """Predict every scored image and its transforms with one model, under each of `inferences` (keys of INFERENCES).
 
-    Writes `predictions`, a store with an array (n, y, x) uint8 of 0 and 1 per transform and image shape, each
-    prediction turned back into the frame of its image; `index`, a table of their arrays and rows; and
-    `examples_file`, images, truths and probabilities of up to `examples` images, one per cell line as far as that
-    goes (npz).
+    Writes `predictions`, a store with an array (n, y, x) uint8 of 0 and 1 per inference mode, transform and image
+    shape, each prediction turned back into the frame of its image; `index`, a table of their arrays and rows, the same
+    for every mode and transform; and `examples_file`, images, truths and probabilities of up to `examples` images as
+    deployed, one per cell line as far as that goes (npz).
 
-    An interrupted prediction continues with the arrays that were not finished.
+    An interrupted prediction continues with the arrays of the modes that were not finished.
     """
     elements = (Group.P4M if mirrored else Group.P4).elements
     rows = part_fields(fields, splits, modality=modality, part=scored_part(splits))
     planned = plan_stacks(rows.drop(columns=["array", "row"]).assign(dtype="uint8"))
-    key = digest([code, sha256(weights), sha256(fields), sha256(splits), [e.name for e in elements]])
-    network = load_model(weights, prepare_torch(device, torch_threads, deterministic=True))
+    made = {"inferences": list(inferences), "transforms": [element.name for element in elements]}
+    key = digest([code, sha256(weights), sha256(fields), sha256(splits), made])
+    on = prepare_torch(device, torch_threads, deterministic=True)
+    network = load_model(weights, on)
     chosen = set(_example_ids(planned, examples))
     with work_folder(predictions, key) as folder:
-        create_store(folder, {"transforms": [element.name for element in elements]})
-        for number, (array, group) in enumerate(planned.groupby("array", sort=True)):
-            unit = f"array-{number}"
+        create_store(folder, made)
+        arrays = enumerate(planned.groupby("array", sort=True))
+        for inference, (number, (array, group)) in product(inferences, arrays):
+            unit = f"{inference}-array-{number}"
             if is_done(folder, unit):
                 continue
             height, width = int(group["height"].iloc[0]), int(group["width"].iloc[0])
             stacks = {
-                e: create_stack(folder, f"{e.name}/{array}", len(group), height, width, "uint8") for e in elements
+                e: create_stack(folder, f"{inference}/{e.name}/{array}", len(group), height, width, "uint8")
+                for e in elements
             }
             shard = next(iter(stacks.values())).shards[0]
             for start in range(0, len(group), shard):
                 members = group.iloc[start : start + shard]
                 blocks = {e: np.empty((len(members), height, width), np.uint8) for e in elements}
                 for position, (_, image, _) in enumerate(_images(images, targets, rows.iloc[members.index])):
-                    for element, logits in predict_transforms(network, image, elements).items():
+                    for element, logits in predict_transforms(network, image, elements, on, inference).items():
                         blocks[element][position] = logits > 0
                 for element, block in blocks.items():
                     write_rows(stacks[element], start, block)
-                logger.info("predicted %d of %d images of %s", start + len(members), len(group), array)
+                logger.info("%s: predicted %d of %d images of %s", inference, start + len(members), len(group), array)
             mark_done(folder, unit)
         found = [
             {
@@ -79,7 +85,7 @@ def predict_part(
                 "cell_line": row.cell_line,
                 "image": image,
                 "truth": truth,
-                "probability": sigmoid(predict_transforms(network, image, [IDENTITY])[IDENTITY]),
+                "probability": sigmoid(predict_transforms(network, image, [IDENTITY], on)[IDENTITY]),
             }
             for row, image, truth in _images(images, targets, rows[rows["image_id"].isin(chosen)])
         ]

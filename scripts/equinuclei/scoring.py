@@ -1,4 +1,4 @@
-"""Scores of predictions against the truth, a row per image and transform."""
+"""Scores of predictions against the truth, a row per image, inference mode and transform."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,23 +35,24 @@ def score_predictions(
 ) -> None:
     """Score the predictions of one model, as `prediction.predict_part` wrote them, one image at a time.
 
-    labels : dataset, model, modality and seed of the model. Writes `scores` (parquet): the labels, image_id,
-    cell_line, group, part and the columns of `metrics.score_image`.
+    labels : dataset, model, modality and seed of the model. Writes `scores` (parquet): dataset, model, inference,
+    modality, seed, image_id, cell_line, group, part and the columns of `metrics.score_image`; a row per image,
+    inference mode and transform.
     """
-    part = scored_part(splits)
-    rows = part_fields(fields, splits, modality=labels["modality"], part=part)
+    rows = part_fields(fields, splits, modality=labels["modality"], part=scored_part(splits))
     places = read_predictions(index).set_index("image_id")
-    made = set(store_attributes(predictions)["transforms"])
-    elements = [element for element in Group.P4M.elements if element.name in made]
+    made = store_attributes(predictions)
+    elements = [element for element in Group.P4M.elements if element.name in made["transforms"]]
 
-    def predict(image_id: str) -> dict[Element, np.ndarray]:
+    def predict(image_id: str, inference: str) -> dict[Element, np.ndarray]:
         array, row = places.loc[image_id, ["array", "row"]]
-        return {e: read_row(open_stack(predictions, f"{e.name}/{array}"), int(row)) > 0 for e in elements}
+        return {e: read_row(open_stack(predictions, f"{inference}/{e.name}/{array}"), int(row)) > 0 for e in elements}
 
     table = [
         score
         for row, truth in iterate_images(rows, binary=Path(targets) / "binary", instances=Path(targets) / "instances")
-        for score in _score(row, truth, predict(row.image_id), labels | {"part": part})
+        for inference in made["inferences"]
+        for score in _score(row, truth, predict(row.image_id, inference), {**labels, "inference": inference})
     ]
     _write_scores(table, scores)
 
@@ -69,12 +70,12 @@ def score_otsu(
 ) -> None:
     """Score Otsu's threshold on the images that the models are scored on. Writes the same columns.
 
-    A threshold does not see orientation: the prediction of a rotated image is the rotated prediction.
+    A threshold does not see orientation: the prediction of a rotated image is the rotated prediction. It has one
+    inference mode, "deployed".
     """
-    part = scored_part(splits)
-    rows = part_fields(fields, splits, modality=modality, part=part)
+    rows = part_fields(fields, splits, modality=modality, part=scored_part(splits))
     elements = (Group.P4M if mirrored else Group.P4).elements
-    labels = {"dataset": dataset, "model": OTSU, "modality": modality, "seed": 0, "part": part}
+    labels = {"dataset": dataset, "model": OTSU, "inference": "deployed", "modality": modality, "seed": 0}
     stores = {"image": images, "binary": Path(targets) / "binary", "instances": Path(targets) / "instances"}
     table = [
         score
@@ -85,7 +86,8 @@ def score_otsu(
 
 
 def _score(row: Any, truth: Mapping, predictions: Mapping[Element, np.ndarray], labels: Mapping) -> list[dict]:
-    of_image = {"image_id": row.image_id, "cell_line": row.cell_line, "group": row.group}
+    labels = {name: labels[name] for name in ("dataset", "model", "inference", "modality", "seed")}
+    of_image = {"image_id": row.image_id, "cell_line": row.cell_line, "group": row.group, "part": row.part}
     masks = {(element.degrees, element.mirrored): mask for element, mask in predictions.items()}
     return [{**labels, **of_image, **score} for score in score_image(truth["binary"] > 0, truth["instances"], masks)]
 

@@ -6,7 +6,7 @@ environment that may hold Snakemake alone.
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -16,16 +16,17 @@ import jsonschema
 
 from equinuclei.errors import InputError
 from equinuclei.files import digest
-from equinuclei.models import OTSU, ModelSpec, resolve_spec
+from equinuclei.models import INFERENCES, OTSU, ModelSpec, resolve_spec
 
 
 @dataclass(frozen=True)
 class StudyModel:
-    """One model of the study: its network, and the keys of `training` that differ for it."""
+    """One model of the study: its network, the keys of `training` that differ for it, and its inference modes."""
 
     name: str
     spec: ModelSpec
     training: Mapping
+    inferences: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Study:
         self.split_seed: int = config["split_seed"]
         self.training: Mapping = config["training"]
         self.evaluation: Mapping = config["evaluation"]
+        self._inferences = _inference_modes("evaluation", self.evaluation["inference"])
         self._data_root = Path(config["data_root"])
         self.datasets: dict[str, Mapping] = {}
         for dataset in config["datasets"]:
@@ -92,6 +94,10 @@ class Study:
         del settings["learning_rate"]
         return settings | {"epochs": settings.pop("tuning_epochs")}
 
+    def inference_of(self, model: str) -> list[str]:
+        """The inference modes of a model, its own or the study's, in the order of INFERENCES."""
+        return list(self.models[model].inferences)
+
     def source(self, dataset: str) -> dict:
         """The source of a data set with its mask settings; a path is made relative to `data_root`."""
         source = dict(self.datasets[dataset]["source"])
@@ -129,17 +135,13 @@ class Study:
         return {**self.training, **self.datasets[dataset].get("training", {}), **self.models[model].training}
 
     def _model(self, entry: str | Mapping) -> StudyModel:
-        if isinstance(entry, str):
-            name, spec, training = entry, entry, {}
-        else:
-            spec = dict(entry)
-            name, training = spec.pop("name"), spec.pop("training", {})
-            if not spec:
-                spec = name
+        spec = {"name": entry} if isinstance(entry, str) else dict(entry)
+        name, training = spec.pop("name"), spec.pop("training", {})
+        inferences = _inference_modes(f"models: {name}", spec.pop("inference", self._inferences))
         if name == OTSU:
             raise InputError(f"models: {OTSU!r} is the name of the threshold every model is compared with; use another")
         try:
-            return StudyModel(name, resolve_spec(spec), training)
+            return StudyModel(name, resolve_spec(spec or name), training, inferences)
         except InputError as error:
             raise InputError(f"models: {error}") from error
 
@@ -171,12 +173,13 @@ def _explain(error: jsonschema.ValidationError) -> str:
 def _nearest_alternative(error: jsonschema.ValidationError) -> jsonschema.ValidationError:
     """Of the alternatives of a `oneOf`, the error of the one that the value resembles most.
 
-    An alternative whose `const` or type does not fit is not meant; a choice that fits none is told by that error.
+    An alternative whose own type or a `const` in it does not fit is not meant; a choice that fits none is told by that
+    error.
     """
     branches: dict[int, list[jsonschema.ValidationError]] = {}
     for part in error.context:
         branches.setdefault(part.schema_path[0], []).append(part)
-    meant = [b for b in branches.values() if not any(part.validator in ("const", "type") for part in b)]
+    meant = [b for b in branches.values() if not any(map(_tells_apart, b))]
     if meant:
         return min(meant, key=len)[0]
     choices = [part for branch in branches.values() for part in branch if part.validator == "const"]
@@ -186,9 +189,22 @@ def _nearest_alternative(error: jsonschema.ValidationError) -> jsonschema.Valida
     return error.context[0]
 
 
+def _tells_apart(part: jsonschema.ValidationError) -> bool:
+    return part.validator == "const" or (part.validator == "type" and not part.path)
+
+
 def _reworded(error: jsonschema.ValidationError, message: str) -> jsonschema.ValidationError:
     error.message = message
     return error
+
+
+def _inference_modes(where: str, chosen: Sequence[str]) -> tuple[str, ...]:
+    """Those inference modes in the order of INFERENCES: another order in the configuration makes nothing stale."""
+    if "deployed" not in chosen:
+        raise InputError(
+            f"{where}: `inference` lacks 'deployed', the network as it is; contours and F1 figures are made from it"
+        )
+    return tuple(name for name in INFERENCES if name in chosen)
 
 
 def _add_unique(named: dict, name: str, value: object, what: str) -> None:

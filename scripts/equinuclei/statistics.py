@@ -1,9 +1,14 @@
 """Scores of all models to tables.
 
-`scores` is everywhere the concatenation of the `scores.parquet` of all models: a row per dataset, model, modality,
-seed, image and transform, with the columns dataset, model, modality, seed, image_id, cell_line, group, part and those
-of `metrics.score_image`. The Otsu threshold takes part as a model named "otsu" with seed 0: the floor that a trained
-model has to rise above.
+`scores` is everywhere the concatenation of the `scores.parquet` of all models: a row per dataset, model, inference,
+modality, seed, image and transform, with the columns dataset, model, inference, modality, seed, image_id, cell_line,
+group, part and those of `metrics.score_image`. `inference` is the inference mode, a key of `models.INFERENCES`; every
+mode of a model has rows of its own in every table. The Otsu threshold takes part as a model named "otsu" with seed 0
+and the mode "deployed": the floor that a trained model has to rise above.
+
+`models` is a row per trained net: model, modality, seed, parameters, gflops (of one evaluation of the network) and
+train_seconds. A model without a row (Otsu) gets empty costs. `order` is the names of models in the order wanted;
+others follow in order of appearance, Otsu is always last. The modes of a model stand in the order of INFERENCES.
 
 Two averages of F1 stand side by side. **Per image**: F1 of each image, then the mean over images, in which every image
 weighs the same; images without a nucleus in truth and prediction have no F1 and are left out. **Pooled**: TP, FP and FN
@@ -18,12 +23,12 @@ import numpy as np
 import pandas as pd
 
 from equinuclei.files import replacing
-from equinuclei.models import OTSU
+from equinuclei.models import INFERENCES, OTSU
 
 LEVELS = ("pixel", "object50")
 """Levels of the f1-score difference: by pixels, and by objects paired at an intersection over union of 0.5."""
 
-_KEYS = ["dataset", "modality", "model"]
+_KEYS = ["dataset", "modality", "model", "inference"]
 _FLOORED = ["pixel_F1", "pixel_F1_pooled", "object50_F1", "object50_F1_pooled"]
 _MEANS = [
     "pixel_F1",
@@ -48,9 +53,9 @@ _FLOOR = [f"{OTSU}_{column}" for column in _FLOORED]
 def f1_by_seed(scores: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     """Scores of each trained net on the images as they are (neither rotated nor mirrored).
 
-    Returns a row per dataset, modality, model, the columns in `by`, and seed: the means over images of pixel_F1,
-    pixel_precision, pixel_recall, pixel_IoU, object50_F1, object50_precision, object50_recall, object50_AP and
-    object75_F1, and from summed counts pixel_F1_pooled and object50_F1_pooled. NaN where no image has the score.
+    Returns a row per dataset, modality, model, inference, the columns in `by`, and seed: the means over images of
+    pixel_F1, pixel_precision, pixel_recall, pixel_IoU, object50_F1, object50_precision, object50_recall, object50_AP
+    and object75_F1, and from summed counts pixel_F1_pooled and object50_F1_pooled. NaN where no image has the score.
     """
     plain = scores[(scores["rotation"] == 0) & ~scores["mirrored"].astype(bool)]
     grouped = plain.groupby([*_KEYS, *by, "seed"], sort=False, observed=True, dropna=False)
@@ -63,37 +68,28 @@ def f1_by_seed(scores: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def f1_table(scores: pd.DataFrame, models: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:
-    """The comparison of models: a row per dataset, modality and model, on the images as they are.
+    """The comparison of models: a row per dataset, modality, model and inference, on the images as they are.
 
-    Parameters
-    ----------
-    scores: see the module.
-    models: a row per trained net: model, modality, seed, parameters, gflops, train_seconds. A model without a row
-        (Otsu) gets empty costs.
-    order: names of models in the order wanted. Others follow in order of appearance; Otsu is always last.
+    Parameters as told in the module.
 
     Returns
     -------
-    dataset, modality, model; images and seeds (numbers of); parameters, gflops, train_seconds (mean over seeds);
-    pixel_F1, its standard deviation over seeds pixel_F1_sd (n - 1 in the denominator; NaN with one seed) and
-    pixel_F1_pooled; pixel_precision, pixel_recall, pixel_IoU; object50_F1, object50_F1_pooled, object50_precision,
-    object50_recall, object50_AP, object75_F1; and otsu_pixel_F1, otsu_pixel_F1_pooled, otsu_object50_F1,
-    otsu_object50_F1_pooled: the floor, Otsu's scores on the same images (NaN where there are none). All but the
-    pooled columns are per image.
+    dataset, modality, model, inference; images and seeds (numbers of); parameters; gflops, those of all evaluations
+    that the mode makes for one image; train_seconds (mean over seeds); pixel_F1, its standard deviation over seeds
+    pixel_F1_sd (n - 1 in the denominator; NaN with one seed) and pixel_F1_pooled; pixel_precision, pixel_recall,
+    pixel_IoU; object50_F1, object50_F1_pooled, object50_precision, object50_recall, object50_AP, object75_F1; and
+    otsu_pixel_F1, otsu_pixel_F1_pooled, otsu_object50_F1, otsu_object50_F1_pooled: the floor, Otsu's scores on the same
+    images (NaN where there are none). All but the pooled columns are per image.
     """
-    costs = models.groupby(["model", "modality"], sort=False, observed=True).agg(
-        parameters=("parameters", "first"), gflops=("gflops", "first"), train_seconds=("train_seconds", "mean")
-    )
-    table = _summary(scores, []).merge(costs.reset_index(), on=["model", "modality"], how="left")
-    table["parameters"] = table["parameters"].astype("Int64")
     columns = [*_KEYS, "images", "seeds", *_COSTS, *_MEANS, *_FLOOR]
-    return _in_order(table, ["model"], order)[columns]
+    return _in_order(_with_costs(_summary(scores, []), models), [], order)[columns]
 
 
-def f1_by_cell_line(scores: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:
-    """`f1_table` per cell line: dataset, modality, cell_line, model, and its columns but for the costs."""
-    columns = ["dataset", "modality", "cell_line", "model", "images", "seeds", *_MEANS, *_FLOOR]
-    return _in_order(_summary(scores, ["cell_line"]), ["cell_line", "model"], order)[columns]
+def f1_by_cell_line(scores: pd.DataFrame, models: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:
+    """`f1_table` per cell line: dataset, modality, cell_line, model, inference, and all its other columns."""
+    columns = ["dataset", "modality", "cell_line", "model", "inference", "images", "seeds", *_COSTS, *_MEANS, *_FLOOR]
+    table = _with_costs(_summary(scores, ["cell_line"]), models)
+    return _in_order(table, ["cell_line"], order)[columns]
 
 
 def f1_difference(scores: pd.DataFrame) -> pd.DataFrame:
@@ -105,9 +101,9 @@ def f1_difference(scores: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    A row per dataset, modality, model, seed, image_id, cell_line, group, rotation, mirrored and level ("pixel" or
-    "object50"), with f1_difference (float). Every transform but the identity is compared with the image as it is:
-    rotation is 90, 180 or 270, and where mirrored, 0 too. A comparison in which one F1 is undefined (truth and
+    A row per dataset, modality, model, inference, seed, image_id, cell_line, group, rotation, mirrored and level
+    ("pixel" or "object50"), with f1_difference (float). Every transform but the identity is compared with the image as
+    it is: rotation is 90, 180 or 270, and where mirrored, 0 too. A comparison in which one F1 is undefined (truth and
     prediction both empty) is dropped.
 
     Raises ValueError if an image has no score as it is, or several.
@@ -115,19 +111,21 @@ def f1_difference(scores: pd.DataFrame) -> pd.DataFrame:
     return _comparisons(scores).drop(columns="agreement")
 
 
-def f1_difference_table(scores: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:
-    """Summary of `f1_difference`: a row per dataset, modality, model and level.
+def f1_difference_table(scores: pd.DataFrame, models: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:
+    """Summary of `f1_difference`: a row per dataset, modality, model, inference and level.
+
+    Parameters as told in the module.
 
     Returns
     -------
     Over the rotations by 90, 180 and 270 degrees of all images and seeds: images and comparisons (numbers of);
-    mean, mean_absolute and max_absolute of the difference; exact_zeros, the share (0 to 1) of differences that are
-    exactly 0; agreement, the mean over the same comparisons of the IoU of the two predictions (comparisons of two empty
-    predictions have none and are left out of the mean); identical_masks, the share of comparisons whose two
-    predictions are the same pixel for pixel: agreement exactly 1, or both empty.
+    parameters, gflops and train_seconds as in `f1_table`; mean, mean_absolute and max_absolute of the difference;
+    exact_zeros, the share (0 to 1) of differences that are exactly 0; agreement, the mean over the same comparisons of
+    the IoU of the two predictions (comparisons of two empty predictions have none and are left out of the mean);
+    identical_masks, the share of comparisons whose two predictions are the same pixel for pixel: agreement exactly 1,
+    or both empty.
 
     Where the scores hold mirrored images too, mirrored_mean_absolute and mirrored_exact_zeros over those.
-    `order` as in `f1_table`.
     """
     comparisons = _comparisons(scores)
     comparisons["absolute"] = comparisons["f1_difference"].abs()
@@ -152,7 +150,8 @@ def f1_difference_table(scores: pd.DataFrame, order: Sequence[str] | None = None
                 mirrored_mean_absolute=("absolute", "mean"), mirrored_exact_zeros=("zero", "mean")
             )
         )
-    return _in_order(table.reset_index(), ["level", "model"], order)
+    columns = [*keys, "images", "comparisons", *_COSTS, *table.columns[2:]]
+    return _in_order(_with_costs(table.reset_index(), models), ["level"], order)[columns]
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> None:
@@ -210,17 +209,28 @@ def _without_negative_zero(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _summary(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Means over seeds, numbers of images and seeds, and the Otsu floor, per dataset, modality, model and `by`."""
+    """Means over seeds, numbers of images and seeds, and the Otsu floor, per `_KEYS` and `by`."""
     keys = [*_KEYS, *by]
     plain = scores[(scores["rotation"] == 0) & ~scores["mirrored"].astype(bool)]
     table = _over_seeds(f1_by_seed(plain, by), keys)
     sizes = plain.groupby(keys, sort=False, observed=True, dropna=False)
     table = table.join(sizes.agg(images=("image_id", "nunique"), seeds=("seed", "nunique")))
-    # The images of each model, with Otsu's scores in the place of its own: the floor on the same images.
+    # The images of each model and mode, with Otsu's scores in the place of its own: the floor on the same images.
     images = plain[[*_KEYS, "image_id"]].drop_duplicates()
-    otsu = plain[plain["model"] == OTSU].drop(columns="model")
+    otsu = plain[plain["model"] == OTSU].drop(columns=["model", "inference"])
     floor = _over_seeds(f1_by_seed(images.merge(otsu, on=["dataset", "modality", "image_id"]), by), keys)
     return table.join(floor[_FLOORED].add_prefix(f"{OTSU}_")).reset_index()
+
+
+def _with_costs(table: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
+    """`table` with the costs of each model and modality; gflops times the evaluations of the inference mode."""
+    costs = models.groupby(["model", "modality"], sort=False, observed=True).agg(
+        parameters=("parameters", "first"), gflops=("gflops", "first"), train_seconds=("train_seconds", "mean")
+    )
+    table = table.merge(costs.reset_index(), on=["model", "modality"], how="left")
+    table["parameters"] = table["parameters"].astype("Int64")
+    table["gflops"] *= table["inference"].map(INFERENCES)
+    return table
 
 
 def _over_seeds(by_seed: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -232,7 +242,7 @@ def _over_seeds(by_seed: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 def _comparisons(scores: pd.DataFrame) -> pd.DataFrame:
     """`f1_difference` with a further column, the agreement of the two predictions."""
-    image = ["dataset", "modality", "model", "seed", "image_id"]
+    image = [*_KEYS, "seed", "image_id"]
     shown = [*image, "cell_line", "group", "rotation", "mirrored"]
     identity = (scores["rotation"] == 0) & ~scores["mirrored"].astype(bool)
     try:
@@ -245,13 +255,13 @@ def _comparisons(scores: pd.DataFrame) -> pd.DataFrame:
             indicator=True,
         )
     except pd.errors.MergeError as error:
-        raise ValueError("an image has several scores of one model and seed without rotation") from error
+        raise ValueError("an image has several scores of one model, mode and seed without rotation") from error
     alone = pairs[pairs["_merge"] == "left_only"]
     if len(alone):
         first = alone.iloc[0]
         raise ValueError(
-            f"image {first['image_id']} has a score of {first['model']} (seed {first['seed']}) rotated by "
-            f"{first['rotation']} degrees, and none without rotation"
+            f"image {first['image_id']} has a score of {first['model']} ({first['inference']}, seed {first['seed']}) "
+            f"rotated by {first['rotation']} degrees, and none without rotation"
         )
     parts = []
     for level in LEVELS:
@@ -273,13 +283,12 @@ def _fraction(pairs: pd.DataFrame, level: str, suffix: str) -> tuple[pd.Series, 
 
 
 def _in_order(table: pd.DataFrame, by: list[str], order: Sequence[str] | None) -> pd.DataFrame:
-    """Sort by dataset, modality and the columns `by`, where models stand in `order` with Otsu last."""
+    """Sort by dataset, modality, the columns `by`, model (in `order`, Otsu last) and inference mode."""
     names = [name for name in dict.fromkeys([*(order or ()), *table["model"]]) if name != OTSU]
-    rank = {name: place for place, name in enumerate([*names, OTSU])}
+    wanted = {"level": LEVELS, "model": [*names, OTSU], "inference": list(INFERENCES)}
 
     def position(column: pd.Series) -> pd.Series:
-        if column.name == "model":
-            return column.map(rank)
-        return column.map(LEVELS.index) if column.name == "level" else column
+        return column.map(wanted[column.name].index) if column.name in wanted else column
 
-    return table.sort_values(["dataset", "modality", *by], key=position, kind="stable", ignore_index=True)
+    columns = ["dataset", "modality", *by, "model", "inference"]
+    return table.sort_values(columns, key=position, kind="stable", ignore_index=True)

@@ -47,7 +47,7 @@ def declared(environment):
 
 def imported(script):
     """Packages outside the standard library and the project that a script imports, its whole closure."""
-    extra = [f"equinuclei/models/{module}.py" for module, _ in ARCHITECTURES.values()] if "model" in script else []
+    extra = [f"equinuclei/models/{module}.py" for module, *_ in ARCHITECTURES.values()] if "model" in script else []
     names = set()
     for path in import_closure(SCRIPTS, f"{script}.py", extra):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -8,6 +10,8 @@ from equinuclei.statistics import f1_difference, f1_difference_table, f1_table
 from unit.test_statistics import cost, score
 
 MODELS = ["net", "net-p4"]
+# "net-p4" has a second inference mode.
+NETS = [("net", "deployed"), ("net-p4", "deployed"), ("net-p4", "exact")]
 
 
 @pytest.fixture(scope="module")
@@ -15,11 +19,12 @@ def scores():
     random = np.random.default_rng(0)
     rows = []
     for modality in ("fluorescent", "brightfield"):
-        for model, seed in [("net", 1), ("net", 2), ("net-p4", 1), ("net-p4", 2), ("otsu", 0)]:
+        runs = [(*net, seed) for net in NETS for seed in (1, 2)] + [("otsu", "deployed", 0)]
+        for model, inference, seed in runs:
             for image in "abc":
                 counts = random.integers(1, 100, 3).tolist()
                 for rotation in (0, 90, 180, 270):
-                    rows.append(score(model, seed, image, counts, rotation, modality=modality))
+                    rows.append(score(model, seed, image, counts, rotation, modality=modality, inference=inference))
                     if model == "net":
                         counts = random.integers(1, 100, 3).tolist()
     return pd.DataFrame(rows)
@@ -50,8 +55,8 @@ def examples():
     ]
 
 
-def bars(scores):
-    models = pd.DataFrame(
+def costs(scores):
+    return pd.DataFrame(
         [
             cost(model, seed, 1.0, modality)
             for model in MODELS
@@ -59,11 +64,14 @@ def bars(scores):
             for modality in set(scores["modality"])
         ]
     )
-    return figures.f1_bars(f1_table(scores, models, MODELS), scores)
+
+
+def bars(scores):
+    return figures.f1_bars(f1_table(scores, costs(scores), MODELS), scores)
 
 
 def boxes(scores):
-    return figures.f1_difference_boxes(f1_difference(scores), f1_difference_table(scores, MODELS))
+    return figures.f1_difference_boxes(f1_difference(scores), f1_difference_table(scores, costs(scores), MODELS))
 
 
 def texts(axes):
@@ -77,7 +85,8 @@ def lines_across(axes, colour="black"):
 def test_f1_bars_show_the_table(scores):
     figure = bars(scores)
     assert len(figure.axes) == 4
-    table = f1_table(scores, pd.DataFrame([cost("net", 1, 1.0)]), MODELS).set_index(["modality", "model"])
+    table = f1_table(scores, costs(scores), MODELS)
+    table = table[table["inference"] == "deployed"].set_index(["modality", "model"])
     for axes in figure.axes:
         modality, level = axes.get_title().split(": ")
         column = "pixel_F1" if "pixels" in level else "object50_F1"
@@ -100,10 +109,33 @@ def test_difference_boxes_are_symmetric_and_tell_the_exact_zeros(scores):
     for axes in figure.axes:
         low, high = axes.get_xlim()
         assert low == -high
-        assert texts(axes)[1:] == ["0 %", "100 %", "100 %"]
-        assert [len(dots.get_offsets()) for dots in axes.collections] == [18, 18, 9]
+        assert texts(axes)[1:] == ["0 %", "100 %", "100 %", "100 %"]
+        assert [len(dots.get_offsets()) for dots in axes.collections] == [18, 18, 18, 9]
         assert np.abs(axes.collections[0].get_offsets()[:, 0]).max() <= high
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [*MODELS, "otsu"]
+    assert not any(label.get_text() for axes in figure.axes[1:] for label in axes.get_yticklabels())
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["deployed", "exact"]
+
+
+def test_modes_of_a_model_are_told_apart_by_colour_in_its_place(scores):
+    axes = boxes(scores).axes[0]
+    net, deployed, exact, otsu = axes.collections
+    assert len({dots.get_facecolor().tobytes() for dots in (net, deployed, exact, otsu)}) == 3
+    assert net.get_facecolor().tobytes() == deployed.get_facecolor().tobytes()
+    middle = [np.round(dots.get_offsets()[:, 1].mean()) for dots in (net, deployed, exact, otsu)]
+    assert middle == sorted(middle)
+    # The name of a model stands between its two boxes.
+    assert axes.get_yticks().tolist() == pytest.approx([0, 1.9, 3.8])
+
+
+@pytest.mark.parametrize("models", [3, 18])
+def test_many_models_have_a_row_each_that_its_text_fits_into(scores, models):
+    one = scores[scores["model"] == "net-p4"]
+    figure = boxes(pd.concat([one.assign(model=f"net-{number}") for number in range(models)]))
+    figure.canvas.draw()
+    boxes_of_text = [text.get_window_extent() for text in figure.axes[0].texts[1:]]
+    assert len(boxes_of_text) == 2 * models
+    assert all(upper.y0 >= lower.y1 - 2 for upper, lower in pairwise(boxes_of_text))
 
 
 def test_differences_that_are_all_zero_can_be_drawn(scores):

@@ -1,17 +1,12 @@
 """Every network learns: none ends in background, or in nucleus, everywhere."""
 
-import numpy as np
 import pandas as pd
 import pytest
-import torch
-from torch.nn import functional
 
 from equinuclei.inference import predict_transforms
 from equinuclei.models import ARCHITECTURES, GROUPS, ModelSpec
 from equinuclei.models.checkpoint import load_model
-from equinuclei.models.gdensenet import GDenseNetClassifier
 from equinuclei.parts import Part
-from equinuclei.provenance import read_record
 from equinuclei.simulate import simulate_field
 from equinuclei.symmetry import IDENTITY
 from equinuclei.training import TrainingSettings, train_model

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from equinuclei.errors import InputError
+from equinuclei.models import INFERENCES, resolve_spec
 from equinuclei.settings import Study
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +78,18 @@ def test_the_epochs_of_tuning_are_no_setting_of_a_training():
     assert few.tuning_of("seven_cell_lines", "unet") != many.tuning_of("seven_cell_lines", "unet")
 
 
+def test_a_model_may_have_inference_modes_of_its_own():
+    models = ["unet", {"name": "unet-aug", "inference": ["tta8", "deployed"]}]
+    expanded = study(models=models, evaluation={"inference": ["exact", "deployed"]})
+    assert expanded.inference_of("unet") == ["deployed", "exact"]  # in the order of the tables, whatever the list's
+    assert expanded.inference_of("unet-aug") == ["deployed", "tta8"]
+    assert expanded.models["unet-aug"].spec == resolve_spec("unet-aug")
+
+
+def test_the_schema_knows_every_inference_mode():
+    assert SCHEMA["$defs"]["inference"]["items"]["enum"] == list(INFERENCES)
+
+
 def test_paths_count_from_the_data_root():
     assert study(data_root="/data").source("seven_cell_lines")["path"] == "/data/seven_cell_lines/images.tsv"
 
@@ -126,6 +139,14 @@ def test_a_source_removed_after_its_conversion_is_as_it_was(tmp_path):
         ({"models": [{"name": "../evil", "preset": "unet"}]}, r"models\[0\].name: '../evil' does not match"),
         ({"models": [{"name": "unet", "training": {"device": "cpu"}}]}, r"models\[0\].training: unknown key 'device'"),
         ({"models": []}, "models"),
+        ({"evaluation": {"inference": ["deployed", "exat"]}}, r"evaluation.inference\[1\]: 'exat' is not one of"),
+        ({"evaluation": {"inference": []}}, "evaluation.inference: "),
+        ({"evaluation": {"inference": ["exact"]}}, "evaluation: `inference` lacks 'deployed'"),
+        ({"models": [{"name": "unet", "inference": ["exact"]}]}, "models: unet: `inference` lacks 'deployed'"),
+        (
+            {"models": [{"name": "unet", "inference": "exact"}]},
+            r"models\[0\].inference: 'exact' is not of type 'array'",
+        ),
         ({"seeds": [0, 0]}, "seeds"),
         ({"datasets": [{**DEFAULT["datasets"][0], "split": [1, 2]}]}, r"datasets\[0\].split"),
         (

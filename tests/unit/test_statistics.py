@@ -5,17 +5,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equinuclei import statistics
+from equinuclei.models import INFERENCES
 from equinuclei.statistics import f1_by_cell_line, f1_difference, f1_difference_table, f1_table
 
 NAN = float("nan")
 
 
-def score(model, seed, image, counts, rotation=0, mirrored=False, agreement=1.0, modality="fluorescent", line="HeLa"):
+def score(
+    model,
+    seed,
+    image,
+    counts,
+    rotation=0,
+    mirrored=False,
+    agreement=1.0,
+    modality="fluorescent",
+    line="HeLa",
+    inference="deployed",
+):
     """A row of scores with the same TP, FP, FN at all levels."""
     TP, FP, FN = counts
     row = {
         "dataset": "demo",
         "model": model,
+        "inference": inference,
         "modality": modality,
         "seed": seed,
         "image_id": image,
@@ -78,7 +91,7 @@ def models():
 def test_f1_table(scores, models):
     table = f1_table(scores, models, ["otsu", "other", "net"])
     assert table.columns.tolist() == [
-        *("dataset", "modality", "model", "images", "seeds", "parameters", "gflops", "train_seconds"),
+        *("dataset", "modality", "model", "inference", "images", "seeds", "parameters", "gflops", "train_seconds"),
         *("pixel_F1", "pixel_F1_sd", "pixel_F1_pooled", "pixel_precision", "pixel_recall", "pixel_IoU"),
         *("object50_F1", "object50_F1_pooled", "object50_precision", "object50_recall", "object50_AP", "object75_F1"),
         *("otsu_pixel_F1", "otsu_pixel_F1_pooled", "otsu_object50_F1", "otsu_object50_F1_pooled"),
@@ -121,8 +134,8 @@ def test_datasets_are_apart(scores, models):
     )
 
 
-def test_f1_by_cell_line(scores):
-    table = f1_by_cell_line(scores, ["other", "net"])
+def test_f1_by_cell_line(scores, models):
+    table = f1_by_cell_line(scores, models, ["other", "net"])
     assert table[["cell_line", "model"]].to_numpy().tolist() == [
         ["A549", "other"],
         ["A549", "net"],
@@ -133,7 +146,7 @@ def test_f1_by_cell_line(scores):
     net = table.set_index(["cell_line", "model"]).loc[("A549", "net")]
     assert net["pixel_F1"] == pytest.approx((3 / 4 + 1 / 2) / 2)
     assert net["otsu_pixel_F1"] == pytest.approx(3 / 4)
-    assert net["images"] == 1
+    assert [net["images"], net["parameters"], net["gflops"], net["train_seconds"]] == [1, 1_940_001, 24.1, 200]
 
 
 def test_f1_difference_has_a_sign_and_drops_what_is_undefined():
@@ -150,7 +163,7 @@ def test_f1_difference_has_a_sign_and_drops_what_is_undefined():
     )
     table = f1_difference(scores)
     assert table.columns.tolist() == [
-        *("dataset", "modality", "model", "seed", "image_id", "cell_line", "group"),
+        *("dataset", "modality", "model", "inference", "seed", "image_id", "cell_line", "group"),
         *("rotation", "mirrored", "level", "f1_difference"),
     ]
     for level in ("pixel", "object50"):
@@ -200,7 +213,7 @@ def test_an_image_needs_one_score_without_rotation(rows, message):
         f1_difference(pd.DataFrame(rows))
 
 
-def test_f1_difference_table():
+def test_f1_difference_table(models):
     rows = [
         score("exact", 1, "a", (1, 0, 0)),
         score("exact", 1, "a", (1, 0, 0), rotation=90),
@@ -213,10 +226,11 @@ def test_f1_difference_table():
         score("net", 1, "empty", (0, 0, 0)),
         score("net", 1, "empty", (0, 0, 0), rotation=90, agreement=NAN),
     ]
-    table = f1_difference_table(pd.DataFrame(rows), ["net", "exact"])
+    table = f1_difference_table(pd.DataFrame(rows), models, ["net", "exact"])
     assert table.columns.tolist() == [
-        *("dataset", "modality", "model", "level", "images", "comparisons", "mean", "mean_absolute"),
-        *("max_absolute", "exact_zeros", "agreement", "identical_masks"),
+        *("dataset", "modality", "model", "inference", "level", "images", "comparisons"),
+        *("parameters", "gflops", "train_seconds", "mean", "mean_absolute", "max_absolute"),
+        *("exact_zeros", "agreement", "identical_masks"),
     ]
     assert table[["level", "model"]].to_numpy().tolist() == [
         ["pixel", "net"],
@@ -230,13 +244,14 @@ def test_f1_difference_table():
         assert net["mean"] == pytest.approx((1 / 2 - 1 / 3) / 4)
         assert net["mean_absolute"] == pytest.approx((1 / 2 + 1 / 3) / 4)
         assert net["max_absolute"] == 0.5
+        assert [net["parameters"], net["gflops"], net["train_seconds"]] == [1_940_001, 24.1, 200]
         assert net["agreement"] == pytest.approx(0.8 / 3)
     exact = table[table["model"] == "exact"]
     assert (exact[["exact_zeros", "identical_masks", "agreement"]] == 1).all(axis=None)
     assert (exact[["mean", "mean_absolute", "max_absolute"]] == 0).all(axis=None)
 
 
-def test_mirrored_images_have_columns_of_their_own():
+def test_mirrored_images_have_columns_of_their_own(models):
     rows = [
         score("net", 1, "a", (1, 0, 0)),
         score("net", 1, "a", (1, 0, 0), rotation=90),
@@ -245,7 +260,7 @@ def test_mirrored_images_have_columns_of_their_own():
         score("plain", 1, "a", (1, 0, 0)),
         score("plain", 1, "a", (1, 0, 0), rotation=90),
     ]
-    table = f1_difference_table(pd.DataFrame(rows))
+    table = f1_difference_table(pd.DataFrame(rows), models)
     net, plain = (table[table["model"] == name] for name in ("net", "plain"))
     assert (net["mirrored_mean_absolute"] == 0.25).all()
     assert (net["mirrored_exact_zeros"] == 0.5).all()
@@ -253,12 +268,85 @@ def test_mirrored_images_have_columns_of_their_own():
     assert plain[["mirrored_mean_absolute", "mirrored_exact_zeros"]].isna().all(axis=None)
 
 
-def test_without_rotations_the_tables_are_empty(scores):
+def test_without_rotations_the_tables_are_empty(scores, models):
     plain = scores[(scores["rotation"] == 0) & ~scores["mirrored"]]
     assert f1_difference(plain).empty
-    table = f1_difference_table(plain)
+    table = f1_difference_table(plain, models)
     assert table.empty
     assert "exact_zeros" in table
+
+
+def test_every_inference_mode_is_a_row_with_its_own_cost(scores, models):
+    tta = scores[scores["model"] != "otsu"].assign(inference="tta4")
+    exact = scores[scores["model"] == "net"].assign(inference="exact", pixel_F1=0.25)
+    table = f1_table(pd.concat([tta, exact, scores]), models, ["other", "net"])
+    assert table[["model", "inference"]].to_numpy().tolist() == [
+        ["other", "deployed"],
+        ["other", "tta4"],
+        ["net", "deployed"],
+        ["net", "exact"],
+        ["net", "tta4"],
+        ["otsu", "deployed"],
+    ]
+    assert table["gflops"].tolist()[:5] == [24.1, 4 * 24.1, 24.1, 24.1, 4 * 24.1] and np.isnan(table["gflops"].iloc[5])
+    assert table.loc[table["model"] == "net", "parameters"].eq(1_940_001).all()
+    assert table.set_index(["model", "inference"]).loc[("net", "exact"), "pixel_F1"] == 0.25
+    # Otsu was scored in one mode, and is the floor of them all.
+    floors = [column for column in table if column.startswith("otsu_")]
+    assert table.loc[table["model"] == "net", floors].nunique().eq(1).all()
+    assert table.loc[table["model"] != "otsu", floors].notna().all(axis=None)
+
+
+MODES = st.lists(st.sampled_from(list(INFERENCES)), min_size=1, unique=True)
+
+
+@settings(deadline=None, max_examples=25)
+@given(MODES, st.integers(0, 2**32 - 1))
+def test_a_mode_has_the_table_that_it_has_alone(modes, seed):
+    random = np.random.default_rng(seed)
+
+    def of_mode(model, mode, seeds):
+        return pd.DataFrame(
+            score(model, run, image, random.integers(0, 4, 3).tolist(), rotation, inference=mode, line=line)
+            for run in seeds
+            for image, line in [("a", "HeLa"), ("b", "A549"), ("c", "HeLa")]
+            for rotation in (0, 90, 180, 270)
+        )
+
+    otsu = of_mode("otsu", "deployed", [0])
+    by_mode = {mode: pd.concat(of_mode(name, mode, [1, 2]) for name in ("net", "other")) for mode in modes}
+    together = pd.concat([*by_mode.values(), otsu])
+    models = pd.DataFrame([cost(name, run, 10.0 * run) for name in ("net", "other") for run in (1, 2)])
+
+    def tables(scores):
+        named = (f1_table, f1_by_cell_line, f1_difference_table)
+        return [make(scores, models, ["other", "net"]) for make in named] + [f1_difference(scores)]
+
+    for mode, scores in by_mode.items():
+        # Alone, and named as the network is without any mode: only its cost tells them apart.
+        alone = tables(pd.concat([scores.assign(inference="deployed"), otsu]))
+        for whole, one in zip(tables(together), alone, strict=True):
+            part = whole[(whole["inference"] == mode) & (whole["model"] != "otsu")].reset_index(drop=True)
+            one = one[one["model"] != "otsu"].assign(inference=mode).reset_index(drop=True)
+            if "gflops" in one:
+                one["gflops"] *= INFERENCES[mode]
+            pd.testing.assert_frame_equal(part, one)
+
+
+def test_modes_are_compared_with_themselves():
+    rows = [
+        score("net", 1, "a", (1, 0, 0)),
+        score("net", 1, "a", (1, 1, 1), rotation=90),
+        score("net", 1, "a", (1, 1, 1), inference="exact"),
+        score("net", 1, "a", (1, 1, 1), rotation=90, inference="exact"),
+    ]
+    table = f1_difference(pd.DataFrame(rows))
+    assert table.groupby("inference")["f1_difference"].agg(list).to_dict() == {
+        "deployed": [0.5] * 2,
+        "exact": [0.0] * 2,
+    }
+    with pytest.raises(ValueError, match=r"net \(exact, seed 1\)"):
+        f1_difference(pd.DataFrame([rows[0], rows[3]]))
 
 
 def test_write_table(tmp_path):

@@ -6,18 +6,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import torch
 
+from equinuclei import prediction
 from equinuclei.dataset import binarize_masks, convert_dataset
 from equinuclei.errors import InputError
 from equinuclei.examples import read_examples, write_examples
 from equinuclei.figure_files import draw_figures
+from equinuclei.inference import predict_transforms
 from equinuclei.models import ModelSpec, build_model
 from equinuclei.models.checkpoint import save_weights
 from equinuclei.parts import load_training_parts, part_fields, scored_part
 from equinuclei.prediction import predict_part
 from equinuclei.scoring import otsu_mask, score_otsu, score_predictions
 from equinuclei.splits import split_dataset, write_splits
-from equinuclei.tables import aggregate_f1, read_runs
+from equinuclei.store import open_stack, store_attributes
+from equinuclei.tables import _warn_of_constant_predictions, aggregate_f1, read_runs
 
 MASK = {"kind": "binary", "border_as": "nucleus"}
 
@@ -51,6 +55,7 @@ def converted(tmp_path_factory):
 
 def predict(converted, folder, group="p4m", **settings):
     spec = ModelSpec("simplified", group, (2, 3))
+    torch.manual_seed(1)  # predicts both classes in every group
     network = build_model(spec)
     network.set_prior(0.5)
     save_weights(network, spec, folder / "weights.safetensors")
@@ -58,7 +63,8 @@ def predict(converted, folder, group="p4m", **settings):
         folder / "weights.safetensors",
         **{name: converted[name] for name in ("images", "targets", "fields", "splits")},
         **(
-            {"modality": "fluorescence", "mirrored": True, "examples": 2, "device": "cpu", "torch_threads": 1}
+            {"modality": "fluorescence", "mirrored": True, "inferences": ["deployed"], "examples": 2}
+            | {"device": "cpu", "torch_threads": 1}
             | settings
         ),
         predictions=folder / "predictions.zarr",
@@ -112,6 +118,34 @@ def test_predictions_are_scored_a_row_per_image_and_transform(converted, tmp_pat
     assert (exact == 1).all()  # an equivariant network, at odd sizes too
 
 
+def test_every_inference_mode_is_predicted_and_scored(converted, tmp_path, monkeypatch):
+    def turned_about(network, image, elements, device="cpu", inference="deployed"):
+        logits = predict_transforms(network, image, elements, device)
+        return {e: np.where(part > 0, -1, 1) for e, part in logits.items()} if inference == "tta4" else logits
+
+    monkeypatch.setattr(prediction, "predict_transforms", turned_about)
+    predict(converted, tmp_path, inferences=["deployed", "tta4"], mirrored=False)
+    assert store_attributes(tmp_path / "predictions.zarr") == {
+        "inferences": ["deployed", "tta4"],
+        "transforms": ["rotated_000", "rotated_090", "rotated_180", "rotated_270"],
+    }
+    deployed, tta4 = (
+        np.asarray(open_stack(tmp_path / "predictions.zarr", f"{mode}/rotated_090/fluorescence/36x36")[:])
+        for mode in ("deployed", "tta4")
+    )
+    np.testing.assert_array_equal(tta4, 1 - deployed)
+    scores = score(converted, tmp_path)
+    assert scores.columns[:5].tolist() == ["dataset", "model", "inference", "modality", "seed"]
+    keys = ["image_id", "inference", "rotation"]
+    assert len(scores) == 3 * 2 * 4 and not scores.duplicated(keys).any()
+    modes = {mode: rows.sort_values(keys, ignore_index=True) for mode, rows in scores.groupby("inference")}
+    assert modes["deployed"]["pixel_TP"].equals(modes["tta4"]["pixel_FN"])
+    # Examples show the network as deployed.
+    example = read_examples(tmp_path / "examples.npz")[0]
+    row = scores[(scores["image_id"] == example["image_id"]) & (scores["rotation"] == 0)].set_index("inference")
+    assert (example["probability"] > 0.5).sum() == row.loc["deployed", ["pixel_TP", "pixel_FP"]].sum()
+
+
 def test_a_plain_network_is_scored_rotation_by_rotation(converted, tmp_path):
     predict(converted, tmp_path, group="trivial", mirrored=False)
     scores = score(converted, tmp_path)
@@ -121,32 +155,31 @@ def test_a_plain_network_is_scored_rotation_by_rotation(converted, tmp_path):
 
 
 def test_an_interrupted_prediction_keeps_what_was_finished(converted, tmp_path, monkeypatch):
-    from equinuclei import prediction
-
     whole = tmp_path / "whole"
     whole.mkdir()
-    predict(converted, whole)
+    predict(converted, whole, inferences=["deployed", "exact"])
     (tmp_path / "cut").mkdir()
     calls = []
 
-    def cut(network, image, elements):
-        calls.append(image.shape)
-        if image.shape == (36, 36) and len(calls) < 5:
+    def cut(network, image, elements, device="cpu", inference="deployed"):
+        calls.append((image.shape, inference))
+        if calls[-1] == ((36, 36), "exact") and not down:
+            down.append(True)
             raise OSError("the node went down")
-        return original(network, image, elements)
+        return predict_transforms(network, image, elements, device, inference)
 
-    original = prediction.predict_transforms
+    down = []
     monkeypatch.setattr(prediction, "predict_transforms", cut)
     (tmp_path / "cut" / "weights.safetensors").write_bytes((whole / "weights.safetensors").read_bytes())
     monkeypatch.setattr("test_study_files.save_weights", lambda *_: None)
     with pytest.raises(OSError, match="node"):
-        predict(converted, tmp_path / "cut")
+        predict(converted, tmp_path / "cut", inferences=["deployed", "exact"])
     assert not (tmp_path / "cut" / "predictions.zarr").exists()
     before = len(calls)
-    calls += [None] * 5
-    predict(converted, tmp_path / "cut")
-    again = [shape for shape in calls[before + 5 :] if shape == (33, 40)]
-    assert len(again) == 1  # for the example alone: the finished array is not predicted again
+    predict(converted, tmp_path / "cut", inferences=["deployed", "exact"])
+    # One mode and an array of the other were finished: the array that was cut is predicted again, and the examples.
+    examples = [((36, 36), "deployed"), ((33, 40), "deployed")]
+    assert calls[before:] == [((36, 36), "exact")] * 2 + examples
     assert score(converted, tmp_path / "cut").equals(score(converted, whole))
 
 
@@ -155,14 +188,14 @@ def test_otsu_is_the_floor(converted, tmp_path):
     assert len(scores) == 3 * 8
     nuclei = scores[scores["image_id"] != "i4"]
     assert nuclei["pixel_F1"].eq(1).all() and nuclei["model"].eq("otsu").all()
+    assert scores["inference"].eq("deployed").all()
     assert scores["agreement"].eq(1).all()
     assert not otsu_mask(np.full((3, 3), 5)).any()
 
 
 def test_tables_and_figures_are_written(converted, tmp_path, caplog):
-    predict(converted, tmp_path)
+    predict(converted, tmp_path, inferences=["deployed", "exact", "tta4"])
     scores = score(converted, tmp_path)
-    scores = scores.assign(pixel_TP=0, pixel_FP=0)
     scores.to_parquet(tmp_path / "scores.parquet")
     otsu(converted, tmp_path)
     names = {"dataset": "set", "model": "net", "modality": "fluorescence", "seed": 0}
@@ -174,9 +207,12 @@ def test_tables_and_figures_are_written(converted, tmp_path, caplog):
     scored = [tmp_path / "scores.parquet", tmp_path / "otsu.parquet"]
     aggregate_f1(scored, runs=[tmp_path / "run.json"], models=["net"], **tables)
     f1 = pd.read_csv(tables["f1"], sep="\t")
-    assert f1["model"].tolist() == ["net", "otsu"] and f1["parameters"].iloc[0] == 10
-    assert "net predicts no nucleus in any fluorescence image" in caplog.text
-    assert "f1-score_difference" in tables["summary"].read_text()
+    assert f1["model"].tolist() == ["net"] * 3 + ["otsu"] and f1["parameters"].iloc[0] == 10
+    assert f1["gflops"].tolist()[:3] == [1.5, 1.5, 6]
+    assert not caplog.text
+    by_modality = tables["summary"].read_text().split("\n\n")
+    assert [sum(line.startswith("net ") for line in part.splitlines()) for part in by_modality] == [2, 6]
+    assert "f1-score_difference" in by_modality[1] and "exact " not in by_modality[0]
     figures = {f"{name}_figure": tmp_path / f"{name}.png" for name in ("f1", "difference", "curves")}
     draw_figures(
         f1=tables["f1"],
@@ -192,6 +228,24 @@ def test_tables_and_figures_are_written(converted, tmp_path, caplog):
     )
     for path in [*figures.values(), tmp_path / "contours" / "fluorescence_net.png"]:
         assert path.stat().st_size > 5000 and path.with_suffix(".pdf").exists()
+
+
+@pytest.mark.parametrize(
+    "counts, message",
+    [
+        ({"pixel_TP": 0, "pixel_FP": 0}, "net predicts no nucleus in any fluorescence image (seed 0)"),
+        ({"pixel_TN": 0, "pixel_FN": 0}, "net predicts nothing but nucleus in every fluorescence image (seed 0)"),
+    ],
+)
+def test_a_model_that_predicts_one_class_alone_is_told_once(converted, tmp_path, caplog, counts, message):
+    predict(converted, tmp_path, inferences=["deployed", "exact"])
+    constant = score(converted, tmp_path).assign(**counts)
+    _warn_of_constant_predictions(constant)
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [message]
+    caplog.clear()
+    deployed = constant["inference"] == "deployed"
+    _warn_of_constant_predictions(constant.mask(deployed, constant.assign(**dict.fromkeys(counts, 1))))
+    assert not caplog.text
 
 
 def test_examples_spread_over_the_cell_lines(converted, tmp_path):

@@ -32,6 +32,7 @@ TINY = {
             "preset": "simplified",
             "widths": [8, 16, 16],
             "training": {"learning_rate": [0.004, 0.006], "tuning_epochs": 2},
+            "inference": ["deployed", "exact", "canonical", "tta4", "tta8"],
         },
         {"name": "turning", "preset": "simplified-p4", "widths": [4, 8, 8]},
     ],
@@ -44,7 +45,7 @@ TINY = {
         "device": "cpu",
         "torch_threads": 1,
     },
-    "evaluation": {"mirrored": True, "examples": 2},
+    "evaluation": {"mirrored": True, "inference": ["deployed", "exact"], "examples": 2},
 }
 
 

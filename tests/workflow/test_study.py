@@ -11,9 +11,10 @@ from conftest import TINY, planned_jobs, snakemake
 from ome_zarr_models.v05 import Image
 
 from equinuclei.files import sha256
+from equinuclei.models import INFERENCES
 from equinuclei.models.checkpoint import load_model
 from equinuclei.parts import read_fields, read_predictions, read_splits
-from equinuclei.store import open_stack
+from equinuclei.store import open_stack, store_attributes
 
 
 def result(study, *parts):
@@ -47,6 +48,16 @@ def test_every_store_is_valid_ome_zarr(study, store):
     for stack in stacks:
         yaozarrs.validate_zarr_store(str(stack))
         Image.from_zarr(zarr.open_group(stack, mode="r"))
+
+
+@pytest.mark.parametrize("model", ["plain", "turning"])
+def test_predictions_are_stored_mode_by_mode(study, model):
+    store = run_folder(study, model) / "predictions.zarr"
+    made = store_attributes(store)
+    assert made["inferences"] == (list(INFERENCES) if model == "plain" else ["deployed", "exact"])
+    assert len(made["transforms"]) == 8
+    stacks = {path.relative_to(store).as_posix() for path in store.rglob("72x90") if path.is_dir()}
+    assert stacks == {f"{i}/{t}/fluorescence/72x90" for i in made["inferences"] for t in made["transforms"]}
 
 
 def test_training_leaves_weights_history_and_a_record(study):
@@ -84,37 +95,53 @@ def test_predictions_of_an_equivariant_model_are_the_same_under_every_rotation(s
     index = read_predictions(run_folder(study, "turning") / "predictions.tsv")
     assert len(index) == 7
 
-    def predictions(model, transform):
+    def predictions(model, inference, transform):
         store = run_folder(study, model) / "predictions.zarr"
-        return np.asarray(open_stack(store, f"{transform}/fluorescence/72x90")[:])
+        return np.asarray(open_stack(store, f"{inference}/{transform}/fluorescence/72x90")[:])
 
-    reference = predictions("turning", "rotated_000")
-    assert 0 < reference.mean() < 1
-    for degrees in ("090", "180", "270"):
-        np.testing.assert_array_equal(predictions("turning", f"rotated_{degrees}"), reference)
-    assert (predictions("plain", "rotated_090") != predictions("plain", "rotated_000")).any()
+    for inference in ("deployed", "exact"):
+        reference = predictions("turning", inference, "rotated_000")
+        assert 0 < reference.mean() < 1
+        for degrees in ("090", "180", "270"):
+            np.testing.assert_array_equal(predictions("turning", inference, f"rotated_{degrees}"), reference)
+        assert (predictions("plain", inference, "rotated_090") != predictions("plain", inference, "rotated_000")).any()
 
 
-def test_the_scores_have_a_row_per_image_and_transform(study):
+def test_the_scores_have_a_row_per_image_mode_and_transform(study):
     scores = pd.read_parquet(run_folder(study, "plain") / "scores.parquet")
-    assert len(scores) == 7 * 8 and not scores.duplicated(["image_id", "rotation", "mirrored"]).any()
+    assert scores.columns[:5].tolist() == ["dataset", "model", "inference", "modality", "seed"]
+    assert scores.groupby("inference").size().to_dict() == dict.fromkeys(INFERENCES, 7 * 8)
+    assert not scores.duplicated(["image_id", "inference", "rotation", "mirrored"]).any()
     assert scores["part"].eq("test").all() and scores["model"].eq("plain").all()
     assert scores["pixel_F1"].between(0, 1).all()
 
 
 def test_the_tables_compare_all_models_with_the_floor(study):
     f1 = table(study, "f1.tsv")
-    assert f1["model"].tolist() == ["plain", "turning", "otsu"]
+    plain = [("plain", mode) for mode in INFERENCES]
+    rows = [*plain, ("turning", "deployed"), ("turning", "exact"), ("otsu", "deployed")]
+    assert list(f1[["model", "inference"]].itertuples(index=False, name=None)) == rows
     assert f1["images"].eq(7).all() and len(set(f1["otsu_pixel_F1"])) == 1
-    assert f1.loc[:1, "pixel_F1"].gt(0.6).all()  # both have learnt
-    assert f1.loc[:1, ["parameters", "gflops", "train_seconds"]].gt(0).all(axis=None)
-    difference = table(study, "f1_difference.tsv").set_index(["model", "level"])
-    exact = difference.loc[("turning", "pixel")]
-    assert exact["comparisons"] == 21 and exact["exact_zeros"] == 1 and exact["mean_absolute"] == 0
-    assert difference.loc[("plain", "pixel"), "exact_zeros"] < 1
-    assert difference.loc[("otsu", "pixel"), "identical_masks"] == 1
+    nets = f1[f1["model"] != "otsu"].set_index(["model", "inference"])
+    assert nets["pixel_F1"].gt(0.6).all()  # both have learnt, and every mode shows it
+    # "exact" differs from "deployed" by rounding.
+    for model in ("plain", "turning"):
+        assert nets.loc[(model, "exact"), "pixel_F1"] == pytest.approx(
+            nets.loc[(model, "deployed"), "pixel_F1"], abs=0.01
+        )
+    assert nets[["parameters", "gflops", "train_seconds"]].gt(0).all(axis=None)
+    evaluations = nets.loc["plain", "gflops"] / nets.loc[("plain", "deployed"), "gflops"]
+    assert evaluations.to_dict() == pytest.approx(INFERENCES)
+    difference = table(study, "f1_difference.tsv").set_index(["model", "inference", "level"])
+    assert len(difference) == 2 * len(rows) and difference.xs("pixel", level="level")["comparisons"].eq(21).all()
+    exact = difference.loc[("turning", "exact", "pixel")]
+    assert exact["exact_zeros"] == 1 and exact["mean_absolute"] == 0 and exact["identical_masks"] == 1
+    for inference in ("deployed", "exact"):
+        assert difference.loc[("plain", inference, "pixel"), "exact_zeros"] < 1
+    assert difference.loc[("otsu", "deployed", "pixel"), "identical_masks"] == 1
+    assert (difference.loc[["plain", "turning"], ["parameters", "gflops", "train_seconds"]] > 0).all(axis=None)
     by_line = table(study, "f1_by_cell_line.tsv")
-    assert by_line.groupby("cell_line").size().eq(3).all() and by_line["cell_line"].nunique() == 7
+    assert by_line.groupby("cell_line").size().eq(len(rows)).all() and by_line["cell_line"].nunique() == 7
 
 
 def test_figures_are_drawn_and_the_tables_printed(study):
@@ -152,7 +179,14 @@ def test_a_changed_setting_reruns_what_depends_on_it(study):
     folder, _ = study
     changed = {**TINY, "evaluation": {**TINY["evaluation"], "examples": 1}}
     jobs = planned_jobs(snakemake(folder, "--dry-run", "study", config=changed))
-    assert jobs.keys() == {"predict_test", "score_otsu", "score_test", "aggregate_f1", "draw_figures", "study"}
+    evaluation = {"predict_test": 2, "score_test": 2, "aggregate_f1": 1, "draw_figures": 1, "study": 1}
+    assert jobs == evaluation
+    # "plain" has its own list of inference modes: the study's is not for it.
+    changed = {**TINY, "evaluation": {**TINY["evaluation"], "inference": ["deployed"]}}
+    jobs = planned_jobs(snakemake(folder, "--dry-run", "study", config=changed))
+    assert jobs == evaluation | {"predict_test": 1, "score_test": 1}
+    reordered = {**TINY, "evaluation": {**TINY["evaluation"], "inference": ["exact", "deployed"]}}
+    assert not planned_jobs(snakemake(folder, "--dry-run", "study", config=reordered))
     longer = [TINY["models"][0], {**TINY["models"][1], "training": {"epochs": 5}}]
     jobs = planned_jobs(snakemake(folder, "--dry-run", "study", config={**TINY, "models": longer}))
     assert jobs["train_model"] == 1 and "convert_dataset" not in jobs
@@ -174,7 +208,9 @@ def test_deleting_the_weights_of_one_model_trains_that_model_alone(study):
     folder, _ = study
     weights = {model: run_folder(study, model) / "weights.safetensors" for model in ("plain", "turning")}
     before = {model: (sha256(path), path.stat().st_mtime_ns) for model, path in weights.items()}
-    tables = {name: sha256(result(study, "tables", name)) for name in ("f1_difference.tsv", "f1_by_cell_line.tsv")}
+    names = ("f1.tsv", "f1_difference.tsv", "f1_by_cell_line.tsv")
+    tables = {name: table(study, name).drop(columns="train_seconds") for name in names}
+    differences = sha256(result(study, "tables", "f1_differences.parquet"))
     weights["turning"].unlink()
     jobs = planned_jobs(snakemake(folder, "--dry-run", "study"))
     assert jobs == dict.fromkeys(
@@ -183,4 +219,6 @@ def test_deleting_the_weights_of_one_model_trains_that_model_alone(study):
     snakemake(folder, "study")
     assert sha256(weights["turning"]) == before["turning"][0]  # the same bytes again
     assert weights["plain"].stat().st_mtime_ns == before["plain"][1]
-    assert {name: sha256(result(study, "tables", name)) for name in tables} == tables
+    for name in names:
+        pd.testing.assert_frame_equal(table(study, name).drop(columns="train_seconds"), tables[name])
+    assert sha256(result(study, "tables", "f1_differences.parquet")) == differences

@@ -118,6 +118,11 @@ def choice_of(wildcards):
     return CHOICE.format(**wildcards) if candidates_of(wildcards) else []
 
 
+def inferences_of(wildcards):
+    """The inference modes of the rule's model."""
+    return study.inference_of(wildcards.model)
+
+
 def of_every_run(name):
     """Paths of one file of every training of a data set."""
 

@@ -24,7 +24,9 @@ rule predict_test:
         runtime=hours(2),
         gpu=GPUS,
     params:
-        evaluation=study.evaluation,
+        mirrored=study.evaluation["mirrored"],
+        inferences=inferences_of,
+        examples=study.evaluation["examples"],
         device=study.training["device"],
         torch_threads=study.training["torch_threads"],
         code=code_of_model("predict_test"),
@@ -80,7 +82,7 @@ rule score_otsu:
         mem_mb=gigabytes(4),
         runtime=hours(1),
     params:
-        evaluation=study.evaluation,
+        mirrored=study.evaluation["mirrored"],
         code=code_of("score_otsu"),
     message:
         "Scoring Otsu's threshold on the {wildcards.modality} images of {wildcards.dataset}"

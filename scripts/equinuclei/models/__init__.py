@@ -26,6 +26,8 @@ GROUPS = ("trivial", "p4", "p4m")
 # Otsu's threshold takes part in every table as if it were a model: the floor that a network has to rise above.
 OTSU = "otsu"
 AUGMENTATIONS = ("none", "rotations", "dihedral")
+# Inference modes, in the order of the tables: how an image is predicted -> network evaluations per image.
+INFERENCES = {"deployed": 1, "exact": 1, "canonical": 1, "tta4": 4, "tta8": 8}
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class ModelSpec:
     """One model of a comparison.
 
     architecture: a key of ARCHITECTURES; group: trivial, p4 or p4m; widths: channels per group element and level,
-    the bottleneck's last (of GDenseNet: those that a level adds); augmentation: what its training crops undergo (none, rotations, dihedral).
+    the bottleneck's last (of GDenseNet: those that a level adds); augmentation: what its training crops undergo (none,
+    rotations, dihedral).
     """
 
     architecture: str
@@ -52,8 +55,8 @@ class ModelSpec:
         return asdict(self) | {"widths": list(self.widths)}
 
 
-# Equal parameters across the groups: p4 has half the plain net's width, p4m the width divided by sqrt(8). `-wide` is the
-# plain net whose computing cost equals that of p4. p4 competes with rotations (`-rot`), p4m with the whole dihedral
+# Equal parameters across the groups: p4 has half the plain net's width, p4m the width divided by sqrt(8). `-wide` is
+# the plain net whose computing cost equals that of p4. p4 competes with rotations (`-rot`), p4m with the whole dihedral
 # group (`-aug`).
 PRESETS = {
     "unet": ModelSpec("unet", "trivial", (64,) * 6),

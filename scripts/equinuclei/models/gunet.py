@@ -6,6 +6,7 @@ nearest-neighbour upsampling; a 3 x 3 convolution and the mean over the group at
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import nn
 from torch.nn import functional
@@ -59,7 +60,7 @@ class GUNet(SegmentationNetwork):
             raise ValueError(f"expected 2 to {len(LEVEL_BLOCKS) + 1} positive widths, not {widths}")
         super().__init__(group, GroupMeanConv2d(group, widths[0], 1, kernel_size=3))
         blocks = [*LEVEL_BLOCKS[:levels], BOTTLENECK_BLOCKS]
-        finer = [*zip(widths, widths[1:], strict=False)]
+        finer = [*pairwise(widths)]
         self.lifting = self._normalized(LiftingConv2d(group, 1, widths[0], kernel_size=7))
         self.encoder = nn.ModuleList(self._blocks(blocks[level], widths[level]) for level in range(levels))
         self.down = nn.ModuleList(self._conv(fine, coarse) for fine, coarse in finer)

@@ -16,7 +16,7 @@ import jsonschema
 
 from equinuclei.errors import InputError
 from equinuclei.files import digest
-from equinuclei.models import INFERENCES, OTSU, ModelSpec, resolve_spec
+from equinuclei.models import INFERENCES, OTSU, PRESETS, ModelSpec, resolve_spec
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,10 @@ class Study:
         inferences = _inference_modes(f"models: {name}", spec.pop("inference", self._inferences))
         if name == OTSU:
             raise InputError(f"models: {OTSU!r} is the name of the threshold every model is compared with; use another")
+        if "architecture" not in spec and (name in PRESETS or not spec):
+            spec.setdefault("preset", name)  # named after the preset that it changes, or is
         try:
-            return StudyModel(name, resolve_spec(spec or name), training, inferences)
+            return StudyModel(name, resolve_spec(spec), training, inferences)
         except InputError as error:
             raise InputError(f"models: {error}") from error
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equinuclei.errors import InputError
-from equinuclei.inference import pad_placements, predict_logits, predict_transforms, sigmoid
-from equinuclei.models import ModelSpec, build_model
-from equinuclei.symmetry import Group
+from equinuclei.inference import METHODS, pad_placements, predict_logits, predict_transforms, sigmoid
+from equinuclei.models import INFERENCES, ModelSpec, build_model
+from equinuclei.symmetry import IDENTITY, Group
 
 
 def network(group="p4m", architecture="simplified"):
@@ -66,6 +66,57 @@ def test_transforms_come_back_into_the_frame_of_the_image():
     plain = predict_transforms(network("trivial").float(), image, Group.P4.elements)
     a, b = plain[Group.P4.elements[0]], plain[Group.P4.elements[1]]
     assert np.abs(a - b).max() > 1e-2 * np.abs(a).max()
+
+
+MODE_GROUPS = {"exact": None, "canonical": Group.P4M, "tta4": Group.P4, "tta8": Group.P4M}
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.sampled_from(["trivial", "p4", "p4m"]),
+    st.sampled_from(list(MODE_GROUPS)),
+    st.integers(5, 26),
+    st.integers(5, 26),
+    st.integers(1, 3),
+)
+def test_inference_modes_are_bit_identical_under_their_group(group, inference, height, width, values):
+    """Also images with few values, which have symmetries of their own, and blank ones."""
+    image = np.random.default_rng(0).integers(0, values, (height, width)).astype(np.uint16)
+    net = network(group).float()
+    symmetry = MODE_GROUPS[inference] or net.group
+    logits = predict_transforms(net, image, symmetry.elements, inference=inference)
+    for other in logits.values():
+        np.testing.assert_array_equal(other, logits[IDENTITY])
+
+
+def test_a_plain_network_gains_nothing_from_exact_mode():
+    image = np.random.default_rng(0).integers(0, 65535, (18, 25)).astype(np.uint16)
+    net = network("trivial").float()
+    deployed, exact = (predict_transforms(net, image, Group.P4.elements, inference=m) for m in ("deployed", "exact"))
+    np.testing.assert_array_equal(exact[IDENTITY], deployed[IDENTITY])
+    turned = Group.P4.elements[1]
+    assert np.abs(exact[turned] - exact[IDENTITY]).max() > 1e-2 * np.abs(exact[IDENTITY]).max()
+
+
+def test_test_time_augmentation_is_the_mean_over_the_transforms():
+    image = np.random.default_rng(0).integers(0, 65535, (16, 24)).astype(np.uint16)
+    net = network("trivial").float()
+    for inference, group in (("tta4", Group.P4), ("tta8", Group.P4M)):
+        each = predict_transforms(net, image, group.elements)
+        mean = predict_transforms(net, image, [IDENTITY], inference=inference)[IDENTITY]
+        np.testing.assert_allclose(mean, np.mean([*each.values()], axis=0), atol=1e-5)
+
+
+def test_the_canonical_frame_predicts_the_image_in_one_of_its_orientations():
+    image = np.random.default_rng(0).integers(0, 65535, (16, 24)).astype(np.uint16)
+    net = network("trivial").float()
+    canonical = predict_transforms(net, image, [IDENTITY], inference="canonical")[IDENTITY]
+    each = predict_transforms(net, image, Group.P4M.elements)
+    assert sum(np.array_equal(canonical, logits) for logits in each.values()) == 1
+
+
+def test_every_configured_mode_has_a_method():
+    assert METHODS.keys() == INFERENCES.keys()
 
 
 def test_an_image_smaller_than_its_pad_is_refused():

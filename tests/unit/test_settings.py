@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from equinuclei.errors import InputError
-from equinuclei.models import INFERENCES, resolve_spec
+from equinuclei.models import INFERENCES, ModelSpec, resolve_spec
 from equinuclei.settings import Study
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +60,11 @@ def test_a_data_set_may_be_trained_on_differently():
 def test_a_named_preset_may_carry_training_settings_alone():
     expanded = study(models=[{"name": "unet-aug", "training": {"learning_rate": 0.1}}])
     assert expanded.models["unet-aug"].spec.augmentation == "dihedral"
+
+
+def test_a_model_named_after_a_preset_may_change_it():
+    expanded = study(models=[{"name": "unet-p4", "widths": [2, 2]}])
+    assert expanded.models["unet-p4"].spec == ModelSpec("unet", "p4", (2, 2))
 
 
 def test_a_list_of_learning_rates_is_one_of_candidates():

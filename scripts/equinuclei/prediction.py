@@ -11,6 +11,7 @@ import pandas as pd
 
 from equinuclei.examples import write_examples
 from equinuclei.files import digest, is_done, mark_done, replacing, sha256, work_folder
+from equinuclei.folding import fold
 from equinuclei.inference import predict_transforms, sigmoid
 from equinuclei.models.checkpoint import load_model
 from equinuclei.parts import PREDICTIONS_COLUMNS, iterate_images, part_fields, scored_part
@@ -41,6 +42,8 @@ def predict_part(
 ) -> None:
     """Predict every scored image and its transforms with one model, under each of `inferences` (keys of INFERENCES).
 
+    The network is folded, but for exact mode, which needs its group layers.
+
     Writes `predictions`, a store with an array (n, y, x) uint8 of 0 and 1 per inference mode, transform and image
     shape, each prediction turned back into the frame of its image; `index`, a table of their arrays and rows, the same
     for every mode and transform; and `examples_file`, images, truths and probabilities of up to `examples` images as
@@ -55,6 +58,7 @@ def predict_part(
     key = digest([code, sha256(weights), sha256(fields), sha256(splits), made])
     on = prepare_torch(device, torch_threads, deterministic=True)
     network = load_model(weights, on)
+    deployed = fold(network)
     chosen = set(_example_ids(planned, examples))
     with work_folder(predictions, key) as folder:
         create_store(folder, made)
@@ -63,6 +67,7 @@ def predict_part(
             unit = f"{inference}-array-{number}"
             if is_done(folder, unit):
                 continue
+            used = network if inference == "exact" else deployed
             height, width = int(group["height"].iloc[0]), int(group["width"].iloc[0])
             stacks = {
                 e: create_stack(folder, f"{inference}/{e.name}/{array}", len(group), height, width, "uint8")
@@ -73,7 +78,7 @@ def predict_part(
                 members = group.iloc[start : start + shard]
                 blocks = {e: np.empty((len(members), height, width), np.uint8) for e in elements}
                 for position, (_, image, _) in enumerate(_images(images, targets, rows.iloc[members.index])):
-                    for element, logits in predict_transforms(network, image, elements, on, inference).items():
+                    for element, logits in predict_transforms(used, image, elements, on, inference).items():
                         blocks[element][position] = logits > 0
                 for element, block in blocks.items():
                     write_rows(stacks[element], start, block)
@@ -85,7 +90,7 @@ def predict_part(
                 "cell_line": row.cell_line,
                 "image": image,
                 "truth": truth,
-                "probability": sigmoid(predict_transforms(network, image, [IDENTITY], on)[IDENTITY]),
+                "probability": sigmoid(predict_transforms(deployed, image, [IDENTITY], on)[IDENTITY]),
             }
             for row, image, truth in _images(images, targets, rows[rows["image_id"].isin(chosen)])
         ]

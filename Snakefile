@@ -11,12 +11,18 @@ include: "workflow/rules/dataset.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/export.smk"
 
 
 rule study:
     default_target: True
     input:
         get_study_output(),
+
+
+rule export:
+    input:
+        get_exported_models(),
 
 
 onsuccess:

@@ -13,9 +13,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
@@ -31,17 +33,17 @@ def equal_totals(architecture: str) -> dict[Group, ModelSpec]:
     return {group: ModelSpec(architecture, group, [total // group.order for total in totals]) for group in Group}
 
 
-def evaluations(architecture: str, size: int, exact: bool) -> dict[tuple[Group, str], Callable[[], None]]:
+def evaluations(architecture: str, size: int, exact: bool) -> dict[tuple[Group, str], Callable[[], Tensor]]:
     """A function per group and way of evaluation that predicts one image."""
     image = torch.randn(1, 1, size, size)
-    ways: dict[tuple[Group, str], Callable[[], None]] = {}
+    ways: dict[tuple[Group, str], Callable[[], Tensor]] = {}
     for group, spec in equal_totals(architecture).items():
         network = build_model(spec).eval()
         use_channels_last(network)
-        ways[group, "folded"] = lambda net=fold(network): net(image)
-        ways[group, "unfolded"] = lambda net=network: net(image)
+        ways[group, "folded"] = partial(fold(network), image)
+        ways[group, "unfolded"] = partial(network, image)
         if exact:
-            ways[group, "exact mode"] = lambda net=network: net.exact(image)
+            ways[group, "exact mode"] = partial(network.exact, image)
     return ways
 
 

@@ -1,14 +1,24 @@
 """Trained networks for use outside this project: as a PyTorch program, and as ONNX."""
 
+import json
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
+import onnxruntime
 import torch
 from torch.export import Dim, ExportedProgram
 
 from equinuclei.files import replacing
 from equinuclei.folding import fold
+from equinuclei.models.checkpoint import load_model, read_metadata
 from equinuclei.models.network import SegmentationNetwork
+
+logger = logging.getLogger("equinuclei.export")
+
+# Largest difference between the logits of an exported network and of the network, relative to the largest logit.
+TOLERANCE = 1e-4
 
 
 def export_program(network: SegmentationNetwork) -> ExportedProgram:
@@ -22,18 +32,56 @@ def export_program(network: SegmentationNetwork) -> ExportedProgram:
     return torch.export.export(fold(network).to("cpu", torch.float32), (example,), dynamic_shapes=(shape,))
 
 
-def export_model(network: SegmentationNetwork, *, program: str | Path, onnx_file: str | Path, metadata: dict) -> None:
-    """Write a network as a PyTorch program (`program`, .pt2) and as ONNX (`onnx_file`).
+def write_exports(
+    network: SegmentationNetwork, *, program: str | Path, onnx_file: str | Path, metadata: Mapping[str, str]
+) -> dict[str, float]:
+    """Write a network as a PyTorch program (`program`, .pt2) and as ONNX (`onnx_file`), and run both.
 
     Both take standardised images (zero mean, unit variance) named `image` and give `logits`; a logit above 0 is a
-    nucleus. `metadata`: plain strings, kept in both files.
+    nucleus. `metadata` is kept in both files. Returns the largest difference of their logits from the network's on
+    random images, relative to the largest logit, under the keys "program" and "onnx".
+
+    Raises RuntimeError, and writes nothing, if one is above TOLERANCE.
     """
     exported = export_program(network)
+    converted = torch.onnx.export(exported, input_names=["image"], output_names=["logits"], dynamo=True, verbose=False)
+    model = converted.model_proto
+    onnx.helper.set_model_props(model, dict(metadata))
+    errors = _errors(network, exported, model)
+    if max(errors.values()) > TOLERANCE:
+        raise RuntimeError(f"the exported network computes something else (relative errors {errors})")
     with replacing(program) as temporary:
-        torch.export.save(exported, temporary, extra_files={key: str(value) for key, value in metadata.items()})
-    converted = torch.onnx.export(
-        exported, input_names=["image"], output_names=["logits"], dynamo=True, verbose=False
-    ).model_proto
-    onnx.helper.set_model_props(converted, {key: str(value) for key, value in metadata.items()})
+        torch.export.save(exported, temporary, extra_files=dict(metadata))
     with replacing(onnx_file) as temporary:
-        onnx.save(converted, temporary)
+        onnx.save(model, temporary)
+    return errors
+
+
+def export_model(weights: str | Path, *, program: str | Path, onnx_file: str | Path) -> None:
+    """Export a trained network from its weights; see `write_exports`. Spec and certificate are kept in the files.
+
+    Raises InputError for weights that cannot be loaded.
+    """
+    network = load_model(weights)
+    metadata = read_metadata(weights)
+    metadata["input"] = json.dumps({"standardized": True, "multiple": network.input_multiple, "reach": network.reach})
+    errors = write_exports(network, program=program, onnx_file=onnx_file, metadata=metadata)
+    logger.info("largest relative error: PyTorch program %.1e, ONNX Runtime %.1e", errors["program"], errors["onnx"])
+
+
+def _errors(network: SegmentationNetwork, exported: ExportedProgram, model: onnx.ModelProto) -> dict[str, float]:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    program = exported.module()
+    generator = torch.Generator().manual_seed(0)
+    errors = {"program": 0.0, "onnx": 0.0}
+    for count, rows, columns in ((1, 2, 2), (2, 3, 4)):
+        shape = (count, 1, rows * network.input_multiple, columns * network.input_multiple)
+        image = torch.randn(shape, generator=generator)
+        with torch.no_grad():
+            expected = network(image)
+            outputs = {"program": program(image)}
+        outputs["onnx"] = torch.from_numpy(session.run(["logits"], {"image": image.numpy()})[0])
+        for name, output in outputs.items():
+            error = (output - expected).abs().max() / expected.abs().max().clamp_min(1e-30)
+            errors[name] = max(errors[name], error.item())
+    return errors

@@ -313,6 +313,10 @@ class Concatenate(nn.Module):
             return Slots(self.group, [torch.cat(slots, dim=1) for slots in joined])
         if self.group is Group.TRIVIAL:
             return torch.cat(features, dim=1)
+        if all(f.is_contiguous(memory_format=torch.channels_last) for f in features):
+            # Joined as they lie in memory: torch would copy five-dimensional views to another format and back.
+            lying = [f.permute(0, 2, 3, 1).unflatten(3, (self.group.order, -1)) for f in features]
+            return torch.cat(lying, dim=4).flatten(3).permute(0, 3, 1, 2)
         return torch.cat([f.unflatten(1, (self.group.order, -1)) for f in features], dim=2).flatten(1, 2)
 
     def fold(self) -> "Concatenate":

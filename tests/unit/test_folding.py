@@ -1,15 +1,18 @@
 """Folded and exported networks compute what the networks compute, with ordinary layers alone."""
 
+import json
+
 import onnxruntime
 import pytest
 import torch
 from test_models import randomize
 from torch import nn
 
-from equinuclei.export import export_model, export_program
+from equinuclei.export import export_model, export_program, write_exports
 from equinuclei.folding import fold
 from equinuclei.layers import Concatenate, EquivariantModule
 from equinuclei.models import ARCHITECTURES, GROUPS, ModelSpec, build_model
+from equinuclei.models.checkpoint import save_weights
 from equinuclei.models.network import SegmentationNetwork
 
 ORDINARY = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.ReLU, nn.Upsample, Concatenate)
@@ -71,11 +74,15 @@ def test_exported_programs_take_any_size(architecture):
 @pytest.mark.parametrize("architecture, group", [("simplified", "p4m"), ("gdensenet", "p4"), ("unet", "trivial")])
 def test_the_files_run_in_onnx_runtime_and_in_torch(tmp_path, architecture, group):
     network = scaled(architecture, group)
+    spec = ModelSpec(architecture, group, (3, 4, 5))
+    save_weights(network, spec, tmp_path / "weights.safetensors", network.certificate())
     files = {"program": tmp_path / "model.pt2", "onnx_file": tmp_path / "model.onnx"}
-    export_model(network, **files, metadata={"group": group})
+    export_model(tmp_path / "weights.safetensors", **files)
     session = onnxruntime.InferenceSession(files["onnx_file"], providers=["CPUExecutionProvider"])
+    metadata = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
+    assert metadata["spec"] == spec.to_dict() and metadata["equivariance"]["group"] == group
+    assert metadata["input"] == {"standardized": True, "multiple": 4, "reach": network.reach}
     program = torch.export.load(files["program"]).module()
-    assert session.get_modelmeta().custom_metadata_map == {"group": group}
     for n, height, width in ((1, 8, 8), (2, 24, 40)):
         image = torch.randn(n, 1, height, width)
         with torch.no_grad():
@@ -83,4 +90,12 @@ def test_the_files_run_in_onnx_runtime_and_in_torch(tmp_path, architecture, grou
             assert (program(image) - expected).abs().max() <= 1e-5
         (logits,) = session.run(["logits"], {"image": image.numpy()})
         assert abs(logits - expected.numpy()).max() <= 1e-5
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.pt2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.pt2", "weights.safetensors"]
+
+
+def test_an_export_that_computes_something_else_is_not_written(tmp_path, monkeypatch):
+    network = scaled("simplified", "p4")
+    monkeypatch.setattr("equinuclei.export.fold", lambda _: fold(scaled("simplified", "p4", (4, 4, 5))))
+    with pytest.raises(RuntimeError, match="computes something else"):
+        write_exports(network, program=tmp_path / "model.pt2", onnx_file=tmp_path / "model.onnx", metadata={})
+    assert not list(tmp_path.iterdir())

@@ -155,6 +155,15 @@ def get_study_output():
     return outputs
 
 
+def get_exported_models():
+    """Every trained network as a PyTorch program and as ONNX."""
+    return [
+        f"{RESULTS}/{run.dataset}/models/{run.model}/{run.modality}/seed{run.seed}/model.{suffix}"
+        for run in study.runs
+        for suffix in ("pt2", "onnx")
+    ]
+
+
 def print_summaries():
     """Show the tables that the run ended with, and where the figures are."""
     for dataset in study.datasets:

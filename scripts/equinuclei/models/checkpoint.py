@@ -36,14 +36,9 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Segmenta
 
     Raises InputError if the file is missing, is no safetensors file of this project, or does not fit its own spec.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            spec = (file.metadata() or {}).get("spec")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error}); train the model again") from error
-    if spec is None:
-        raise InputError(f"{path}: no model specification inside; only weights saved by this workflow can be loaded")
+    spec = read_metadata(path)["spec"]
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     network = build_model(resolve_spec(json.loads(spec)))
     try:
         network.load_state_dict(tensors)
@@ -51,3 +46,18 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Segmenta
         raise InputError(f"{path}: the weights do not fit the network {spec}: {error}") from error
     use_channels_last(network)
     return network.to(device).eval()
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """What a weights file tells of itself, as JSON texts: `spec`, and the certificate as `equivariance`.
+
+    Raises InputError if the file is missing or is no safetensors file of this project.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error}); train the model again") from error
+    if "spec" not in metadata:
+        raise InputError(f"{path}: no model specification inside; only weights saved by this workflow can be loaded")
+    return metadata

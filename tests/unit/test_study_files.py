@@ -57,7 +57,7 @@ def predict(converted, folder, group="p4m", **settings):
     spec = ModelSpec("simplified", group, (2, 3))
     torch.manual_seed(1)  # predicts both classes in every group
     network = build_model(spec)
-    network.set_prior(0.5)
+    torch.nn.init.normal_(network.head.weight, std=0.1)
     save_weights(network, spec, folder / "weights.safetensors")
     predict_part(
         folder / "weights.safetensors",

@@ -31,7 +31,7 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from equinuclei.errors import InputError, raise_problems
+from equinuclei.errors import InputError
 from equinuclei.models.gdensenet import GDenseNetClassifier
 from equinuclei.symmetry import Group
 
@@ -50,15 +50,17 @@ def read_cifar10(folder: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Ten
     missing, has another size than CIFAR-10's, or a label above 9.
     """
     problems = []
+    expected = IMAGES_PER_FILE * RECORD_BYTES
     for name in (*TRAINING_FILES, TEST_FILE):
-        size, expected = IMAGES_PER_FILE * RECORD_BYTES, folder / name
-        if not expected.is_file():
+        path = folder / name
+        if not path.is_file():
             problems.append(f"{name} is missing")
-        elif expected.stat().st_size != size:
-            problems.append(f"{name} has {expected.stat().st_size:,} bytes, not {size:,}")
+        elif path.stat().st_size != expected:
+            problems.append(f"{name} has {path.stat().st_size:,} bytes, not {expected:,}")
     if problems:
-        problems.append("give the folder with the unpacked files of the binary version of CIFAR-10")
-    raise_problems(str(folder), problems)
+        raise InputError(
+            f"{folder}: {', '.join(problems)}; give the folder `cifar-10-batches-bin` of the unpacked binary version"
+        )
     parts = [_read_batch(folder / name) for name in TRAINING_FILES]
     images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     mean, deviation = images.mean(dtype=np.float64), images.std(dtype=np.float64)
@@ -159,9 +161,9 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of the binary version of CIFAR-10, unpacked")
     parser.add_argument("--group", choices=[str(group) for group in Group], help="this one alone")
-    parser.add_argument("--widths", type=int, nargs="+", default=[16, 24, 32, 48])
+    parser.add_argument("--widths", type=int, nargs="+", default=[16, 24, 32, 48], help="of the trivial group")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--threads", type=int, help="of torch; its own choice if not given")
     parser.add_argument("--seed", type=int, default=0)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equinuclei.errors import InputError
-from equinuclei.layers import GroupMeanConv2d, Slots
+from equinuclei.layers import GroupMeanConv2d
 from equinuclei.models.gdensenet import GDenseNetClassifier
 from equinuclei.symmetry import Group
 
@@ -53,7 +53,7 @@ def moved(images, group):
 
 @torch.no_grad()
 def exact_logits(network, images):
-    return network(Slots.of_image(images, network.group))
+    return network.exact(images)
 
 
 @torch.no_grad()
@@ -109,6 +109,14 @@ def test_a_plain_classifier_is_not_invariant():
     elements = Group.P4M.elements
     assert min(list(network.check_equivariance((16, 24), elements=elements).values())[1:]) > 1e-3
     assert min(errors(network, torch.randn(2, 1, 16, 24, dtype=torch.double))[1:]) > 1e-3
+
+
+def test_what_cannot_be_classified_is_refused():
+    with pytest.raises(ValueError, match="multiples of 4, not \\(18, 24\\)"):
+        GDenseNetClassifier("p4", (2, 2, 2), 3)(torch.zeros(1, 1, 18, 24))
+    for widths, classes in (([], 2), ([2, 0], 2), ([2, 2], 0)):
+        with pytest.raises(ValueError, match="expected positive widths and classes"):
+            GDenseNetClassifier("p4", widths, classes)
 
 
 @pytest.mark.parametrize("group", ["p4", "p4m"])

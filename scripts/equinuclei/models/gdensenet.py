@@ -19,7 +19,7 @@ from equinuclei.layers import (
     LiftingConv2d,
     Slots,
 )
-from equinuclei.models.network import SegmentationNetwork
+from equinuclei.models.network import SegmentationNetwork, check_images
 from equinuclei.symmetry import Element, Group
 
 
@@ -115,12 +115,15 @@ class GDenseNetClassifier(EquivariantModule):
     """The classification network of the paper: class logits [N, classes] that are invariant under the group.
 
     Takes images [N, 1, H, W], height and width multiples of `input_multiple`. The coarsest features are averaged over
-    the image; a 1 x 1 group convolution and the mean over the group give the logits.
+    the image; a 1 x 1 group convolution and the mean over the group give the logits. Raises ValueError for no widths,
+    or for a width or a number of classes below 1.
     """
 
     takes_images = gives_images = True
 
     def __init__(self, group: str, widths: Sequence[int], classes: int) -> None:
+        if not widths or min(*widths, classes) < 1:
+            raise ValueError(f"expected positive widths and classes, not {list(widths)} and {classes}")
         super().__init__()
         self.group = Group(group)
         self.encoder = DenseEncoder(self.group, widths)
@@ -129,7 +132,17 @@ class GDenseNetClassifier(EquivariantModule):
         self.head = GroupMeanConv2d(self.group, blocks, classes, kernel_size=1)
         self.input_multiple = 2 ** (len(widths) - 1)
 
-    def forward(self, image: Features) -> Tensor:
+    def forward(self, image: Tensor) -> Tensor:
+        """Class logits [N, classes] of standardised images [N, 1, H, W]. Raises ValueError for another shape."""
+        check_images(image, self.input_multiple)
+        return self._logits(image)
+
+    def exact(self, image: Tensor) -> Tensor:
+        """Class logits that are bit-identical under the group; see `SegmentationNetwork.exact`."""
+        check_images(image, self.input_multiple)
+        return self._logits(Slots.of_image(image, self.group))
+
+    def _logits(self, image: Features) -> Tensor:
         features = functional.adaptive_avg_pool2d(self.last(self.encoder(image)[-1]), 1)
         return self.head(features).flatten(1)
 
@@ -137,7 +150,7 @@ class GDenseNetClassifier(EquivariantModule):
         return 1
 
     def _evaluate(self, x: Tensor, exact: bool) -> Tensor:
-        return self(Slots.of_image(x, self.group) if exact else x)
+        return self.exact(x) if exact else self(x)
 
     def _act_on_output(self, g: Element, output: Tensor) -> Tensor:
         return output  # invariant

@@ -40,7 +40,7 @@ class SegmentationNetwork(EquivariantModule):
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits [N, 1, H, W] of standardised images [N, 1, H, W]. Raises ValueError for another shape."""
-        self._check(image)
+        check_images(image, self.input_multiple)
         return self.head(self.features(image))
 
     def exact(self, image: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class SegmentationNetwork(EquivariantModule):
         algorithms). In evaluation mode only; two to five times slower. A plain network has no symmetry to keep, and
         its exact mode is `forward`.
         """
-        self._check(image)
+        check_images(image, self.input_multiple)
         return self.head(self.features(Slots.of_image(image, self.group)))
 
     def set_prior(self, nucleus_fraction: float) -> None:
@@ -80,20 +80,25 @@ class SegmentationNetwork(EquivariantModule):
             "exact": self.check_equivariance(size, dtype=torch.float32, elements=elements, exact=True),
         }
 
-    def _check(self, image: Tensor) -> None:
-        if image.ndim != 4 or image.shape[1] != 1:
-            raise ValueError(f"expected images of shape [N, 1, H, W], not {list(image.shape)}")
-        if any(size % self.input_multiple for size in image.shape[-2:]):
-            raise ValueError(
-                f"height and width must be multiples of {self.input_multiple}, not {tuple(image.shape[-2:])}; "
-                "equinuclei.inference.predict_logits pads any size symmetrically"
-            )
-
     def _input_channels(self) -> int:
         return 1
 
     def _evaluate(self, x: Tensor, exact: bool) -> Tensor:
         return self.exact(x) if exact else self(x)
+
+
+def check_images(image: Tensor, multiple: int) -> None:
+    """Raise ValueError for images that are not [N, 1, H, W], or whose height and width are no multiples of `multiple`.
+
+    Pooling would drop the last row or column of another size, on one side only.
+    """
+    if image.ndim != 4 or image.shape[1] != 1:
+        raise ValueError(f"expected images of shape [N, 1, H, W], not {list(image.shape)}")
+    if any(size % multiple for size in image.shape[-2:]):
+        raise ValueError(
+            f"height and width must be multiples of {multiple}, not {tuple(image.shape[-2:])}; "
+            "equinuclei.inference.predict_logits pads any size symmetrically"
+        )
 
 
 def model_cost(network: SegmentationNetwork, size: int = 256) -> dict[str, float]:

@@ -1,4 +1,4 @@
-# make demo: set up and run a small study.    make test: set up and run the tests.
+# make demo: set up and run a small study.    make test: set up and run the tests.    make bench: speed, as ratios.
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -27,6 +27,9 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/training_step.py --architecture unet --size 64 --batch 4
+	$(BIN)/python benchmarks/evaluation.py --exact
+	$(BIN)/python benchmarks/evaluation.py --architecture simplified --exact
 
 clean:
 	rm -rf $(VENV) $(ESCNN) results/demo .pytest_cache .ruff_cache .hypothesis

@@ -3,8 +3,10 @@
 import json
 
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pytest
+import torch
 import yaozarrs
 import zarr
 from conftest import TINY, planned_jobs, snakemake
@@ -12,7 +14,7 @@ from ome_zarr_models.v05 import Image
 
 from equinuclei.files import sha256
 from equinuclei.models import INFERENCES
-from equinuclei.models.checkpoint import load_model
+from equinuclei.models.checkpoint import load_model, read_metadata
 from equinuclei.parts import read_fields, read_predictions, read_splits
 from equinuclei.store import open_stack, store_attributes
 
@@ -68,6 +70,30 @@ def test_training_leaves_weights_history_and_a_record(study):
     run = json.loads((folder / "run.json").read_text())
     assert run["images"] == 14 and run["dataset"] == "tiny" and run["training"]["crop"] == 64
     assert run["training"]["learning_rate"] == 0.005 and "learning_rate_chosen_from" not in run
+
+
+def test_a_trained_model_carries_its_certificate(study):
+    folder = run_folder(study, "turning")
+    certificate = json.loads((folder / "run.json").read_text())["equivariance"]
+    assert json.loads(read_metadata(folder / "weights.safetensors")["equivariance"]) == certificate
+    rotations = [f"rotated_{degrees}" for degrees in ("000", "090", "180", "270")]
+    assert certificate["group"] == "p4"
+    assert max(certificate["float64"][name] for name in rotations) <= 1e-12
+    assert max(certificate["float32"][name] for name in rotations) <= 5e-5
+    assert {certificate["exact"][name] for name in rotations} == {0}
+    assert certificate["exact"]["mirrored_rotated_000"] > 1e-3  # no symmetry of p4
+
+
+def test_trained_models_are_exported_on_demand(study):
+    folder, _ = study
+    snakemake(folder, "export")
+    image = np.random.default_rng(0).normal(size=(1, 1, 64, 96)).astype(np.float32)
+    network = load_model(run_folder(study, "turning") / "weights.safetensors")
+    with torch.no_grad():
+        expected = network(torch.from_numpy(image)).numpy()
+    session = onnxruntime.InferenceSession(run_folder(study, "turning") / "model.onnx")
+    np.testing.assert_allclose(session.run(["logits"], {"image": image})[0], expected, atol=1e-5)
+    assert (run_folder(study, "plain") / "model.pt2").is_file()
 
 
 def test_the_learning_rate_is_chosen_where_candidates_are_given_on_the_training_part_alone(study):
@@ -138,6 +164,12 @@ def test_the_tables_compare_all_models_with_the_floor(study):
     assert exact["exact_zeros"] == 1 and exact["mean_absolute"] == 0 and exact["identical_masks"] == 1
     for inference in ("deployed", "exact"):
         assert difference.loc[("plain", inference, "pixel"), "exact_zeros"] < 1
+    # The controls are exact too: the canonical frame and eight transforms under mirrors as well, four under rotations.
+    for inference in ("canonical", "tta4", "tta8"):
+        assert difference.loc[("plain", inference, "pixel"), "identical_masks"] == 1
+    mirrored = difference["mirrored_exact_zeros"]
+    assert mirrored[("plain", "canonical", "pixel")] == mirrored[("plain", "tta8", "pixel")] == 1
+    assert mirrored[("plain", "tta4", "pixel")] < 1 and mirrored[("turning", "exact", "pixel")] < 1
     assert difference.loc[("otsu", "deployed", "pixel"), "identical_masks"] == 1
     assert (difference.loc[["plain", "turning"], ["parameters", "gflops", "train_seconds"]] > 0).all(axis=None)
     by_line = table(study, "f1_by_cell_line.tsv")

@@ -13,6 +13,7 @@ from equinuclei.errors import InputError
 from equinuclei.models import ARCHITECTURES, GROUPS, PRESETS, ModelSpec, build_model, resolve_spec
 from equinuclei.models.checkpoint import load_model, save_weights
 from equinuclei.models.network import model_cost
+from equinuclei.torch_setup import prepare_torch
 
 # Parameters (M), GFLOP at 256 x 256, reach (px), input multiple.
 SPECIFIED = {
@@ -83,6 +84,19 @@ def test_exact_mode_computes_the_same_logits(architecture, group):
         logits = network(image)
         assert logits.shape == image.shape and logits.std() > 0
         assert (network.exact(image) - logits).abs().max() <= 1e-12 * logits.abs().max()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_exact_mode_is_bit_identical_on_a_gpu(architecture, dtype):
+    torch.manual_seed(1)
+    device = prepare_torch("cuda", 1, deterministic=True)
+    network = randomize(build_model(ModelSpec(architecture, "p4m", (3, 4, 5)))).to(device, dtype).eval()
+    image = torch.randn(1, 1, 48, 64, device=device, dtype=dtype)
+    with torch.no_grad():
+        logits = network.exact(image)
+        assert all(torch.equal(network.exact(g(image)), g(logits)) for g in network.group.elements)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime
@@ -33,25 +34,26 @@ def export_program(network: SegmentationNetwork) -> ExportedProgram:
 
 
 def write_exports(
-    network: SegmentationNetwork, *, program: str | Path, onnx_file: str | Path, metadata: Mapping[str, str]
+    network: SegmentationNetwork, *, program: str | Path, onnx_file: str | Path, metadata: Mapping[str, Any]
 ) -> dict[str, float]:
     """Write a network as a PyTorch program (`program`, .pt2) and as ONNX (`onnx_file`), and run both.
 
     Both take standardised images (zero mean, unit variance) named `image` and give `logits`; a logit above 0 is a
-    nucleus. `metadata` is kept in both files. Returns the largest difference of their logits from the network's on
-    random images, relative to the largest logit, under the keys "program" and "onnx".
+    nucleus. `metadata` is kept in both files, each value as JSON. Returns the largest difference of their
+    logits from the network's on random images, relative to the largest logit, under the keys "program" and "onnx".
 
     Raises RuntimeError, and writes nothing, if one is above TOLERANCE.
     """
     exported = export_program(network)
     converted = torch.onnx.export(exported, input_names=["image"], output_names=["logits"], dynamo=True, verbose=False)
     model = converted.model_proto
-    onnx.helper.set_model_props(model, dict(metadata))
+    texts = {name: json.dumps(value) for name, value in metadata.items()}
+    onnx.helper.set_model_props(model, texts)
     errors = _errors(network, exported, model)
     if max(errors.values()) > TOLERANCE:
         raise RuntimeError(f"the exported network computes something else (relative errors {errors})")
     with replacing(program) as temporary:
-        torch.export.save(exported, temporary, extra_files=dict(metadata))
+        torch.export.save(exported, temporary, extra_files=texts)
     with replacing(onnx_file) as temporary:
         onnx.save(model, temporary)
     return errors
@@ -63,8 +65,8 @@ def export_model(weights: str | Path, *, program: str | Path, onnx_file: str | P
     Raises InputError for weights that cannot be loaded.
     """
     network = load_model(weights)
-    metadata = read_metadata(weights)
-    metadata["input"] = json.dumps({"standardized": True, "multiple": network.input_multiple, "reach": network.reach})
+    frame = {"standardized": True, "multiple": network.input_multiple, "reach": network.reach}
+    metadata = read_metadata(weights) | {"input": frame}
     errors = write_exports(network, program=program, onnx_file=onnx_file, metadata=metadata)
     logger.info("largest relative error: PyTorch program %.1e, ONNX Runtime %.1e", errors["program"], errors["onnx"])
 

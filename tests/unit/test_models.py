@@ -6,12 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors import safe_open
 from safetensors.torch import save_file
 
 from equinuclei.errors import InputError
 from equinuclei.models import ARCHITECTURES, GROUPS, PRESETS, ModelSpec, build_model, resolve_spec
-from equinuclei.models.checkpoint import load_model, save_weights
+from equinuclei.models.checkpoint import KEY, load_model, read_metadata, save_weights
 from equinuclei.models.network import model_cost
 from equinuclei.torch_setup import prepare_torch
 
@@ -186,12 +185,20 @@ def test_weights_come_back_with_their_network_and_certificate(tmp_path):
     spec = ModelSpec("unet", "p4m", (2, 3))
     network = randomize(build_model(spec)).eval()
     save_weights(network, spec, tmp_path / "weights.safetensors", network.certificate())
-    with safe_open(tmp_path / "weights.safetensors", framework="pt") as file:
-        assert json.loads(file.metadata()["equivariance"])["exact"]["rotated_090"] == 0
+    assert read_metadata(tmp_path / "weights.safetensors")["equivariance"]["exact"]["rotated_090"] == 0
     loaded = load_model(tmp_path / "weights.safetensors")
     image = torch.randn(1, 1, 8, 8)
     assert not loaded.training and loaded.group == "p4m"
     torch.testing.assert_close(loaded(image), network(image))
+
+
+def test_the_same_weights_give_the_same_bytes(tmp_path):
+    spec = ModelSpec("unet", "p4m", (2, 3))
+    network = build_model(spec)
+    certificate = network.certificate()
+    for number in range(8):  # safetensors alone would order its metadata at random
+        save_weights(network, spec, tmp_path / str(number), certificate)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
 
 
 def test_weights_that_cannot_be_used_are_refused(tmp_path):
@@ -204,6 +211,6 @@ def test_weights_that_cannot_be_used_are_refused(tmp_path):
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(InputError, match="no model specification"):
         load_model(path)
-    save_file({"a": torch.zeros(1)}, path, metadata={"spec": json.dumps(PRESETS["unet"].to_dict())})
+    save_file({"a": torch.zeros(1)}, path, metadata={KEY: json.dumps({"spec": PRESETS["unet"].to_dict()})})
     with pytest.raises(InputError, match="do not fit the network"):
         load_model(path)

@@ -27,6 +27,7 @@ SETTINGS = TrainingSettings(
     learning_rate=1e-2,
     schedule="cosine",
     warmup=0.1,
+    gradient_clip=0.5,
     precision="float32",
     device="cpu",
     torch_threads=1,
@@ -138,7 +139,7 @@ def test_what_cannot_be_trained_is_refused(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="this job sees no GPU"):
         train(tmp_path, changed(device="cuda"))
     with pytest.raises(DivergedError, match="lower `learning_rate`"):
-        train(tmp_path, changed(learning_rate=1e30))
+        train(tmp_path, changed(learning_rate=1e36))
     with pytest.raises(InputError, match="crops of 33 pixels: this network needs a multiple of 2"):
         train(tmp_path, changed(crop=33))
     with pytest.raises(InputError, match="training part is empty"):

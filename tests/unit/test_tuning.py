@@ -23,7 +23,7 @@ from equinuclei.tuning import choose_learning_rate, hold_out, pooled_f1
 
 SPEC = ModelSpec("simplified", "p4", (2, 4), "none")
 TUNED = {key: value for key, value in asdict(SETTINGS).items() if key != "learning_rate"} | {"epochs": 3}
-RATES = [0.1, 3e-3, 1e-2]
+RATES = [0.05, 5e-3, 1e-2]
 
 
 def part():
@@ -81,10 +81,10 @@ def test_the_best_on_the_images_held_out_is_chosen(chosen, tmp_path):
     "scores, best, warning",
     [
         ([0.2, 0.9, 0.4], 1e-2, None),
-        ([0.9, 0.2, 0.9], 3e-3, "the best lies at the edge of the candidates: 0.003 of 0.003, 0.01, 0.1"),
+        ([0.9, 0.2, 0.9], 5e-3, "the best lies at the edge of the candidates: 0.005 of 0.005, 0.01, 0.05"),
         ([0.2, 0.9, 0.9], 1e-2, None),
-        ([0.2, 0.3, 0.4], 0.1, "the best lies at the edge"),
-        ([0, 0, 0], 3e-3, "no candidate finds a nucleus"),
+        ([0.2, 0.3, 0.4], 0.05, "the best lies at the edge"),
+        ([0, 0, 0], 5e-3, "no candidate finds a nucleus"),
     ],
 )
 def test_the_choice_follows_the_scores(tmp_path, monkeypatch, caplog, scores, best, warning):
@@ -139,23 +139,23 @@ def test_interrupted_tuning_resumes(chosen, tmp_path, monkeypatch, caplog):
         SegmentationTask, "on_train_epoch_start", lambda task: epochs.append(task.settings.learning_rate)
     )
     choose(tmp_path, **settings)
-    assert epochs == [1e-2, 0.1, 0.1, 0.1] and "resuming after epoch 2 of 3" in caplog.text
+    assert epochs == [1e-2, 0.05, 0.05, 0.05] and "resuming after epoch 2 of 3" in caplog.text
     assert without_seconds(tmp_path / "learning_rate.json") == without_seconds(chosen)
     assert [path.name for path in tmp_path.iterdir()] == ["learning_rate.json"]
 
 
 def test_a_candidate_that_diverges_is_not_chosen(tmp_path, caplog):
-    choice = choose(tmp_path, [1e30, 1e-2])
+    choice = choose(tmp_path, [1e36, 1e-2])
     assert choice["learning_rate"] == 1e-2
     assert choice["candidates"][1] | {"seconds": 0} == {
-        "learning_rate": 1e30, "F1": 0, "loss": None, "seconds": 0, "diverged": True,
+        "learning_rate": 1e36, "F1": 0, "loss": None, "seconds": 0, "diverged": True,
     }  # fmt: skip
-    assert "learning rate 1e+30: the training loss became" in caplog.text
+    assert "learning rate 1e+36: the training loss became" in caplog.text
 
 
 def test_what_cannot_be_chosen_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"diverges with every candidate of `learning_rate` \(1e\+29, 1e\+30\)"):
-        choose(tmp_path, [1e29, 1e30])
+    with pytest.raises(InputError, match=r"diverges with every candidate of `learning_rate` \(1e\+36, 2e\+36\)"):
+        choose(tmp_path, [1e36, 2e36])
     whole = part()
     one = Part(whole.fields.assign(group="well", cell_line="A"), whole.images, whole.targets)
     with pytest.raises(InputError, match=r"has 1 group of images.*give one number as `learning_rate`"):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,6 +15,9 @@ from equinuclei.layers import use_channels_last
 from equinuclei.models import ModelSpec, build_model, resolve_spec
 from equinuclei.models.network import SegmentationNetwork
 
+KEY = "equinuclei"
+"""The entry of a file's metadata, a JSON object."""
+
 
 def save_weights(
     network: SegmentationNetwork, spec: ModelSpec, path: str | Path, certificate: Mapping | None = None
@@ -22,9 +26,11 @@ def save_weights(
 
     certificate : `network.certificate()`, kept with them.
     """
-    metadata = {"spec": json.dumps(spec.to_dict())}
+    content = {"spec": spec.to_dict()}
     if certificate is not None:
-        metadata["equivariance"] = json.dumps(certificate)
+        content["equivariance"] = dict(certificate)
+    # One entry: safetensors writes several in an order that changes from one write to the next.
+    metadata = {KEY: json.dumps(content)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with replacing(path) as temporary:
         # Not save_file: it leaves the file readable by its owner alone, whatever the umask.
@@ -39,7 +45,7 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Segmenta
     spec = read_metadata(path)["spec"]
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    network = build_model(resolve_spec(json.loads(spec)))
+    network = build_model(resolve_spec(spec))
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -48,8 +54,8 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Segmenta
     return network.to(device).eval()
 
 
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """What a weights file tells of itself, as JSON texts: `spec`, and the certificate as `equivariance`.
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """What a weights file tells of itself: `spec`, and the certificate as `equivariance`.
 
     Raises InputError if the file is missing or is no safetensors file of this project.
     """
@@ -58,6 +64,6 @@ def read_metadata(path: str | Path) -> dict[str, str]:
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({error}); train the model again") from error
-    if "spec" not in metadata:
+    if KEY not in metadata:
         raise InputError(f"{path}: no model specification inside; only weights saved by this workflow can be loaded")
-    return metadata
+    return json.loads(metadata[KEY])

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from skimage.measure import label
-from skimage.segmentation import expand_labels, relabel_sequential
+from skimage.segmentation import expand_labels, find_boundaries, relabel_sequential
 
 from equinuclei.errors import InputError
 
@@ -77,8 +77,8 @@ def to_binary(mask: np.ndarray, kind: str, codes: Codes = DEFAULT_CODES, border_
 def to_three_class(mask: np.ndarray, kind: str, codes: Codes = DEFAULT_CODES) -> np.ndarray:
     """The classes 0 background, 1 border, 2 nucleus, uint8 (y, x).
 
-    The border of an instance is its pixels that have one of their four neighbours outside it. Where two nuclei
-    touch, both have a border; where the image ends, there is none.
+    The border of an instance is its pixels that have one of their eight neighbours outside it. Where two nuclei
+    touch, both have a border; where the image ends, there is none, since nothing is known to lie behind it.
 
     Raises
     ------
@@ -95,13 +95,7 @@ def to_three_class(mask: np.ndarray, kind: str, codes: Codes = DEFAULT_CODES) ->
         classes[mask == codes["nucleus"]] = NUCLEUS
         return classes
     classes[mask != 0] = NUCLEUS
-    inner = np.zeros(mask.shape, bool)
-    vertical, horizontal = mask[1:] != mask[:-1], mask[:, 1:] != mask[:, :-1]
-    inner[1:] |= vertical
-    inner[:-1] |= vertical
-    inner[:, 1:] |= horizontal
-    inner[:, :-1] |= horizontal
-    classes[inner & (mask != 0)] = BORDER
+    classes[find_boundaries(mask, connectivity=2, mode="inner")] = BORDER
     return classes
 
 

@@ -24,12 +24,12 @@ from skimage.util import view_as_blocks
 
 from equinuclei.errors import InputError
 from equinuclei.files import replacing
+from equinuclei.masks import to_three_class
 
 MODALITIES = ("fluorescence", "brightfield")
 MASK_KINDS = ("three_class", "instances")
 COLUMNS = ("image_id", "cell_line", "modality", "image", "mask", "group")
 
-BACKGROUND, BORDER, NUCLEUS = 0, 1, 2
 
 SMALLEST_SIDE = 32
 SCALES = (0.5, 8.0)
@@ -131,30 +131,7 @@ def simulate_field(cell_line: str, seed: int | Sequence[int], height: int, width
         "fluorescence": sample.inside(_fluorescence(sample, rng)),
         "brightfield": sample.inside(_brightfield(sample, rng)),
     }
-    return Field(images=images, instances=instances, three_class=three_classes(instances))
-
-
-def three_classes(instances: np.ndarray) -> np.ndarray:
-    """Background 0, border 1 and nucleus 2 from instance labels.
-
-    Border are the pixels of a nucleus with background or another nucleus among their eight neighbours: the inner
-    boundary. The edge of the field is no border, since nothing is known to lie behind it.
-
-    Args:
-        instances: integer labels (y, x), 0 is background.
-
-    Returns:
-        uint8 array (y, x).
-    """
-    padded = np.pad(instances, 1, mode="edge")
-    height, width = instances.shape
-    edge = np.zeros(instances.shape, dtype=bool)
-    for y in range(3):
-        for x in range(3):
-            edge |= padded[y : y + height, x : x + width] != instances
-    classes = np.where(edge, np.uint8(BORDER), np.uint8(NUCLEUS))
-    classes[instances == 0] = BACKGROUND
-    return classes
+    return Field(images=images, instances=instances, three_class=to_three_class(instances, "instances"))
 
 
 def simulate_dataset(

@@ -6,12 +6,11 @@ import pytest
 import tifffile
 from scipy import ndimage
 from skimage.filters import threshold_otsu
-from skimage.segmentation import find_boundaries
 
 from equinuclei import simulate
 from equinuclei.errors import InputError
 from equinuclei.files import sha256
-from equinuclei.simulate import CELL_LINES, simulate_dataset, simulate_field, three_classes
+from equinuclei.simulate import CELL_LINES, simulate_dataset, simulate_field
 
 LINES = list(CELL_LINES)
 
@@ -121,14 +120,7 @@ def test_three_classes_agree_with_instances(fields):
     for simulated in fields.values():
         labels, classes = simulated.instances, simulated.three_class
         assert np.array_equal(classes > 0, labels > 0)
-        assert np.array_equal(classes == 1, find_boundaries(labels, connectivity=2, mode="inner"))
         assert set(np.unique(classes)) == {0, 1, 2}
-
-
-def test_border_between_touching_nuclei_and_none_at_the_edge_of_the_field():
-    labels = np.zeros((5, 8), dtype=np.uint16)
-    labels[:, 0:4], labels[:, 4:7] = 1, 2
-    assert three_classes(labels).tolist() == [[2, 2, 2, 1, 1, 2, 1, 0]] * 5
 
 
 def test_equal_seeds_give_equal_fields_and_others_do_not():

@@ -39,7 +39,8 @@ def convert_dataset(
     Parameters
     ----------
     source
-        See `equinuclei.sources.read_source`; and `mask`, a mapping with `kind` (three_class, instances, binary) and
+        See `equinuclei.sources.read_source`; optionally `page`, the page of every image file to use, counted from 0
+        (masks have one page); and `mask`, a mapping with `kind` (three_class, instances, binary) and
         optionally `codes` and `border_as` (see `equinuclei.masks`).
     images, annotations
         Stores to make. Their arrays "<modality>/<height>x<width>", (n, y, x), hold images in their stored dtype, and
@@ -66,17 +67,16 @@ def convert_dataset(
     kind, codes, _ = _mask_settings(source["mask"])
     table = read_source(source)
     store.check_modalities(table["modality"])
-    plan = store.plan_stacks(_check_files(table, source_folder(source), kind, codes, workers))
-    key = digest(["convert", code, pixel_size, plan.drop(columns=["image", "mask"]).to_dict("list")])
+    read = partial(read_image, page=source.get("page"))
+    plan = store.plan_stacks(_check_files(table, source_folder(source), read, kind, codes, workers))
+    files = plan.drop(columns=["image", "mask"]).to_dict("list")
+    key = digest(["convert", code, pixel_size, source.get("page"), files])
     arrays = [(array, rows.sort_values("row")) for array, rows in plan.groupby("array")]
     _write_store(
         images,
         "images",
         key,
-        [
-            _Stack.of(array, rows, [rows["dtype"].iloc[0]], pixel_size, read_image, rows["image"])
-            for array, rows in arrays
-        ],
+        [_Stack.of(array, rows, [rows["dtype"].iloc[0]], pixel_size, read, rows["image"]) for array, rows in arrays],
         workers,
     )
     _write_store(
@@ -224,11 +224,13 @@ def _common_dtype(names: pd.Series) -> str:
     return np.result_type(*map(np.dtype, names.unique())).name
 
 
-def _check_files(table: pd.DataFrame, folder: Path, kind: str, codes: masks.Codes, workers: int) -> pd.DataFrame:
+def _check_files(
+    table: pd.DataFrame, folder: Path, read: Callable, kind: str, codes: masks.Codes, workers: int
+) -> pd.DataFrame:
     """Read every file once: the table with its shapes, dtypes, checksums and names; or all problems at once."""
     with ThreadPoolExecutor(workers) as pool:
         checked = list(
-            pool.map(lambda image, mask: _check_pair(image, mask, kind, codes), table["image"], table["mask"])
+            pool.map(lambda image, mask: _check_pair(image, mask, read, kind, codes), table["image"], table["mask"])
         )
     raise_problems(str(folder), [problem for _, problems in checked for problem in problems])
     found = pd.DataFrame([facts for facts, _ in checked])
@@ -237,10 +239,12 @@ def _check_files(table: pd.DataFrame, folder: Path, kind: str, codes: masks.Code
     return pd.concat([table, found], axis="columns")
 
 
-def _check_pair(image_path: str, mask_path: str, kind: str, codes: masks.Codes) -> tuple[dict, list[str]]:
+def _check_pair(
+    image_path: str, mask_path: str, read: Callable, kind: str, codes: masks.Codes
+) -> tuple[dict, list[str]]:
     problems, image, mask = [], None, None
     try:
-        image = read_image(image_path)
+        image = read(image_path)
     except InputError as error:
         problems.append(str(error))
     try:

@@ -224,7 +224,7 @@ class TestTable:
 
 class TestPixels:
     @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", ">u2"])
-    @pytest.mark.parametrize("compression", [None, "zlib"])
+    @pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
     def test_tiff_round_trip(self, tmp_path, dtype, compression):
         tifffile.imwrite(tmp_path / "a.tif", PIXELS.astype(dtype), compression=compression)
         image = read_image(tmp_path / "a.tif")
@@ -262,21 +262,42 @@ class TestPixels:
         with pytest.raises(InputError, match="transparency"):
             read_image(tmp_path / "a.png")
 
-    @pytest.mark.parametrize("imagej", [False, True])
-    def test_pages_are_refused(self, tmp_path, imagej):
-        path = tmp_path / "a.tif"
-        tifffile.imwrite(path, np.stack([PIXELS] * 5), imagej=imagej, photometric="minisblack")
-        if imagej:  # large stacks of ImageJ have the header of their first page only: end the chain of headers there
-            with tifffile.TiffFile(path) as tiff:
-                header, byteorder = tiff.pages[0].offset, tiff.byteorder
-            content = bytearray(path.read_bytes())
-            (tags,) = struct.unpack_from(f"{byteorder}H", content, header)
-            struct.pack_into("I", content, header + 2 + 12 * tags, 0)
-            path.write_bytes(bytes(content))
-            with tifffile.TiffFile(path) as tiff:
-                assert len(tiff.pages) == 1
-        with pytest.raises(InputError, match="holds 5 pages"):
-            read_image(tmp_path / "a.tif")
+    @pytest.mark.parametrize("kind", ["plain", "imagej", "imagej with one header", "ome"])
+    def test_a_page_is_chosen(self, tmp_path, kind):
+        path = tmp_path / ("a.ome.tif" if kind == "ome" else "a.tif")
+        pages = np.stack([PIXELS + 20 * page for page in range(5)])
+        settings = {"imagej": True} if "imagej" in kind else {"ome": True} if kind == "ome" else {}
+        tifffile.imwrite(path, pages, photometric="minisblack", **settings)
+        if kind == "imagej with one header":  # as ImageJ writes stacks above 4 GB
+            self.end_chain_of_headers(path)
+        with pytest.raises(InputError, match=r"holds 5 pages: choose one with `page`"):
+            read_image(path)
+        for page in range(5):
+            np.testing.assert_array_equal(read_image(path, page), pages[page])
+        with pytest.raises(InputError, match=r"no page 5; the file holds 5, counted from 0"):
+            read_image(path, 5)
+        with tifffile.TiffFile(path) as tiff:
+            start = tiff.pages[0].dataoffsets[0]
+        path.write_bytes(path.read_bytes()[: start + pages.nbytes // 2])
+        with pytest.raises(InputError, match=r"truncated|no page 4; the file holds [12]"):
+            read_image(path, 4)
+
+    @staticmethod
+    def end_chain_of_headers(path):
+        with tifffile.TiffFile(path) as tiff:
+            header, byteorder = tiff.pages[0].offset, tiff.byteorder
+        content = bytearray(path.read_bytes())
+        (tags,) = struct.unpack_from(f"{byteorder}H", content, header)
+        struct.pack_into("I", content, header + 2 + 12 * tags, 0)
+        path.write_bytes(bytes(content))
+        with tifffile.TiffFile(path) as tiff:
+            assert len(tiff.pages) == 1
+
+    def test_a_png_has_one_page(self, tmp_path):
+        iio.imwrite(tmp_path / "a.png", PIXELS.astype("uint8"))
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png", 0), PIXELS)
+        with pytest.raises(InputError, match="no page 1"):
+            read_image(tmp_path / "a.png", 1)
 
     @pytest.mark.parametrize("dtype", ["float64", "int16", "uint32", "complex64"])
     def test_other_pixel_types_are_refused(self, tmp_path, dtype):

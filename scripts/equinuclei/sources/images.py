@@ -17,13 +17,16 @@ IMAGE_DTYPES = ("uint8", "uint16", "float32")
 _READER_ERRORS = (OSError, ValueError, RuntimeError, SyntaxError, struct.error, zlib.error, IndexError, KeyError)
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | Path, page: int | None = None) -> np.ndarray:
     """Read a grey image.
 
     Parameters
     ----------
     path
-        A TIFF or PNG file with one page. Red, green and blue are reduced to one channel when they are equal.
+        A TIFF or PNG file. Red, green and blue are reduced to one channel when they are equal.
+    page
+        Page to read, counted from 0: a channel, plane or time point of a TIFF file, in the order of the file. None
+        where files have one page.
 
     Returns
     -------
@@ -34,10 +37,10 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises
     ------
     InputError
-        If the file cannot be read whole, has several pages, colours or another pixel type, or has pixels that are
-        NaN or infinite.
+        If the file cannot be read whole, lacks the page or has several without a chosen one, has colours or another
+        pixel type, or has pixels that are NaN or infinite.
     """
-    image = _read_grey(Path(path))
+    image = _read_grey(Path(path), page)
     if image.dtype.name not in IMAGE_DTYPES:
         raise InputError(f"{path}: pixels are {image.dtype}, expected uint8, uint16 or float32: convert the image.")
     if image.dtype.kind == "f" and not np.isfinite(image).all():
@@ -67,7 +70,7 @@ def read_mask(path: str | Path) -> np.ndarray:
         If the file cannot be read whole, has several pages or colours, or has negative, fractional or too large
         values.
     """
-    mask = _read_grey(Path(path))
+    mask = _read_grey(Path(path), None)
     if mask.dtype == bool:
         return mask.astype(np.uint8)
     if mask.dtype.name in ("uint8", "uint16", "uint32"):
@@ -79,12 +82,12 @@ def read_mask(path: str | Path) -> np.ndarray:
     return mask.astype(np.min_scalar_type(int(mask.max())))
 
 
-def _read_grey(path: Path) -> np.ndarray:
+def _read_grey(path: Path, page: int | None) -> np.ndarray:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"{path}: the name must end in .tif, .tiff or .png.")
     try:
-        pixels = _read_png(path) if suffix == ".png" else _read_tiff(path)
+        pixels = _read_png(path, page) if suffix == ".png" else _read_tiff(path, page)
     except _READER_ERRORS as error:
         raise InputError(f"{path}: the file is truncated, damaged or not what its name says: {error}.") from error
     if pixels.ndim == 3:
@@ -94,24 +97,41 @@ def _read_grey(path: Path) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def _read_tiff(path: Path) -> np.ndarray:
+def _read_tiff(path: Path, page: int | None) -> np.ndarray:
     # An OME-TIFF may name sibling files as its planes; what counts here is what this file itself holds.
     with tifffile.TiffFile(path, is_ome=False) as tiff:
-        pages = len(tiff.pages)
-        page = tiff.pages[0]
-        if pages == 1 and tiff.series:
-            pages = max(1, tiff.series[0].size // page.size)  # ImageJ stores a stack behind one page header
-        if pages > 1:
-            raise InputError(f"{path}: holds {pages} pages; a file must hold one: save the page to use on its own.")
+        first, pages = tiff.pages[0], len(tiff.pages)
+        # ImageJ stores a stack behind one page header.
+        behind_one_header = pages == 1 and tiff.series and tiff.series[0].size > first.size
+        if behind_one_header:
+            pages = tiff.series[0].size // first.size
+        number = _check_page(path, page, pages)
+        chosen = first if behind_one_header else tiff.pages[number]
         # Missing last strips of some encodings would be read as zeros.
-        end = max(a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=True))
+        if behind_one_header:
+            end = first.dataoffsets[0] + tiff.series[0].nbytes
+        else:
+            end = max(a + n for a, n in zip(chosen.dataoffsets, chosen.databytecounts, strict=True))
         if end > tiff.filehandle.size:
             raise ValueError(f"{end} bytes expected, {tiff.filehandle.size} found")
-        pixels = page.asarray()
-        return np.moveaxis(pixels, 0, -1) if page.axes == "SYX" else pixels
+        if behind_one_header:
+            return tiff.series[0].asarray().reshape(pages, *first.shape)[number]
+        pixels = chosen.asarray()
+        return np.moveaxis(pixels, 0, -1) if chosen.axes == "SYX" else pixels
 
 
-def _read_png(path: Path) -> np.ndarray:
+def _check_page(path: Path, page: int | None, pages: int) -> int:
+    if page is None and pages > 1:
+        raise InputError(
+            f"{path}: holds {pages} pages: choose one with `page` in the data set's `source` (the first is 0)."
+        )
+    if page is not None and page >= pages:
+        raise InputError(f"{path}: there is no page {page}; the file holds {pages}, counted from 0.")
+    return page or 0
+
+
+def _read_png(path: Path, page: int | None) -> np.ndarray:
+    _check_page(path, page, 1)
     with path.open("rb") as file:
         header = file.read(26)
     if len(header) == 26:

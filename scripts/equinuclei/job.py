@@ -1,27 +1,36 @@
 """The frame around the work of one rule: its log, and how errors reach a person."""
 
+import errno
 import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from equinuclei.errors import InputError
 
 logger = logging.getLogger("equinuclei")
 
+_STORAGE = {
+    errno.ENOSPC: "no space is left on the disk: free some",
+    errno.EDQUOT: "the disk quota is used up: free some space",
+    errno.EROFS: "the file system is read-only: set `results` to a folder that can be written",
+    errno.EACCES: "no permission to write: set `results` to a folder that can be written",
+}
+
 
 @contextmanager
 def job(log: str | Path) -> Iterator[None]:
     """Write the log records and warnings of the block to the file `log`, and progress also to the terminal.
 
-    An InputError becomes one message there and exit status 1, without a traceback: it is the user's to mend. Any
-    other exception is logged with its traceback and raised.
+    An InputError, a full disk and a folder that cannot be written become one message there and exit status 1, without
+    a traceback: they are the user's to mend. Any other exception is logged with its traceback and raised.
     """
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
     to_file = logging.FileHandler(log, mode="w", encoding="utf-8")
+    to_file.handleError = lambda record: None  # the log may lie on the disk that is full
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.addFilter(logging.Filter("equinuclei"))
@@ -36,14 +45,26 @@ def job(log: str | Path) -> Iterator[None]:
             logging.captureWarnings(True)
             warnings.simplefilter("default")
             yield
-    except InputError as error:
-        logger.error("Error: %s", error)
+    except Exception as error:
+        message = str(error) if isinstance(error, InputError) else _storage_problem(error)
+        if message is None:
+            logging.getLogger("traceback").exception("the job failed")
+            raise
+        logger.error("Error: %s", message)
         sys.exit(1)
-    except Exception:
-        logging.getLogger("traceback").exception("the job failed")
-        raise
     finally:
         logging.captureWarnings(False)
         for handler in handlers:
             root.removeHandler(handler)
-            handler.close()
+            with suppress(OSError):
+                handler.close()
+
+
+def _storage_problem(error: BaseException | None) -> str | None:
+    """What is wrong with the disk, if that is what this error or one behind it says."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _STORAGE:
+            where = error.filename or "the results folder"
+            return f"{where}: {_STORAGE[error.errno]}, and run again; what was finished is kept"
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,5 +1,6 @@
 """What a person sees when a job fails."""
 
+import errno
 import logging
 import warnings
 
@@ -16,6 +17,18 @@ def test_an_input_error_is_one_message_and_exit_status_1(tmp_path, capsys):
     assert capsys.readouterr().err == "Error: a.tif: truncated; copy it again\n"
     log = (tmp_path / "logs" / "a.log").read_text()
     assert "truncated" in log and "Traceback" not in log
+
+
+@pytest.mark.parametrize("code, words", [("ENOSPC", "no space is left"), ("EROFS", "read-only")])
+def test_a_disk_that_cannot_be_written_is_told_wherever_the_error_passed(tmp_path, capsys, code, words):
+    with pytest.raises(SystemExit) as stopped, job(tmp_path / "a.log"):
+        try:
+            raise OSError(getattr(errno, code), "cannot write", "store.zarr/c")
+        except OSError as error:
+            raise RuntimeError("a library's own words") from error
+    assert stopped.value.code == 1
+    message = capsys.readouterr().err
+    assert message.startswith("Error: store.zarr/c: ") and words in message and "Traceback" not in message
 
 
 def test_another_error_keeps_its_traceback(tmp_path):

@@ -1,4 +1,5 @@
 # make demo: set up and run a small study.    make test: set up and run the tests.    make bench: speed, as ratios.
+# make verify: the same inputs give the same bytes.
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -11,7 +12,7 @@ ifeq ($(shell command -v $(PYTHON)),)
 PYTHON := python3
 endif
 
-.PHONY: demo test lint bench escnn clean lock
+.PHONY: demo test lint bench verify escnn clean lock
 
 demo: $(READY)
 	$(BIN)/snakemake study --configfile config/demo.yaml
@@ -30,6 +31,9 @@ bench: $(READY)
 	$(BIN)/python benchmarks/training_step.py --architecture unet --size 64 --batch 4
 	$(BIN)/python benchmarks/evaluation.py --exact
 	$(BIN)/python benchmarks/evaluation.py --architecture simplified --exact
+
+verify: $(READY)
+	$(BIN)/python scripts/verify_reproducibility.py
 
 clean:
 	rm -rf $(VENV) $(ESCNN) results/demo .pytest_cache .ruff_cache .hypothesis

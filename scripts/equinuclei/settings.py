@@ -111,6 +111,22 @@ class Study:
         """Path of the record that a data set's conversion leaves: its source and the state of that."""
         return f"{self.results}/{dataset}/source.json"
 
+    def resolved(self, dataset: str) -> dict:
+        """All that the results of a data set depend on, with every default filled in, as plain values."""
+        setting = {key: value for key, value in self.datasets[dataset].items() if key != "training"}
+        models = {
+            name: {
+                "spec": model.spec.to_dict(),
+                "training": self.training_of(dataset, name),
+                "tuning": self.tuning_of(dataset, name) if self.candidates(dataset, name) else None,
+                "inference": self.inference_of(name),
+            }
+            for name, model in self.models.items()
+        }
+        evaluation = {key: value for key, value in self.evaluation.items() if key != "inference"}
+        seeds = {"seeds": self.seeds, "split_seed": self.split_seed}
+        return {"dataset": setting, "models": models, "evaluation": evaluation, **seeds}
+
     def is_simulated(self, dataset: str) -> bool:
         """Whether the data set is made by the workflow itself."""
         return self.datasets[dataset]["source"]["layout"] == "simulated"

@@ -1,8 +1,12 @@
 """Snakemake as a user calls it, in a folder of its own."""
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,51 +14,37 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 
-TINY = {
-    "datasets": [
-        {
-            "name": "tiny",
-            "source": {
-                "layout": "simulated",
-                "fields_per_cell_line": 4,
-                "height": 72,
-                "width": 90,
-                "seed": 5,
-            },
-            "modalities": ["fluorescence"],
-            "mask": {"kind": "three_class", "border_as": "background"},
-            "split": [0.5, 0.25, 0.25],
-        }
-    ],
-    "models": [
-        {
-            "name": "plain",
-            "preset": "simplified",
-            "widths": [8, 16, 16],
-            "training": {"learning_rate": [0.004, 0.006], "tuning_epochs": 2},
-            "inference": ["deployed", "exact", "canonical", "tta4", "tta8"],
-        },
-        {"name": "turning", "preset": "simplified-p4", "widths": [4, 8, 8]},
-    ],
-    "training": {
-        "epochs": 12,
-        "crop": 64,
-        "batch_size": 2,
-        "learning_rate": 0.005,
-        "schedule": "cosine",
-        "device": "cpu",
-        "torch_threads": 1,
-    },
-    "evaluation": {"mirrored": True, "inference": ["deployed", "exact"], "examples": 2},
-}
+TINY = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
+
+
+@cache
+def project() -> Path:
+    """A copy of the project, which tests may edit."""
+    copy = Path(tempfile.mkdtemp(prefix="equinuclei-"))
+    atexit.register(shutil.rmtree, copy, ignore_errors=True)
+    for name in ("Snakefile", "scripts", "workflow", "config", "profiles", "envs"):
+        source = ROOT / name
+        if source.is_file():
+            shutil.copy2(source, copy)
+        else:
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
 
 
 def snakemake(folder: Path, *arguments: str, config: dict = TINY, check: bool = True) -> subprocess.CompletedProcess:
-    """Run snakemake on the project with `folder` as working directory; standard error is merged into the output."""
+    """Run snakemake on the copied project with `folder` as working directory; both streams are merged."""
     configfile = folder / "study.yaml"
     configfile.write_text(yaml.safe_dump(config))
-    profile = ROOT / "profiles/default"
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    profile = project() / "profiles/default"
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(project() / "Snakefile"),
+        "--directory",
+        str(folder),
+    ]
     command += ["--workflow-profile", str(profile), "--configfile", str(configfile), "--cores", "2", *arguments]
     run = subprocess.run(
         command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "CI": ""}

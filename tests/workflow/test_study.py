@@ -1,6 +1,9 @@
 """The whole study on a tiny simulated set: its results, and reruns that do what they must and no more."""
 
 import json
+import subprocess
+import sys
+from contextlib import contextmanager
 
 import numpy as np
 import onnxruntime
@@ -9,7 +12,7 @@ import pytest
 import torch
 import yaozarrs
 import zarr
-from conftest import TINY, planned_jobs, snakemake
+from conftest import TINY, planned_jobs, project, snakemake
 from ome_zarr_models.v05 import Image
 
 from equinuclei.files import sha256
@@ -211,7 +214,8 @@ def test_a_changed_setting_reruns_what_depends_on_it(study):
     folder, _ = study
     changed = {**TINY, "evaluation": {**TINY["evaluation"], "examples": 1}}
     jobs = planned_jobs(snakemake(folder, "--dry-run", "study", config=changed))
-    evaluation = {"predict_test": 2, "score_test": 2, "aggregate_f1": 1, "draw_figures": 1, "study": 1}
+    evaluation = {"predict_test": 2, "score_test": 2, "aggregate_f1": 1, "draw_figures": 1}
+    evaluation |= {"record_provenance": 1, "study": 1}
     assert jobs == evaluation
     # "plain" has its own list of inference modes: the study's is not for it.
     changed = {**TINY, "evaluation": {**TINY["evaluation"], "inference": ["deployed"]}}
@@ -246,7 +250,7 @@ def test_deleting_the_weights_of_one_model_trains_that_model_alone(study):
     weights["turning"].unlink()
     jobs = planned_jobs(snakemake(folder, "--dry-run", "study"))
     assert jobs == dict.fromkeys(
-        ("train_model", "predict_test", "score_test", "aggregate_f1", "draw_figures", "study"), 1
+        ("train_model", "predict_test", "score_test", "aggregate_f1", "draw_figures", "record_provenance", "study"), 1
     )
     snakemake(folder, "study")
     assert sha256(weights["turning"]) == before["turning"][0]  # the same bytes again
@@ -254,3 +258,77 @@ def test_deleting_the_weights_of_one_model_trains_that_model_alone(study):
     for name in names:
         pd.testing.assert_frame_equal(table(study, name).drop(columns="train_seconds"), tables[name])
     assert sha256(result(study, "tables", "f1_differences.parquet")) == differences
+
+
+@contextmanager
+def edited(file, change):
+    """A file of the copied project, changed within the block."""
+    path = project() / "scripts" / "equinuclei" / file
+    before = path.read_text()
+    path.write_text(change(before))
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+def statement(text):
+    return text + "\n\nANOTHER = 1\n"
+
+
+def comments(text):
+    return "# A comment.\n" + text.replace('"""', '"""Truly: ', 1) + "\n\n# Another.\n"
+
+
+@pytest.mark.parametrize("file", ["masks.py", "training.py", "models/simplified_unet.py", "errors.py"])
+def test_a_changed_comment_or_docstring_reruns_nothing(study, file):
+    folder, _ = study
+    with edited(file, comments):
+        assert "Nothing to be done" in snakemake(folder, "--dry-run", "study").stdout
+
+
+@pytest.mark.parametrize(
+    "file, first, kept",
+    [
+        ("metrics.py", {"score_test": 2, "score_otsu": 1}, {"convert_dataset", "train_model", "predict_test"}),
+        ("crops.py", {"train_model": 2, "choose_learning_rate": 1}, {"convert_dataset", "split_dataset", "score_otsu"}),
+        ("models/simplified_unet.py", {"train_model": 2, "choose_learning_rate": 1}, {"convert_dataset", "score_otsu"}),
+        ("figures.py", {"draw_figures": 1}, {"aggregate_f1", "score_test", "train_model", "record_provenance"}),
+        ("splits.py", {"split_dataset": 1}, {"convert_dataset", "binarize_masks"}),
+    ],
+)
+def test_a_changed_statement_reruns_the_rules_that_import_it(study, file, first, kept):
+    folder, _ = study
+    with edited(file, statement):
+        jobs = planned_jobs(snakemake(folder, "--dry-run", "study"))
+    assert first.items() <= jobs.items() and not kept & jobs.keys()
+
+
+def test_another_architecture_reruns_nothing(study):
+    folder, _ = study
+    with edited("models/gunet.py", statement):
+        assert "Nothing to be done" in snakemake(folder, "--dry-run", "study").stdout
+
+
+def check_run(folder, *arguments):
+    command = [sys.executable, str(project() / "scripts/check_run.py"), "results/tiny", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_results_are_told_from_those_of_other_inputs_or_code(study):
+    folder, _ = study
+    provenance = json.loads(result(study, "tables", "provenance.json").read_text())
+    assert provenance["config"]["seeds"] == [0] and len(provenance["trainings"]) == 2
+    assert provenance["hardware"]["processor"] and "torch" in provenance["trainings"][0]["packages"]
+    assert provenance["config"]["models"]["turning"]["spec"]["group"] == "p4"
+    checked = check_run(folder)
+    assert checked.returncode == 0 and "This is the recorded run" in checked.stdout, checked.stdout
+    with edited("metrics.py", statement):
+        changed = check_run(folder, "--fast")
+    assert changed.returncode == 1 and "differs   score_test.py: the code is another" in changed.stdout
+    image = next(result(study, "source", "images").glob("*.tif"))
+    pixels = image.read_bytes()
+    image.write_bytes(pixels + b"0")
+    changed = check_run(folder)
+    image.write_bytes(pixels)
+    assert changed.returncode == 1 and f"differs   images/{image.name}" in changed.stdout

@@ -26,6 +26,15 @@ RUN = f"{RESULTS}/{{dataset}}/models/{{model}}/{{modality}}/seed{{seed}}"
 CHOICE = f"{RESULTS}/{{dataset}}/models/{{model}}/{{modality}}/learning_rate.json"
 TABLES = ("f1", "f1_by_cell_line", "f1_difference")
 FIGURES = ("f1", "f1_difference", "training_curves")
+CODE_RULES = (
+    "convert_dataset",
+    "split_dataset",
+    "binarize_masks",
+    "predict_test",
+    "score_test",
+    "score_otsu",
+    "aggregate_f1",
+)
 GPUS = 1 if study.training["device"] == "cuda" else 0
 
 
@@ -49,6 +58,17 @@ def code_of_model(rule_name):
         return code_digest(SCRIPTS, f"{rule_name}.py", [f"equinuclei/models/{architecture}.py"])
 
     return code
+
+
+def code_of_everything(wildcards):
+    """Script, files imported by name, and digest of the code behind every rule that results of a study come from."""
+    entries = [(name, []) for name in CODE_RULES]
+    architectures = sorted({ARCHITECTURES[model.spec.architecture][0] for model in study.models.values()})
+    entries += [("train_model", [f"equinuclei/models/{name}.py"]) for name in architectures]
+    return [
+        {"script": f"{name}.py", "extra": extra, "digest": code_digest(SCRIPTS, f"{name}.py", extra)}
+        for name, extra in entries
+    ]
 
 
 def gigabytes(first):
@@ -142,6 +162,20 @@ def otsu_scores(wildcards):
     return [f"{RESULTS}/{wildcards.dataset}/{OTSU}/{modality}/scores.parquet" for modality in modalities]
 
 
+def choices(wildcards):
+    """The choice of a learning rate of every model that has candidates."""
+    return [
+        CHOICE.format(dataset=run.dataset, model=run.model, modality=run.modality)
+        for run in study.runs
+        if run.dataset == wildcards.dataset and run.seed == study.seeds[0] and study.candidates(run.dataset, run.model)
+    ]
+
+
+def resolved_config(wildcards):
+    """The settings of the rule's data set with every default filled in."""
+    return study.resolved(wildcards.dataset)
+
+
 def get_study_output():
     """Everything that a study makes; also the weights, so that deleted ones are trained again."""
     outputs = [
@@ -152,6 +186,7 @@ def get_study_output():
         outputs += [f"{RESULTS}/{dataset}/tables/{name}.tsv" for name in TABLES]
         outputs += [f"{RESULTS}/{dataset}/figures/{name}.{suffix}" for name in FIGURES for suffix in ("png", "pdf")]
         outputs.append(f"{RESULTS}/{dataset}/figures/contours")
+        outputs.append(f"{RESULTS}/{dataset}/tables/provenance.json")
     return outputs
 
 

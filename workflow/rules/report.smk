@@ -1,4 +1,4 @@
-# Figures of a study.
+# Figures of a study, and the record of what it was made from.
 
 
 rule draw_figures:
@@ -57,3 +57,42 @@ rule draw_figures:
         "Drawing the figures of {wildcards.dataset}"
     script:
         "../../scripts/draw_figures.py"
+
+
+rule record_provenance:
+    input:
+        source=study.source_record("{dataset}"),
+        fields=f"{RESULTS}/{{dataset}}/fields.tsv",
+        splits=f"{RESULTS}/{{dataset}}/splits.tsv",
+        images=f"{RESULTS}/{{dataset}}/images.zarr",
+        annotations=f"{RESULTS}/{{dataset}}/annotations.zarr",
+        targets=f"{RESULTS}/{{dataset}}/targets.zarr",
+        learning_rates=choices,
+        weights=of_every_run("weights.safetensors"),
+        histories=of_every_run("history.csv"),
+        runs=of_every_run("run.json"),
+        scores=of_every_run("scores.parquet"),
+        otsu=otsu_scores,
+        tables=[f"{RESULTS}/{{dataset}}/tables/{name}.tsv" for name in TABLES],
+        summary=f"{RESULTS}/{{dataset}}/tables/summary.txt",
+    output:
+        provenance=f"{RESULTS}/{{dataset}}/tables/provenance.json",
+    log:
+        f"{RESULTS}/logs/record_provenance/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/record_provenance/{{dataset}}.tsv"
+    conda:
+        "../../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=gigabytes(1),
+        runtime=30,
+    params:
+        folder=lambda wildcards: f"{RESULTS}/{wildcards.dataset}",
+        config=resolved_config,
+        rules=code_of_everything,
+        code=code_of("record_provenance"),
+    message:
+        "Recording what the results of {wildcards.dataset} were made from"
+    script:
+        "../../scripts/record_provenance.py"

@@ -1,0 +1,105 @@
+"""Run the tiny study twice, in two folders with different numbers of cores, and compare every file: `make verify`."""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[1]
+
+TIMES = frozenset({"train_seconds", "seconds"})
+
+
+def without_times(path: Path) -> str:
+    """The content of a JSON or TSV file without what a clock says."""
+    if path.suffix == ".json":
+        return json.dumps(_strip(json.loads(path.read_text(encoding="utf-8"))), sort_keys=True)
+    return pd.read_csv(path, sep="\t", dtype=str).drop(columns=list(TIMES), errors="ignore").to_csv(index=False)
+
+
+def _strip(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _strip(part) for key, part in value.items() if key not in TIMES}
+    return [_strip(part) for part in value] if isinstance(value, list) else value
+
+
+# What may differ, why, and how the rest of it is compared; None where there is nothing else in it.
+MAY_DIFFER: list[tuple[str, str, Callable[[Path], str] | None]] = [
+    ("logs/*", "times of day, in the order in which jobs ran", None),
+    ("benchmarks/*", "measured time and memory", None),
+    ("*.snakemake_timestamp", "time of day", None),
+    ("*/run.json", "train_seconds; all else is equal", without_times),
+    ("*/learning_rate.json", "seconds of every candidate; all else is equal", without_times),
+    ("*/tables/*.tsv", "column train_seconds; all else is equal", without_times),
+    ("*/tables/summary.txt", "column train s", None),
+    ("*/tables/provenance.json", "train_seconds, and checksums of the files above", None),
+]
+
+
+def compare(first: Path, second: Path) -> tuple[list[str], dict[str, list[str]], list[str]]:
+    """Compare two results folders: (names of identical files, names that differ as they may by reason, all others)."""
+    names = {path.relative_to(folder).as_posix() for folder in (first, second) for path in _files(folder)}
+    identical, allowed, wrong = [], {}, []
+    for name in sorted(names):
+        a, b = first / name, second / name
+        if not (a.is_file() and b.is_file()):
+            wrong.append(f"{name} (in one of them only)")
+        elif a.read_bytes() == b.read_bytes():
+            identical.append(name)
+        else:
+            reason, read = next(((why, read) for glob, why, read in MAY_DIFFER if fnmatch(name, glob)), (None, None))
+            if reason is None or (read is not None and read(a) != read(b)):
+                wrong.append(name)
+            else:
+                allowed.setdefault(reason, []).append(name)
+    return identical, allowed, wrong
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def run_study(folder: Path, configfile: Path, cores: int) -> None:
+    """Run a study with `folder` as working directory; its output goes to snakemake.log there."""
+    command = [sys.executable, "-m", "snakemake", "study", "--snakefile", str(ROOT / "Snakefile")]
+    command += ["--directory", str(folder), "--workflow-profile", str(ROOT / "profiles/default")]
+    command += ["--configfile", str(configfile), "--cores", str(cores)]
+    folder.mkdir(parents=True)
+    with (folder / "snakemake.log").open("w") as log:
+        subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)
+
+
+def main() -> int:
+    """Print what was found; the exit status is 1 if anything differs that may not."""
+    parser = argparse.ArgumentParser(prog="verify_reproducibility.py", description=__doc__)
+    parser.add_argument("--configfile", type=Path, default=ROOT / "config/tiny.yaml", help="study to run")
+    parser.add_argument("--cores", type=int, nargs=2, default=[1, 2], help="cores of the two runs (default: 1 2)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = [Path(temporary, name) for name in ("first", "second")]
+        for folder, cores in zip(folders, arguments.cores, strict=True):
+            print(f"running {arguments.configfile.name} with {cores} core{'s' if cores > 1 else ''} ...", flush=True)
+            try:
+                run_study(folder, arguments.configfile.resolve(), cores)
+            except subprocess.CalledProcessError:
+                print((folder / "snakemake.log").read_text()[-5000:], file=sys.stderr)
+                return 1
+        identical, allowed, wrong = compare(*(folder / "results" for folder in folders))
+    print("files that may differ:")
+    for reason, names in allowed.items():
+        print(f"  {len(names):3}  {reason}")
+    for name in wrong:
+        print(f"DIFFERS: {name}")
+    total = sum(map(len, allowed.values()))
+    print(f"{len(identical)} files are identical, {total} differ as they may, {len(wrong)} differ that may not")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

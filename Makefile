@@ -31,6 +31,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/training_step.py --architecture unet --size 64 --batch 4
 	$(BIN)/python benchmarks/evaluation.py --exact
 	$(BIN)/python benchmarks/evaluation.py --architecture simplified --exact
+	$(BIN)/python benchmarks/dataset.py
 
 verify: $(READY)
 	$(BIN)/python scripts/verify_reproducibility.py

@@ -8,7 +8,6 @@ median seconds and the median ratios within a round.
 """
 
 import argparse
-import random
 import statistics
 import sys
 import time
@@ -17,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from rounds import measure, ratio
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -45,25 +45,6 @@ def evaluations(architecture: str, size: int, exact: bool) -> dict[tuple[Group, 
         if exact:
             ways[group, "exact mode"] = partial(network.exact, image)
     return ways
-
-
-def measure(functions: dict, rounds: int) -> dict:
-    """Seconds of every function in every round, in which each runs once, in random order."""
-    for function in functions.values():
-        function()
-    seconds: dict = {name: [] for name in functions}
-    order = list(functions)
-    for _ in range(rounds):
-        random.shuffle(order)
-        for name in order:
-            start = time.perf_counter()
-            functions[name]()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
-def ratio(seconds: list[float], reference: list[float]) -> float:
-    return statistics.median(a / b for a, b in zip(seconds, reference, strict=True))
 
 
 def main() -> None:

@@ -12,12 +12,18 @@ include: "workflow/rules/training.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/export.smk"
+include: "workflow/rules/plates.smk"
 
 
 rule study:
     default_target: True
     input:
         get_study_output(),
+
+
+rule plates:
+    input:
+        get_plates_output,
 
 
 rule export:

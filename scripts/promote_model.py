@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from equinuclei.errors import InputError
-from equinuclei.model_library import promote_model
+from equinuclei.promotion import promote_model
 
 LIBRARY = Path(__file__).resolve().parents[1] / "resources" / "models"
 

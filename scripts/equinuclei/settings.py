@@ -4,6 +4,7 @@ Imports nothing beyond the standard library and jsonschema, which Snakemake brin
 environment that may hold Snakemake alone.
 """
 
+import csv
 import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,8 +15,10 @@ from pathlib import Path
 
 import jsonschema
 
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, check_known
 from equinuclei.files import digest
+from equinuclei.inbox import waiting_plates
+from equinuclei.model_library import WEIGHTS, find_weights, known_models
 from equinuclei.models import INFERENCES, OTSU, PRESETS, ModelSpec, resolve_spec
 
 
@@ -50,6 +53,7 @@ class Study:
         self.training: Mapping = config["training"]
         self.evaluation: Mapping = config["evaluation"]
         self._inferences = _inference_modes("evaluation", self.evaluation["inference"])
+        self.plates = Plates(config["plates"])
         self._data_root = Path(config["data_root"])
         self.datasets: dict[str, Mapping] = {}
         for dataset in config["datasets"]:
@@ -162,6 +166,83 @@ class Study:
             return StudyModel(name, resolve_spec(spec), training, inferences)
         except InputError as error:
             raise InputError(f"models: {error}") from error
+
+
+class Plates:
+    """What is done with the plates of an inbox. Its methods raise InputError for a table that cannot be used.
+
+    section : `plates` of the checked configuration
+    """
+
+    COLUMNS = ("plate", "channel", "model", "exclude", "plate_map")
+
+    def __init__(self, section: Mapping) -> None:
+        self.section = section
+        self.results: str = section["results"].rstrip("/")
+
+    @cached_property
+    def _rows(self) -> dict[str, dict[str, str]]:
+        return _read_plates_table(self.section["table"], self.COLUMNS) if self.section["table"] else {}
+
+    @property
+    def inbox(self) -> str:
+        """The inbox. Raises InputError if the configuration names none."""
+        if self.section["inbox"] is None:
+            raise InputError("no inbox: set `plates: {inbox: FOLDER}` to the folder where plates arrive")
+        return self.section["inbox"]
+
+    def waiting(self) -> list[str]:
+        """The plates that are to be processed: complete, not failed as they are, and not excluded."""
+        return [plate for plate in waiting_plates(self.results) if self._of(plate, "exclude").lower() not in _YES]
+
+    def channel_of(self, plate: str) -> str | int | None:
+        """The channel that a plate's nuclei are seen in."""
+        return self._of(plate, "channel") or self.section["channel"]
+
+    def model_of(self, plate: str) -> str:
+        """Name of a plate's model in paths: its name in the library, or the name of its weights' folder."""
+        weights = Path(self.weights_of(plate))
+        return weights.parent.name if weights.name == WEIGHTS else weights.stem
+
+    def weights_of(self, plate: str) -> str:
+        """Weights that a plate is segmented with. Raises InputError if the configuration names none that is there."""
+        model = self._of(plate, "model") or self.section["model"]
+        if model is None:
+            known = ", ".join(known_models(self.section["models"])) or "none yet"
+            raise InputError(
+                f"no model for plates: set `plates: {{model: NAME}}`; in {self.section['models']} are {known}"
+            )
+        return str(find_weights(model, self.section["models"]))
+
+    def plate_map_of(self, plate: str) -> str:
+        """The file that tells what is in a plate's wells, or an empty text."""
+        name = self._of(plate, "plate_map")
+        return str(Path(self.section["table"]).parent / name) if name else ""
+
+    def _of(self, plate: str, column: str) -> str:
+        return self._rows.get(plate, {}).get(column, "")
+
+
+_YES = ("yes", "true", "1", "x")
+
+
+def _read_plates_table(path: str | Path, columns: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Rows of plates.tsv by plate. Raises InputError for a missing table, an unknown column or a repeated plate."""
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a readable table ({error}); `plates: {{table: ...}}` names it") from error
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        for column in row:
+            check_known(f"column in {path}:", column, columns)
+        if not row.get("plate"):
+            raise InputError(f"{path}: a row has no plate; the column holds identifiers as in scan.tsv")
+        if row["plate"] in found:
+            raise InputError(f"{path}: plate {row['plate']!r} stands twice")
+        found[row["plate"]] = {column: (value or "").strip() for column, value in row.items()}
+    return found
 
 
 def check_schema(config: Mapping, schema: Mapping) -> None:

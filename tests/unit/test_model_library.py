@@ -5,9 +5,10 @@ import torch
 
 from equinuclei.errors import InputError
 from equinuclei.files import sha256, write_json
-from equinuclei.model_library import find_weights, known_models, promote_model
+from equinuclei.model_library import find_weights, known_models
 from equinuclei.models import ModelSpec, build_model
 from equinuclei.models.checkpoint import load_model, save_weights
+from equinuclei.promotion import promote_model
 
 
 @pytest.fixture(params=["p4", "trivial"])

@@ -26,6 +26,7 @@ RUN = f"{RESULTS}/{{dataset}}/models/{{model}}/{{modality}}/seed{{seed}}"
 CHOICE = f"{RESULTS}/{{dataset}}/models/{{model}}/{{modality}}/learning_rate.json"
 TABLES = ("f1", "f1_by_cell_line", "f1_difference")
 FIGURES = ("f1", "f1_difference", "training_curves")
+PLATES = study.plates.results
 CODE_RULES = (
     "convert_dataset",
     "split_dataset",
@@ -43,6 +44,8 @@ wildcard_constraints:
     model="|".join(map(re.escape, study.models)),
     modality="|".join(map(re.escape, study.modalities)),
     seed=r"\d+",
+    plate=r"[A-Za-z0-9][A-Za-z0-9._-]*",
+    plate_model=r"[A-Za-z0-9][A-Za-z0-9._-]*",
 
 
 def code_of(rule_name):
@@ -188,6 +191,41 @@ def get_study_output():
         outputs.append(f"{RESULTS}/{dataset}/figures/contours")
         outputs.append(f"{RESULTS}/{dataset}/tables/provenance.json")
     return outputs
+
+
+def told(function, *arguments):
+    """What a function of the configuration returns; a user's mistake ends the parsing with one message."""
+    try:
+        return function(*arguments)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def inbox(wildcards):
+    """The folder where plates arrive."""
+    return told(lambda: study.plates.inbox)
+
+
+def plate_channel(wildcards):
+    """The channel that the nuclei of the rule's plate are seen in."""
+    return told(study.plates.channel_of, wildcards.plate)
+
+
+def plate_weights(wildcards):
+    """Weights of the rule's plate. A name always means the same weights, so their age makes nothing stale."""
+    return ancient(told(study.plates.weights_of, wildcards.plate))
+
+
+def plate_map(wildcards):
+    """What is in the wells of the rule's plate, if there is a table of that."""
+    return told(study.plates.plate_map_of, wildcards.plate) or []
+
+
+def get_plates_output(wildcards):
+    """The page of every plate that is complete, did not fail as it is, and is not excluded."""
+    return [
+        f"{PLATES}/{plate}/{told(study.plates.model_of, plate)}/report.html" for plate in told(study.plates.waiting)
+    ]
 
 
 def get_exported_models():

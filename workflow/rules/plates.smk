@@ -1,0 +1,144 @@
+# From a microscope's folder to nuclei, tables and a page: plate by plate.
+
+
+localrules:
+    scan_plates,
+
+
+# Its output is no input of any rule: `autorun.sh` forces it in a call of its own, and the manifests that it writes beside
+# scan.tsv decide what the next call makes. A manifest is written only when its content changes, and is never deleted.
+rule scan_plates:
+    output:
+        scan=f"{PLATES}/scan.tsv",
+    log:
+        f"{PLATES}/logs/scan_plates.log",
+    benchmark:
+        f"{PLATES}/benchmarks/scan_plates.tsv"
+    conda:
+        "../../envs/plates.yaml"
+    threads: 1
+    resources:
+        mem_mb=gigabytes(2),
+        runtime=60,
+    params:
+        inbox=inbox,
+        results=PLATES,
+        quiet_minutes=study.plates.section["quiet_minutes"],
+    message:
+        "Looking for complete plates"
+    script:
+        "../../scripts/scan_plates.py"
+
+
+rule convert_plate:
+    input:
+        manifest=f"{PLATES}/manifests/{{plate}}.json",
+    output:
+        plate=directory(f"{PLATES}/{{plate}}/plate.ome.zarr"),
+        fields=f"{PLATES}/{{plate}}/fields.parquet",
+    log:
+        f"{PLATES}/logs/convert_plate/{{plate}}.log",
+    benchmark:
+        f"{PLATES}/benchmarks/convert_plate/{{plate}}.tsv"
+    conda:
+        "../../envs/plates.yaml"
+    threads: 4
+    resources:
+        mem_mb=gigabytes(4),
+        runtime=hours(4),
+    params:
+        results=PLATES,
+        z=study.plates.section["z"],
+        ngff_version=study.plates.section["ngff_version"],
+        max_bad_fraction=study.plates.section["max_bad_fraction"],
+    message:
+        "Converting plate {wildcards.plate} to OME-Zarr"
+    script:
+        "../../scripts/convert_plate.py"
+
+
+rule segment_plate:
+    input:
+        plate=f"{PLATES}/{{plate}}/plate.ome.zarr",
+        fields=f"{PLATES}/{{plate}}/fields.parquet",
+        weights=plate_weights,
+    output:
+        segmentation=directory(f"{PLATES}/{{plate}}/{{plate_model}}/segmentation.ome.zarr"),
+    log:
+        f"{PLATES}/logs/segment_plate/{{plate}}_{{plate_model}}.log",
+    benchmark:
+        f"{PLATES}/benchmarks/segment_plate/{{plate}}_{{plate_model}}.tsv"
+    conda:
+        "../../envs/segmentation.yaml"
+    threads: study.plates.section["threads"]
+    resources:
+        mem_mb=gigabytes(8),
+        runtime=hours(4),
+        gpu=1 if study.plates.section["device"] == "cuda" else 0,
+    params:
+        results=PLATES,
+        channel=plate_channel,
+        min_area=study.plates.section["min_area"],
+        tile=study.plates.section["tile"],
+        device=study.plates.section["device"],
+        ngff_version=study.plates.section["ngff_version"],
+    message:
+        "Segmenting plate {wildcards.plate} with {wildcards.plate_model}"
+    script:
+        "../../scripts/segment_plate.py"
+
+
+rule measure_plate:
+    input:
+        plate=f"{PLATES}/{{plate}}/plate.ome.zarr",
+        fields=f"{PLATES}/{{plate}}/fields.parquet",
+        segmentation=f"{PLATES}/{{plate}}/{{plate_model}}/segmentation.ome.zarr",
+    output:
+        nuclei=f"{PLATES}/{{plate}}/{{plate_model}}/nuclei.parquet",
+        fields=f"{PLATES}/{{plate}}/{{plate_model}}/fields.tsv",
+        wells=f"{PLATES}/{{plate}}/{{plate_model}}/wells.tsv",
+    log:
+        f"{PLATES}/logs/measure_plate/{{plate}}_{{plate_model}}.log",
+    benchmark:
+        f"{PLATES}/benchmarks/measure_plate/{{plate}}_{{plate_model}}.tsv"
+    conda:
+        "../../envs/plates.yaml"
+    threads: 4
+    resources:
+        mem_mb=gigabytes(4),
+        runtime=hours(2),
+    params:
+        results=PLATES,
+        channel=plate_channel,
+    message:
+        "Measuring the nuclei of plate {wildcards.plate}"
+    script:
+        "../../scripts/measure_plate.py"
+
+
+rule report_plate:
+    input:
+        plate=f"{PLATES}/{{plate}}/plate.ome.zarr",
+        segmentation=f"{PLATES}/{{plate}}/{{plate_model}}/segmentation.ome.zarr",
+        fields=f"{PLATES}/{{plate}}/{{plate_model}}/fields.tsv",
+        wells=f"{PLATES}/{{plate}}/{{plate_model}}/wells.tsv",
+        plate_map=plate_map,
+    output:
+        page=f"{PLATES}/{{plate}}/{{plate_model}}/report.html",
+    log:
+        f"{PLATES}/logs/report_plate/{{plate}}_{{plate_model}}.log",
+    benchmark:
+        f"{PLATES}/benchmarks/report_plate/{{plate}}_{{plate_model}}.tsv"
+    conda:
+        "../../envs/plates.yaml"
+    threads: 1
+    resources:
+        mem_mb=gigabytes(4),
+        runtime=hours(1),
+    params:
+        results=PLATES,
+        channel=plate_channel,
+    message:
+        "Writing the page of plate {wildcards.plate}"
+    script:
+        "../../scripts/report_plate.py"

@@ -164,12 +164,13 @@ def _row(image: dict[str, str], names: dict, folder: Path, index: Path) -> dict:
     height, width = _count(image.get("ImageSizeY")), _count(image.get("ImageSizeX"))
     metres = to_float(image.get("ImageResolutionX"))
     pixel_size = metres * 1e6 if metres > 0 else math.nan
+    emission = to_float(image.get("MainEmissionWavelength"))
     y, x = -to_float(image.get("PositionY")) * 1e6, to_float(image.get("PositionX")) * 1e6
     return {
         "well": well,
         "field": number,
         "channel": names[image.get("ChannelID", "")],
-        "wavelength": to_float(image.get("MainEmissionWavelength")),
+        "wavelength": emission if emission > 0 else math.nan,  # 0 for transmitted light
         "z": plane - 1,
         "t": time,
         "path": listed_path(folder, url, index),

@@ -304,6 +304,6 @@ def _positive(text: str | None) -> float:
 
 
 def _iso(text: str) -> str:
-    """"20240709 13:13:03.006" as "2024-07-09T13:13:03.006"; anything else is no time."""
+    """ "20240709 13:13:03.006" as "2024-07-09T13:13:03.006"; anything else is no time."""
     found = re.fullmatch(r"(\d{4})(\d\d)(\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?)", text.strip())
     return f"{found[1]}-{found[2]}-{found[3]}T{found[4]}" if found else ""

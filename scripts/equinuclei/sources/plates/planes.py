@@ -177,7 +177,9 @@ def listed_path(folder: Path, name: str, index: Path) -> str:
     plain = PurePosixPath(name.strip().replace("\\", "/"))
     # A colon is fine in a POSIX name; a drive letter is not a name that belongs to the export.
     if not plain.parts or plain.is_absolute() or ".." in plain.parts or re.match(r"[A-Za-z]:/", str(plain)):
-        raise InputError(f"{index}: names the file {name!r}, which is not in the export's folder: the index is damaged.")
+        raise InputError(
+            f"{index}: names the file {name!r}, which is not in the export's folder: the index is damaged."
+        )
     return str(folder.joinpath(*plain.parts))
 
 

@@ -46,9 +46,9 @@ def read_zarr_plate(path: Path) -> PlateSource:
             row, column = str(well["path"]).split("/")
             name = well_name(*parse_well(f"{row}{column}"))
             folder = _below(path, well["path"])
-            images = _attributes(folder)["well"]["images"]
+            images = _images(folder)
             for number, image in enumerate(images, 1):
-                rows += _image_rows(_below(folder, str(image["path"])), name, number, len(images) == 1)
+                rows += _image_rows(image, name, number, len(images) == 1)
     except InputError:
         raise
     except _READER_ERRORS as error:
@@ -81,6 +81,15 @@ def _attributes(folder: Path) -> dict:
     except _READER_ERRORS as error:
         raise InputError(f"{folder}: no Zarr group: {error}.") from error
     return attributes.get("ome", attributes)
+
+
+def _images(well: Path) -> list[Path]:
+    """Folders of a well's images: those that it lists, or, where it lists none, all that are there."""
+    listed = _attributes(well).get("well")
+    if listed is not None:
+        return [_below(well, str(image["path"])) for image in listed["images"]]
+    found = sorted(child for child in well.iterdir() if child.is_dir() and not child.name.startswith("."))
+    return [child for child in found if "multiscales" in _attributes(child)]
 
 
 def _below(folder: Path, name: str) -> Path:

@@ -178,7 +178,7 @@ def _window(read: Any, shape: tuple[int, int], *spans: tuple[int, int]) -> np.nd
     indices = [_reflected(start, length, size) for (start, length), size in zip(spans, shape, strict=True)]
     rows, columns = (slice(int(index.min()), int(index.max()) + 1) for index in indices)
     pixels = read(rows, columns)
-    inside = [(0 <= start and start + length <= size) for (start, length), size in zip(spans, shape, strict=True)]
+    inside = [(start >= 0 and start + length <= size) for (start, length), size in zip(spans, shape, strict=True)]
     if all(inside):
         return pixels
     return pixels[np.ix_(indices[0] - rows.start, indices[1] - columns.start)]

@@ -1,7 +1,8 @@
 """Logits of whole images, and of their rotations, without breaking a network's symmetry."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import product
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from equinuclei.errors import InputError
 from equinuclei.intensity import standardize
 from equinuclei.models.network import SegmentationNetwork
 from equinuclei.symmetry import Element, Group, canonical_elements, mean_over_coset
+
+Placed = TypeVar("Placed", np.ndarray, Tensor)
 
 
 def pad_placements(size: int, multiple: int) -> list[tuple[int, int]]:
@@ -25,6 +28,20 @@ def pad_placements(size: int, multiple: int) -> list[tuple[int, int]]:
     return [(small, large)] if small == large else [(small, large), (large, small)]
 
 
+def image_placements(height: int, width: int, multiple: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """`pad_placements` of both axes of an image, (vertical, horizontal).
+
+    Raises InputError for images that are smaller than the pad that they need: there is nothing to reflect.
+    """
+    vertical, horizontal = pad_placements(height, multiple), pad_placements(width, multiple)
+    if max(vertical[0]) >= height or max(horizontal[0]) >= width:
+        raise InputError(
+            f"an image of {height} x {width} pixels is too small for a network that needs multiples of "
+            f"{multiple}; leave it out or choose a network with fewer levels"
+        )
+    return vertical, horizontal
+
+
 def predict_logits(network: SegmentationNetwork, images: Tensor, *, exact: bool = False) -> Tensor:
     """Logits [N, 1, H, W] of standardised images [N, 1, H, W] of any size, as equivariant as the network itself.
 
@@ -35,18 +52,17 @@ def predict_logits(network: SegmentationNetwork, images: Tensor, *, exact: bool 
     Raises InputError for images that are smaller than the pad that they need.
     """
     height, width = images.shape[-2:]
-    vertical = pad_placements(height, network.input_multiple)
-    horizontal = pad_placements(width, network.input_multiple)
-    if max(vertical[0]) >= height or max(horizontal[0]) >= width:
-        raise InputError(
-            f"an image of {height} x {width} pixels is too small for a network that needs multiples of "
-            f"{network.input_multiple}; leave it out or choose a network with fewer levels"
-        )
+    vertical, horizontal = image_placements(height, width, network.input_multiple)
     evaluate = network.exact if exact else network
     logits = {}
     for (v, (top, bottom)), (h, (left, right)) in product(enumerate(vertical), enumerate(horizontal)):
         padded = functional.pad(images, (left, right, top, bottom), mode="reflect")
         logits[v, h] = evaluate(padded)[..., top : top + height, left : left + width]
+    return mean_over_placements(logits)
+
+
+def mean_over_placements(logits: Mapping[tuple[int, int], Placed]) -> Placed:
+    """The mean of logits under one, two or four placements of the pad, by the numbers of the (vertical, horizontal)."""
     if len(logits) == 4:
         # Floating-point addition commutes but does not associate. Opposite corners stay opposite when the square is
         # turned, so this order of the sums is the only one that survives a rotation.

@@ -6,38 +6,77 @@ bit for bit.
 """
 
 import math
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
 
 import numpy as np
 
+ROWS = 512
+"""Rows of an image that are read at a time."""
 
-def intensity_statistics(image: np.ndarray) -> tuple[float, float]:
+
+def intensity_statistics(image: Any, valid: Any = None) -> tuple[float, float]:
     """Mean and population standard deviation of an image of any shape, from exact sums.
 
     Integer pixels (up to 32 bits) are summed as integers, floating-point pixels by `math.fsum`. A constant image
-    has standard deviation 0. Raises TypeError for another dtype.
+    has standard deviation 0.
+
+    image : a numpy array, or what slices like one (a zarr array); it is read in bands of rows and never held whole.
+    valid : bool, the shape of the image: the pixels that count, None for all. Where none does, both results are 0.
+
+    Raises TypeError for another dtype, ValueError if `valid` has another shape.
     """
-    n = image.size
-    if image.dtype.kind in "ub" or (image.dtype.kind == "i" and image.dtype.itemsize <= 4):
-        values = image.astype(np.int64)
-        total = int(values.sum())
-        # Squares of 32-bit pixels overflow a 64-bit sum: Python's integers take the sums of rows that cannot.
-        squares = sum(int(row.sum()) for row in _squares(values))
+    dtype = np.dtype(image.dtype)
+    if valid is not None and tuple(valid.shape) != tuple(image.shape):
+        raise ValueError(f"valid has shape {tuple(valid.shape)}, the image {tuple(image.shape)}")
+    if dtype.kind in "ub" or (dtype.kind == "i" and dtype.itemsize <= 4):
+        n = total = squares = 0
+        for band in _bands(image, valid):
+            values = band.astype(np.int64)
+            n += values.size
+            total += int(values.sum())
+            # Squares of 32-bit pixels overflow a 64-bit sum: Python's integers take the sums of rows that cannot.
+            squares += sum(int(row.sum()) for row in _squares(values))
+        if not n:
+            return 0.0, 0.0
         variance = (n * squares - total * total) / (n * n)
         return total / n, math.sqrt(variance)
-    if image.dtype.kind == "f":
-        values = image.astype(np.float64).ravel()
-        mean = math.fsum(values) / n
-        return mean, math.sqrt(math.fsum((values - mean) ** 2) / n)
-    raise TypeError(f"cannot standardise pixels of type {image.dtype}")
+    if dtype.kind == "f":
+        n = sum(band.size for band in _bands(image, valid))
+        if not n:
+            return 0.0, 0.0
+        bands = (band.astype(np.float64).ravel() for band in _bands(image, valid))
+        mean = math.fsum(chain.from_iterable(bands)) / n
+        deviations = ((band.astype(np.float64).ravel() - mean) ** 2 for band in _bands(image, valid))
+        return mean, math.sqrt(math.fsum(chain.from_iterable(deviations)) / n)
+    raise TypeError(f"cannot standardise pixels of type {dtype}")
 
 
 def standardize(image: np.ndarray) -> np.ndarray:
     """The image with zero mean and unit variance, float32, same shape. A constant image becomes zeros."""
-    mean, std = intensity_statistics(image)
+    return apply_statistics(image, *intensity_statistics(image))
+
+
+def apply_statistics(image: np.ndarray, mean: float, std: float) -> np.ndarray:
+    """An image, or a window of it, standardised with the statistics of the whole: float32, same shape.
+
+    A standard deviation of 0 counts as 1.
+    """
     return (image.astype(np.float32) - np.float32(mean)) / np.float32(std or 1.0)
 
 
-def _squares(values: np.ndarray):
+def _bands(image: Any, valid: Any) -> Iterator[np.ndarray]:
+    """The image in bands of rows, as they are; with `valid` the pixels that count alone, in one dimension."""
+    if not image.shape:
+        yield np.asarray(image[()]).reshape(1)
+        return
+    for start in range(0, image.shape[0], ROWS):
+        band = np.asarray(image[start : start + ROWS])
+        yield band if valid is None else band[np.asarray(valid[start : start + ROWS], dtype=bool)]
+
+
+def _squares(values: np.ndarray) -> Iterator[np.ndarray]:
     rows = values.reshape(values.shape[0], -1) if values.ndim > 1 else values[np.newaxis]
     for row in rows:
         peak = int(np.abs(row).max(initial=0))

@@ -47,3 +47,22 @@ def test_a_constant_image_becomes_zeros():
 def test_other_pixels_are_refused():
     with pytest.raises(TypeError, match="complex"):
         intensity_statistics(np.zeros((2, 2), complex))
+
+
+@given(st.one_of(integer_images, float_images), st.randoms(use_true_random=False))
+def test_statistics_of_valid_pixels_are_those_of_an_image_of_them(image, random):
+    valid = np.array([random.random() < 0.5 for _ in range(image.size)]).reshape(image.shape)
+    expected = intensity_statistics(image[valid]) if valid.any() else (0, 0)
+    assert intensity_statistics(image, valid) == expected
+
+
+def test_statistics_of_a_long_image_are_read_in_bands():
+    image = np.random.default_rng(0).integers(0, 65536, (1500, 8)).astype(np.uint16)
+    assert intensity_statistics(image) == intensity_statistics(image.reshape(8, 1500))
+    real = image.astype(np.float32)
+    assert intensity_statistics(real) == intensity_statistics(real.reshape(8, 1500))
+
+
+def test_valid_pixels_have_the_shape_of_the_image():
+    with pytest.raises(ValueError, match="valid has shape"):
+        intensity_statistics(np.zeros((2, 2), np.uint8), np.ones((2, 3), bool))

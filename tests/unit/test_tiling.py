@@ -1,0 +1,173 @@
+"""A mosaic predicted in tiles is the mosaic predicted whole."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from equinuclei.errors import InputError
+from equinuclei.folding import fold
+from equinuclei.inference import predict_logits, sigmoid
+from equinuclei.intensity import standardize
+from equinuclei.models import ModelSpec, build_model
+from equinuclei.tiling import NO_IMAGE, flipped_pixels, halo_width, predict_mosaic, predict_tiles
+
+torch.set_num_threads(1)
+TOLERANCE = 5e-5
+
+
+def network(architecture="simplified", group="p4", widths=(2, 3, 4), seed=0):
+    torch.manual_seed(seed)
+    return fold(build_model(ModelSpec(architecture, group, widths)).eval())
+
+
+def whole(net, image):
+    with torch.inference_mode():
+        return predict_logits(net, torch.from_numpy(standardize(image))[None, None])[0, 0].numpy()
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 65536, (height, width)).astype(np.uint16)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.sampled_from(["unet", "simplified", "gdensenet"]),
+    st.sampled_from(["trivial", "p4", "p4m"]),
+    st.sampled_from([(2, 2), (2, 2, 3), (2, 2, 2, 2)]),
+    st.integers(9, 150),
+    st.integers(9, 150),
+    st.integers(1, 90),
+    st.integers(1, 5),
+    st.integers(0, 100),
+)
+def test_tiled_is_whole(architecture, group, widths, height, width, tile, batch_size, seed):
+    net, image = network(architecture, group, widths, seed), noise(height, width, seed)
+    expected = whole(net, image)
+    tiled = predict_mosaic(net, image, tile=tile, whole_pixels=0, batch_size=batch_size)
+    assert tiled.dtype == np.float32 and tiled.shape == image.shape
+    assert np.abs(tiled - expected).max() <= TOLERANCE * max(1, np.abs(expected).max())
+    assert flipped_pixels(tiled, expected) <= np.count_nonzero(np.abs(expected) <= TOLERANCE)
+
+
+def influence(net, shape, place, tile):
+    """Which logits a pixel at `place` reaches: whole and in tiles. NaN marks them, through ReLU and pooling too."""
+    image = np.zeros(shape, np.float32)
+    image[place] = np.nan
+    with torch.inference_mode():
+        expected = predict_logits(net, torch.from_numpy(image)[None, None])[0, 0].isnan().numpy()
+    tiled = np.zeros(shape, bool)
+    for rows, columns, values in predict_tiles(net, lambda r, c: image[r, c], shape, tile=tile, whole_pixels=0):
+        tiled[rows, columns] = np.isnan(values)
+    return expected, tiled
+
+
+@pytest.mark.parametrize("architecture", ["unet", "simplified", "gdensenet", "gunet"])
+@pytest.mark.parametrize("pad", [0, 1, 2, 3])
+def test_a_tile_sees_all_that_its_logits_depend_on(architecture, pad):
+    net = network(architecture, "trivial")
+    tile = 16
+    shape = (3 * tile + 6 * net.reach - (3 * tile + 6 * net.reach) % 4 - pad, 12)
+    for y in range(shape[0] // 2, shape[0] // 2 + 2 * net.input_multiple):
+        expected, tiled = influence(net, shape, (y, 5), tile)
+        np.testing.assert_array_equal(tiled, expected)
+        assert not expected.all()
+
+
+@pytest.mark.parametrize("architecture", ["unet", "simplified"])
+def test_a_halo_that_is_too_small_is_noticed(architecture):
+    """The test above would fail: three steps of the grid less, and logits at the rim of tiles miss pixels."""
+    net = network(architecture, "trivial")
+    shape = (16 + 8 * net.reach // 4 * 4, 12)
+    places = [(y, 5) for y in range(shape[0] // 2, shape[0] // 2 + 16)]
+    net.reach -= 3 * net.input_multiple
+    missed = [np.count_nonzero(np.not_equal(*influence(net, shape, place, 16))) for place in places]
+    assert sum(missed) > 0
+
+
+def test_the_halo_holds_reach_and_pad():
+    for multiple, reach in [(1, 3), (2, 5), (16, 107), (32, 407)]:
+        halo = halo_width(SimpleNamespace(input_multiple=multiple, reach=reach))
+        assert halo % multiple == 0 and reach + multiple // 2 <= halo < reach + multiple // 2 + multiple
+
+
+def test_one_tile_gives_the_very_bits():
+    net = network()
+    for shape in [(64, 80), (61, 80), (61, 79)]:
+        np.testing.assert_array_equal(predict_mosaic(net, noise(*shape)), whole(net, noise(*shape)))
+
+
+def test_the_same_tiles_give_the_same_bits():
+    net, image = network(), noise(130, 171)
+    first, second = (predict_mosaic(net, image, tile=32, whole_pixels=0, batch_size=2) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("constant", [0, 7])
+def test_a_constant_mosaic(constant):
+    net, image = network(), np.full((70, 70), constant, np.uint16)
+    assert np.abs(predict_mosaic(net, image, tile=16, whole_pixels=0) - whole(net, image)).max() <= TOLERANCE
+
+
+def test_gaps_are_neutral_and_have_no_nuclei():
+    net, image = network(), noise(90, 110)
+    valid = np.ones(image.shape, bool)
+    valid[:, 40:60] = False
+    expected = predict_mosaic(net, image, valid=valid)
+    assert (expected[~valid] == NO_IMAGE).all() and not sigmoid(expected[~valid]).any()
+    # Whatever lies in the gap: no statistic and no logit sees it.
+    other = image.astype(np.float32)
+    other[~valid] = np.nan
+    for tile in (1000, 24):
+        again = predict_mosaic(net, other, valid=valid, tile=tile, whole_pixels=0)
+        assert np.abs(again - expected)[valid].max() <= TOLERANCE
+    neutral = standardize(image[valid])
+    filled = np.zeros(image.shape, np.float32)
+    filled[valid] = neutral
+    with torch.inference_mode():
+        direct = predict_logits(net, torch.from_numpy(filled)[None, None])[0, 0].numpy()
+    np.testing.assert_array_equal(expected[valid], direct[valid])
+
+
+def test_a_mosaic_without_images():
+    net = network()
+    assert (predict_mosaic(net, noise(40, 40), valid=np.zeros((40, 40), bool)) == NO_IMAGE).all()
+
+
+class Sliced:
+    """What is neither an array nor larger than a window when it is read."""
+
+    def __init__(self, array, most):
+        self.array, self.most = array, most
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __getitem__(self, key):
+        part = self.array[key]
+        assert part.size <= self.most
+        return part
+
+
+def test_a_mosaic_is_read_in_parts():
+    net, image = network(), noise(1100, 60)
+    sliced = Sliced(image, 60 * 512)
+    tiled = predict_mosaic(net, sliced, valid=Sliced(np.ones(image.shape, bool), 60 * 512), tile=32, whole_pixels=0)
+    assert np.abs(tiled - whole(net, image)).max() <= TOLERANCE
+
+
+def test_an_image_smaller_than_its_pad_is_refused():
+    with pytest.raises(InputError, match="too small"):
+        predict_mosaic(network(widths=(2, 2, 2, 2, 2)), noise(4, 100))
+
+
+def test_impossible_arguments_are_refused():
+    with pytest.raises(ValueError, match="tile"):
+        predict_mosaic(network(), noise(40, 40), tile=0)
+    with pytest.raises(ValueError, match="valid has shape"):
+        predict_mosaic(network(), noise(40, 40), valid=np.ones((40, 41), bool))
+
+
+def test_flipped_pixels():
+    assert flipped_pixels(np.array([-1.0, 0.0, 2.0, 3.0]), np.array([1.0, -1.0, 1.0, 0.0])) == 2

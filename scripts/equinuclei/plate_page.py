@@ -16,7 +16,8 @@ from skimage.segmentation import find_boundaries
 from skimage.transform import resize
 
 from equinuclei.files import replacing
-from equinuclei.plate_quality import plate_shape, plate_warnings, summarize_conditions, well_name, z_prime
+from equinuclei.plate_quality import plate_shape, plate_warnings, summarize_conditions, z_prime
+from equinuclei.sources.plates import well_name
 
 METRICS = {
     "count": ("nuclei", ""),
@@ -88,8 +89,8 @@ def write_page(
     data = {
         "columns": columns,
         "layout": [
-            {"letter": well_name(row, 0)[:-2], "wells": [well_name(row, column) for column in range(columns)]}
-            for row in range(rows)
+            {"letter": well_name(row, 1)[:-2], "wells": [well_name(row, column) for column in range(1, columns + 1)]}
+            for row in range(1, rows + 1)
         ],
         "metrics": [
             {"key": key, "label": area if key == "median_area" else label, "digits": digits}

@@ -1,6 +1,5 @@
 """Quality of a plate: its layout, scores of wells, warnings, and summaries of conditions."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pandas as pd
 from scipy import ndimage
 
 from equinuclei.errors import InputError, raise_problems
+from equinuclei.sources.plates import parse_well, well_name
 
 PLATE_SHAPES = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24), (32, 48))
 """Rows and columns of plates of 6, 12, 24, 48, 96, 384 and 1536 wells."""
@@ -20,34 +20,14 @@ OUTLIER = 3.5
 """Modified z-score from which a value is an outlier (Iglewicz & Hoaglin 1993)."""
 
 
-def well_position(well: str) -> tuple[int, int]:
-    """Row and column of a well, from 0: "B02" is (1, 1), "AF48" is (31, 47). Raises InputError for another name."""
-    match = re.fullmatch(r"([A-Z]{1,2})0*([1-9]\d?)", well.strip().upper())
-    if match is None:
-        raise InputError(f"well {well!r}: expected a row of one or two letters and a column, such as B02 or AF48")
-    row = 0
-    for letter in match[1]:
-        row = 26 * row + ord(letter) - ord("A") + 1
-    return row - 1, int(match[2]) - 1
-
-
-def well_name(row: int, column: int) -> str:
-    """Name of the well at a row and column counted from 0: (1, 1) is "B02", (31, 47) is "AF48"."""
-    letters = chr(ord("A") + row) if row < 26 else chr(ord("A") + row // 26 - 1) + chr(ord("A") + row % 26)
-    return f"{letters}{column + 1:02d}"
-
-
 def plate_shape(wells: Sequence[str]) -> tuple[int, int]:
-    """Rows and columns of the smallest plate of PLATE_SHAPES that has all wells. Raises InputError if none has."""
-    positions = [well_position(well) for well in wells]
-    for rows, columns in PLATE_SHAPES:
-        if all(row < rows and column < columns for row, column in positions):
-            return rows, columns
-    outside = next(
-        well for well, (row, column) in zip(wells, positions, strict=True)
-        if row >= PLATE_SHAPES[-1][0] or column >= PLATE_SHAPES[-1][1]
-    )  # fmt: skip
-    raise InputError(f"well {outside!r} lies on no plate of up to 1536 wells")
+    """Rows and columns of the smallest plate of PLATE_SHAPES that has all wells."""
+    positions = [parse_well(well) for well in wells]
+    return next(
+        (rows, columns)
+        for rows, columns in PLATE_SHAPES
+        if all(row <= rows and column <= columns for row, column in positions)
+    )
 
 
 def focus_score(image: np.ndarray) -> float:
@@ -112,9 +92,7 @@ def edge_effect(wells: pd.DataFrame) -> float | None:
     if wells.empty:
         return None
     rows, columns = plate_shape(list(wells["well"]))
-    at_edge = np.array(
-        [row in (0, rows - 1) or column in (0, columns - 1) for row, column in map(well_position, wells["well"])]
-    )
+    at_edge = np.array([row in (1, rows) or column in (1, columns) for row, column in map(parse_well, wells["well"])])
     outer, inner = wells.loc[at_edge, "count"], wells.loc[~at_edge, "count"]
     if min(len(outer), len(inner)) < 6 or inner.median() == 0:
         return None
@@ -138,8 +116,8 @@ def read_plate_map(path: str | Path) -> pd.DataFrame:
     problems, names = [], []
     for well in table["well"]:
         try:
-            names.append(well_name(*well_position(well)))
-        except InputError as error:
+            names.append(well_name(*parse_well(well)))
+        except ValueError as error:
             problems.append(str(error))
             names.append("")
     table["well"] = names

@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 
 from equinuclei.plate_page import THUMBNAIL, well_thumbnail, write_page
-from equinuclei.plate_quality import well_name
+from equinuclei.sources.plates import well_name
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HOSTILE = '</script><script>document.title="hacked"</script>"\'`${1}'
 
 
 def plate(rows, columns, skip=("B02",)):
-    names = [well_name(row, column) for row in range(rows) for column in range(columns)]
+    names = [well_name(row, column) for row in range(1, rows + 1) for column in range(1, columns + 1)]
     names = [name for name in names if name not in skip]
     wells = pd.DataFrame({"well": names, "count": range(len(names)), "median_area": 120.5, "mean_intensity": np.nan,
                           "focus": 0.5, "failed_fields": 0.0, "saturated": 0.0})  # fmt: skip

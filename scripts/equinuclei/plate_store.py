@@ -202,8 +202,9 @@ def create_label(plate: str | Path, well: str, name: str, dtype: str | np.dtype 
     path, version = _image_path(plate, well), ngff_version(plate)
     height, width = open_well(plate, well).shape[-2:]
     without_unit = read_pixel_size(plate, well) is None
+    # ngio takes chunks with the image's axes here, and drops axis c itself.
     open_ome_zarr_container(path).derive_label(
-        name, dtype=np.dtype(dtype).name, chunks=_chunks((height, width), version), overwrite=True
+        name, dtype=np.dtype(dtype).name, chunks=_chunks((1, height, width), version), overwrite=True
     )
     label = path / "labels" / name
     if without_unit:
@@ -235,10 +236,8 @@ def blocks(array: zarr.Array) -> Iterator[tuple[slice, ...]]:
     """
     unit = array.shards or _shards(array.shape, array.chunks, array.dtype.itemsize)
     for index in np.ndindex(*(-(-size // step) for size, step in zip(array.shape, unit, strict=True))):
-        yield tuple(
-            slice(at * step, min((at + 1) * step, size))
-            for at, step, size in zip(index, unit, array.shape, strict=True)
-        )
+        spans = zip(index, unit, array.shape, strict=True)
+        yield tuple(slice(at * step, min((at + 1) * step, size)) for at, step, size in spans)
 
 
 def write_well(

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import tifffile
 
 from equinuclei import plate_store
 from equinuclei.errors import InputError, raise_problems
 from equinuclei.files import digest, is_done, mark_done, replacing, work_folder, write_json
-from equinuclei.sources.plates import PlateSource, choose_planes, find_plate_source, parse_well, read_plane
+from equinuclei.sources.plates import choose_planes, find_plate_source, read_plane
 from equinuclei.sources.plates.planes import image_header
 
 logger = logging.getLogger("equinuclei.plates")
@@ -100,18 +101,8 @@ def convert_plate(
     where = f"plate {plate.name!r} ({source['path']})"
     _check_share(where, len(missing), len(states), [f"{path} is missing" for path in missing], max_bad_fraction)
     layout = _Layout.of(where, planes, projection)
-    key = digest(
-        [
-            "plate",
-            code,
-            ngff_version,
-            projection,
-            plate.name,
-            plate.metadata,
-            planes.to_dict("list"),
-            list(states.values()),
-        ]
-    )
+    listed, found = planes.to_dict("list"), list(states.values())
+    key = digest(["plate", code, ngff_version, projection, plate.name, plate.metadata, listed, found])
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         made = plate_store.plate_attributes(output).get("equinuclei", {}).get("key")
         if made == key and fields.is_file():
@@ -369,8 +360,6 @@ def _why(path: Path) -> str:
 
 def _ends_early(path: Path, size: int) -> bool:
     """Whether a TIFF file names bytes behind its end."""
-    import tifffile
-
     try:
         image_header(path)
         with tifffile.TiffFile(path, is_ome=False) as tiff:
@@ -401,14 +390,3 @@ def _check_share(where: str, bad: int, total: int, problems: Sequence[str], limi
             "copy the plate again, or raise the limit",
             problems,
         )
-
-
-def sort_wells(wells: Sequence[str]) -> list[str]:
-    """Wells by row, then column: B02 before AA01."""
-    return sorted(wells, key=parse_well)
-
-
-def plate_id(plate: PlateSource) -> str:
-    """Identity of an acquisition: barcode and measurement, so that a re-acquired plate is a new one."""
-    measurement = str(plate.metadata.get("measurement", ""))
-    return f"{plate.name} {measurement}".strip()

@@ -173,8 +173,7 @@ def create_well_image(
         overwrite=True,
     )
     with _metadata(path) as metadata:
-        if not known:
-            _drop_units(metadata)
+        _set_scales(metadata, known)
         for described, channel in zip(metadata["omero"]["channels"], channels, strict=True):
             if not math.isnan(channel.wavelength):
                 described["emission_wavelength"] = float(channel.wavelength)
@@ -201,14 +200,14 @@ def create_label(plate: str | Path, well: str, name: str, dtype: str | np.dtype 
         raise ValueError(f"label {name!r}: use letters, digits, '_' and '-'")
     path, version = _image_path(plate, well), ngff_version(plate)
     height, width = open_well(plate, well).shape[-2:]
-    without_unit = read_pixel_size(plate, well) is None
+    known = read_pixel_size(plate, well) is not None
+    # ngio takes chunks with the image's axes here, and drops axis c itself.
     open_ome_zarr_container(path).derive_label(
-        name, dtype=np.dtype(dtype).name, chunks=_chunks((height, width), version), overwrite=True
+        name, dtype=np.dtype(dtype).name, chunks=_chunks((1, height, width), version), overwrite=True
     )
     label = path / "labels" / name
-    if without_unit:
-        with _metadata(label) as metadata:
-            _drop_units(metadata)
+    with _metadata(label) as metadata:
+        _set_scales(metadata, known)
     _cut_into_shards(label, version)
     return zarr.open_array(label / "0", mode="r+")
 
@@ -235,10 +234,8 @@ def blocks(array: zarr.Array) -> Iterator[tuple[slice, ...]]:
     """
     unit = array.shards or _shards(array.shape, array.chunks, array.dtype.itemsize)
     for index in np.ndindex(*(-(-size // step) for size, step in zip(array.shape, unit, strict=True))):
-        yield tuple(
-            slice(at * step, min((at + 1) * step, size))
-            for at, step, size in zip(index, unit, array.shape, strict=True)
-        )
+        spans = zip(index, unit, array.shape, strict=True)
+        yield tuple(slice(at * step, min((at + 1) * step, size)) for at, step, size in spans)
 
 
 def write_well(
@@ -501,10 +498,18 @@ def _cut_into_shards(path: Path, version: str) -> None:
         )
 
 
-def _drop_units(metadata: dict) -> None:
-    # ngio always writes a unit.
-    for axis in metadata["multiscales"][0]["axes"]:
-        axis.pop("unit", None)
+def _set_scales(metadata: dict, unit: bool) -> None:
+    """Make every level's scale twice that of the level before, and drop the unit where the pixel size is unknown.
+
+    ngio divides the lengths of the axes, 2.0007 for a level of 1500 pixels below one of 3001, and always writes a unit.
+    """
+    multiscale = metadata["multiscales"][0]
+    base = multiscale["datasets"][0]["coordinateTransformations"][0]["scale"]
+    for level, dataset in enumerate(multiscale["datasets"]):
+        dataset["coordinateTransformations"][0]["scale"] = [*base[:-2], *(size * 2**level for size in base[-2:])]
+    for axis in multiscale["axes"]:
+        if not unit:
+            axis.pop("unit", None)
 
 
 def _checked(pixels: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

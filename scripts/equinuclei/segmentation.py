@@ -2,21 +2,20 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
-from equinuclei.errors import InputError, check_known
 from equinuclei.files import digest, is_done, mark_done, sha256, work_folder
 from equinuclei.folding import fold
 from equinuclei.inference import sigmoid
 from equinuclei.instances import label_nuclei
 from equinuclei.models.checkpoint import load_model
+from equinuclei.plate_fields import LABEL, channel_number, fields_with_image, valid_pixels
 from equinuclei.plate_store import (
     PlateChannel,
     create_label,
@@ -25,7 +24,6 @@ from equinuclei.plate_store import (
     list_wells,
     open_well,
     plate_name,
-    read_channels,
     read_field_table,
     read_pixel_size,
     write_field_table,
@@ -36,7 +34,6 @@ from equinuclei.torch_setup import prepare_torch
 
 logger = logging.getLogger("equinuclei.segmentation")
 
-LABEL = "nuclei"
 PROBABILITY = PlateChannel("nucleus probability", colour="FFFFFF")
 
 
@@ -115,37 +112,6 @@ def segment_plate(
                     "%s: %d of %d wells, %.2f s per well, %.0f s left",
                     well, len(wells) - len(left) + count, len(wells), rate, rate * (len(left) - count),
                 )  # fmt: skip
-
-
-def channel_number(plate: str | Path, wells: Sequence[str], channel: str | None) -> int:
-    """Index of a channel by its name, letter case aside; None: of the only one. Raises InputError if it is not there."""
-    names = read_channels(plate, wells[0])
-    if channel is None:
-        if len(names) > 1:
-            raise InputError(
-                f"{plate} has the channels {', '.join(names)}: set `plates: {{channel: ...}}` to one of them"
-            )
-        return 0
-    lower = [name.lower() for name in names]
-    if str(channel).lower() not in lower:
-        check_known(f"channel of {plate}:", str(channel), names)
-    return lower.index(str(channel).lower())
-
-
-def fields_with_image(fields: str | Path, plate: str | Path, well: str) -> pd.DataFrame:
-    """Where the readable fields of a well lie: field, y0, x0, height, width (pixels)."""
-    status = pd.read_parquet(fields, columns=["well", "field", "status"])
-    bad = set(status.loc[(status["well"] == well) & (status["status"] != "ok"), "field"])
-    table = read_field_table(plate, well)
-    return table[~table["field"].isin(bad)]
-
-
-def valid_pixels(shape: tuple[int, int], fields: pd.DataFrame) -> np.ndarray:
-    """Bool (y, x): where the mosaic of `shape` shows a field."""
-    valid = np.zeros(shape, bool)
-    for row in fields.itertuples():
-        valid[row.y0 : row.y0 + row.height, row.x0 : row.x0 + row.width] = True
-    return valid
 
 
 def _write_segmentation(plate: Path, folder: Path, well: str, logits: np.ndarray, min_area: int) -> None:

@@ -72,7 +72,7 @@ def test_versions_are_those_of_the_lock(environment):
 
 def test_torch_is_in_the_environments_that_need_it_alone():
     with_torch = {path.stem for path in (ROOT / "envs").glob("*.yaml") if "pytorch" in declared(path.stem)}
-    assert with_torch == {"training", "prediction", "export"}
+    assert with_torch == {"training", "prediction", "export", "segmentation"}
 
 
 def test_every_environment_is_used():

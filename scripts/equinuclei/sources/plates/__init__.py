@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from equinuclei.errors import InputError, check_known
+from equinuclei.inbox import Contents
 from equinuclei.sources.checks import missing_path
 from equinuclei.sources.images import read_image
 from equinuclei.sources.plates import cellvoyager, harmony, metaxpress, plain, zarr_plate
@@ -24,6 +25,7 @@ __all__ = [
     "PROJECTION",
     "PlateSource",
     "choose_planes",
+    "contents_of_plate",
     "find_plate_source",
     "parse_well",
     "read_plane",
@@ -76,6 +78,14 @@ def find_plate_source(path: str | Path, layout: str | None = None) -> PlateSourc
     lines = [f"{path}: no plate that can be read. Looked for:"]
     lines += [f"  - {name}: {looked_for}" for name, (_, _, looked_for) in _READERS.items()]
     raise InputError("\n".join(lines))
+
+
+def contents_of_plate(folder: str | Path) -> Contents:
+    """What the folder of a plate holds, for the inbox. Raises InputError if no layout fits."""
+    source = find_plate_source(folder)
+    listed = tuple(Path(path) for path in source.planes["path"].unique())
+    barcode = str(source.metadata.get("barcode") or source.name)
+    return Contents(barcode, str(source.metadata.get("measurement") or ""), source.layout, listed)
 
 
 def read_plane(path: str | Path, page: int = 0) -> np.ndarray:

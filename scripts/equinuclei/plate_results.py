@@ -1,0 +1,177 @@
+"""From a segmented plate to its tables and its page: from and to files."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from equinuclei.files import replacing
+from equinuclei.measure import measure_nuclei, summarize
+from equinuclei.plate_fields import LABEL, channel_number, fields_with_image
+from equinuclei.plate_page import THUMBNAIL, well_thumbnail, write_page
+from equinuclei.plate_quality import focus_score, read_plate_map, saturated_share
+from equinuclei.plate_store import (
+    level_count,
+    list_wells,
+    open_well,
+    plate_name,
+    read_channels,
+    read_field_table,
+    read_pixel_size,
+)
+
+logger = logging.getLogger("equinuclei.plate_results")
+
+SUMMARY_COLUMNS = ["count", "at_border", "median_area", "median_area_um2"]
+
+
+def measure_plate(
+    plate: str | Path,
+    fields: str | Path,
+    segmentation: str | Path,
+    *,
+    channel: str | None,
+    nuclei_table: str | Path,
+    fields_table: str | Path,
+    wells_table: str | Path,
+) -> None:
+    """Measure every nucleus of a plate, in all channels.
+
+    Parameters
+    ----------
+    plate, fields
+        `plate.ome.zarr` and `fields.parquet` of `equinuclei.plates.convert_plate`.
+    segmentation
+        Of `equinuclei.segmentation.segment_plate`.
+    channel
+        The one that nuclei were segmented in: its intensity stands in the summaries, its pixels in the quality scores.
+    nuclei_table
+        Parquet file to make: plate, well, and the columns of `equinuclei.measure.measure_nuclei`; a row per nucleus.
+        `label` is its number in `labels/nuclei` of its well.
+    fields_table, wells_table
+        TSV files to make: count, at_border, median_area (pixels), median_area_um2, a mean per channel, mean_intensity
+        (of `channel`), focus, saturated (share of pixels); of fields status (ok, missing, ...), of wells fields and
+        failed_fields (share).
+    """
+    wells, name = list_wells(plate), plate_name(plate)
+    number = channel_number(plate, wells, channel)
+    status = _status(fields, read_channels(plate, wells[0])[number])
+    of_fields, of_wells = [], []
+    with replacing(nuclei_table) as temporary:
+        writer = None
+        for well in wells:
+            nuclei, scored = _measure_well(plate, fields, segmentation, well, number)
+            mean = f"mean_{read_channels(plate, well)[number]}"
+            every = status[status["well"] == well]
+            named = nuclei.assign(well=well)
+            by_field = summarize(named, ["well", "field"], every[["well", "field"]])
+            by_field = by_field.merge(scored, on="field", how="left").merge(every, on=["well", "field"])
+            by_well = summarize(named, ["well"], pd.DataFrame({"well": [well]}))
+            of_fields.append(by_field.assign(mean_intensity=by_field[mean]))
+            of_wells.append(
+                by_well.assign(
+                    mean_intensity=by_well[mean],
+                    focus=scored["focus"].median(),
+                    saturated=scored["saturated"].mean() if len(scored) else 0.0,
+                    fields=len(every),
+                    failed_fields=float((every["status"] != "ok").mean()),
+                )
+            )
+            named.insert(0, "plate", name)
+            table = pa.Table.from_pandas(_well_second(named), preserve_index=False)
+            writer = writer or pq.ParquetWriter(temporary, table.schema, compression="zstd")
+            writer.write_table(table.cast(writer.schema))
+        writer.close()
+    for tables, path in ((of_fields, fields_table), (of_wells, wells_table)):
+        with replacing(path) as temporary:
+            table = pd.concat(tables, ignore_index=True)
+            table.to_csv(temporary, sep="\t", index=False, lineterminator="\n", float_format="%.6g")
+    logger.info("%d nuclei in %d wells", sum(int(table["count"].sum()) for table in of_wells), len(wells))
+
+
+def report_plate(
+    plate: str | Path,
+    segmentation: str | Path,
+    fields_table: str | Path,
+    wells_table: str | Path,
+    *,
+    model: str,
+    channel: str | None,
+    plate_map: str | Path | None,
+    page: str | Path,
+) -> None:
+    """Write the page of a plate (`equinuclei.plate_page.write_page`) from what `measure_plate` has made."""
+    wells, fields = _read_table(wells_table), _read_table(fields_table)
+    number = channel_number(plate, list(wells["well"]), channel)
+    in_micrometres = wells["median_area_um2"].notna().any()
+    if in_micrometres:
+        wells, fields = (table.assign(median_area=table["median_area_um2"]) for table in (wells, fields))
+    acquired = sorted(set(fields["acquired"].dropna()) - {""})
+    write_page(
+        page,
+        plate=plate_name(plate),
+        model=model,
+        wells=wells,
+        fields=fields,
+        images={well: _thumbnail(plate, segmentation, well, number) for well in wells["well"]},
+        area_unit="µm²" if in_micrometres else "px²",
+        acquired=acquired[0] if acquired else "",
+        plate_map=read_plate_map(plate_map) if plate_map else None,
+        footer="Every pixel of the readable fields is kept in plate.ome.zarr; what else the raw folder holds is not.",
+    )
+
+
+def _measure_well(
+    plate: str | Path, fields: str | Path, segmentation: str | Path, well: str, number: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Nuclei of a well; and focus and saturation of its readable fields in one channel: field, focus, saturated."""
+    mosaic = np.asarray(open_well(plate, well)[:])
+    labels = np.asarray(open_well(segmentation, well, label=LABEL)[:])
+    placed = fields_with_image(fields, plate, well)
+    nuclei = measure_nuclei(
+        labels,
+        mosaic,
+        channels=read_channels(plate, well),
+        pixel_size=read_pixel_size(plate, well),
+        fields=_rectangles(placed if len(placed) else read_field_table(plate, well)),
+        probability=np.asarray(open_well(segmentation, well)[0]) / np.float32(255),
+    )
+    scored = [
+        {"field": row.field, "focus": focus_score(pixels), "saturated": saturated_share(pixels)}
+        for row in placed.itertuples()
+        for pixels in [mosaic[number, row.y0 : row.y0 + row.height, row.x0 : row.x0 + row.width]]
+    ]
+    return nuclei, pd.DataFrame(scored, columns=["field", "focus", "saturated"])
+
+
+def _status(fields: str | Path, channel: str) -> pd.DataFrame:
+    """well, field, status and acquired of every field in one channel."""
+    table = pd.read_parquet(fields, columns=["well", "field", "channel", "status", "acquired"])
+    return table[table["channel"] == channel].drop(columns="channel")
+
+
+def _rectangles(placed: pd.DataFrame) -> pd.DataFrame:
+    return placed.rename(columns={"y0": "y", "x0": "x"})
+
+
+def _well_second(nuclei: pd.DataFrame) -> pd.DataFrame:
+    nuclei.insert(1, "well", nuclei.pop("well"))
+    return nuclei
+
+
+def _thumbnail(plate: str | Path, segmentation: str | Path, well: str, number: int) -> bytes:
+    """Image and outlines from the coarsest levels of both pyramids that are still as large as a thumbnail."""
+    levels = min(level_count(plate, well), level_count(segmentation, well, LABEL))
+    level = max((n for n in range(levels) if max(open_well(plate, well, n).shape) >= THUMBNAIL), default=0)
+    image = np.asarray(open_well(plate, well, level)[number])
+    labels = np.asarray(open_well(segmentation, well, level, label=LABEL)[:])
+    height, width = (min(a, b) for a, b in zip(image.shape, labels.shape, strict=True))
+    return well_thumbnail(image[:height, :width], labels[:height, :width])
+
+
+def _read_table(path: str | Path) -> pd.DataFrame:
+    # Field and well names such as "NA" stay text.
+    return pd.read_csv(path, sep="\t", dtype={"well": str, "acquired": str})

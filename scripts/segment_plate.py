@@ -2,7 +2,7 @@
 
 from equinuclei.inbox import quarantine
 from equinuclei.job import job
-from equinuclei.segmentation import segment_plate
+from equinuclei.plate_segmentation import segment_plate
 
 with job(snakemake.log[0]), quarantine(snakemake.params.results, snakemake.wildcards.plate):
     segment_plate(

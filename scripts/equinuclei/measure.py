@@ -11,7 +11,7 @@ from skimage.measure import regionprops_table
 FIELD_COLUMNS = ("field", "y", "x", "height", "width")
 """Columns of a table of fields: number, and rectangle in the frame of the image, in pixels."""
 
-_SHAPE = ("label", "centroid", "perimeter", "eccentricity", "solidity", "orientation")
+_SHAPE = ("label", "centroid", "perimeter_crofton", "eccentricity", "solidity", "orientation")
 
 
 def measure_nuclei(
@@ -41,8 +41,8 @@ def measure_nuclei(
         nucleus counts once. A centroid in a gap belongs to the nearest field.
     y, x : the centroid in pixels, (0, 0) being the middle of the first pixel; y_um, x_um : in micrometres
     area : pixels; area_um2 : square micrometres
-    perimeter : pixels, along the middles of the border pixels (skimage.measure.perimeter: Benkrid et al., Design and
-        FPGA implementation of a perimeter estimator, 2000); perimeter_um : micrometres
+    perimeter : pixels, by Crofton's formula in four directions (skimage.measure.perimeter_crofton), within 2 % of
+        a disc's from a radius of 12; perimeter_um : micrometres
     eccentricity : of the ellipse with the same second moments, 0 (circle) to 1
     solidity : area over the area of the convex hull
     orientation : of the long axis of that ellipse, degrees from the x axis, counter-clockwise as on a screen, [0, 180)
@@ -68,7 +68,7 @@ def measure_nuclei(
     place = np.searchsorted(numbers, labels.ravel()[flat])
     area = np.bincount(place, minlength=numbers.size)
     y, x = shape["centroid-0"].to_numpy(float), shape["centroid-1"].to_numpy(float)
-    perimeter = shape["perimeter"].to_numpy(float)
+    perimeter = shape["perimeter_crofton"].to_numpy(float)
     table = {
         "label": numbers,
         "field": _field_of(y, x, fields),

@@ -45,7 +45,7 @@ def measure_plate(
     plate, fields
         `plate.ome.zarr` and `fields.parquet` of `equinuclei.plates.convert_plate`.
     segmentation
-        Of `equinuclei.segmentation.segment_plate`.
+        Of `equinuclei.plate_segmentation.segment_plate`.
     channel
         The one that nuclei were segmented in: its intensity stands in the summaries, its pixels in the quality scores.
     nuclei_table

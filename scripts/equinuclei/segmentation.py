@@ -1,140 +1,221 @@
-"""A plate, segmented: well by well, one process that predicts, and a thread that labels and writes beside it."""
+"""A folder of images to labelled and measured nuclei: label images, a table, and pictures to check them by."""
 
 import logging
-import time
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
+import imageio.v3 as iio
 import numpy as np
+import pandas as pd
+import tifffile
 import torch
+from skimage.segmentation import find_boundaries
 
-from equinuclei.files import digest, is_done, mark_done, sha256, work_folder
+from equinuclei.errors import InputError
+from equinuclei.files import replacing
 from equinuclei.folding import fold
 from equinuclei.inference import sigmoid
 from equinuclei.instances import label_nuclei
+from equinuclei.measure import measure_nuclei
 from equinuclei.models.checkpoint import load_model
-from equinuclei.plate_fields import LABEL, channel_number, fields_with_image, valid_pixels
-from equinuclei.plate_store import (
-    PlateChannel,
-    create_label,
-    create_plate,
-    create_well_image,
-    list_wells,
-    open_well,
-    plate_name,
-    read_field_table,
-    read_pixel_size,
-    write_field_table,
-    write_well,
-)
-from equinuclei.tiling import predict_mosaic
+from equinuclei.models.network import SegmentationNetwork
+from equinuclei.sources.images import SUFFIXES, read_image
+from equinuclei.tiling import TILE, predict_mosaic
 from equinuclei.torch_setup import prepare_torch
 
 logger = logging.getLogger("equinuclei.segmentation")
 
-PROBABILITY = PlateChannel("nucleus probability", colour="FFFFFF")
+WEIGHTS = "weights.safetensors"
+CONTOUR = (255, 80, 0)
+"""Red, green, blue of the contours of an overlay."""
+
+_PER_MICROMETRE = ("y_um", "x_um", "area_um2", "perimeter_um")
 
 
-def segment_plate(
-    plate: str | Path,
-    fields: str | Path,
-    weights: str | Path,
+def segment_folder(
+    model: str,
+    images: str | Path,
     output: str | Path,
     *,
-    channel: str | None,
-    min_area: int,
-    tile: int,
+    models: str | Path,
+    page: int | None = None,
+    pixel_size: float | None = None,
+    min_area: int = 0,
+    tile: int = TILE,
     device: str = "cpu",
-    threads: int = 1,
-    ngff_version: str = "0.5",
-) -> None:
-    """Segment the nuclei of a plate into a plate of its own, whose wells lie over those of `plate`.
+    torch_threads: int = 1,
+) -> int:
+    """Segment every TIFF and PNG image that lies directly in a folder.
 
-    A well's image is the probability of nucleus, uint8 (255 is certain); `labels/nuclei` beneath it numbers the nuclei
-    1, 2, ... (uint32). Labels are made once per well from whole probabilities, so no nucleus is cut where tiles meet,
-    or where fields do. Where fields overlap, a pixel is that of the field which the plate's own mosaic shows, so no
-    nucleus is counted twice. One mean and standard deviation per well, of pixels with an image. An interrupted run
-    goes on with the first well that is not whole.
+    model : path of a weights file or of its folder, or a name: the weights in `models`/NAME/weights.safetensors.
+    images : the folder; hidden files, other files and subfolders are passed over.
+    output : gets labels/NAME.tif (uint16, uint32 above 65535 nuclei; 0 is background), overlays/NAME.png (the image
+        with the nuclei's outlines) and nuclei.tsv (`measure.measure_nuclei`, a row per nucleus, `image` first;
+        columns in micrometres only where the pixel size is known). NAME is that of the image without its ending, or
+        with it where several would share a name. Files of an earlier run are replaced. Nothing is written elsewhere.
+    page : page of every image, counted from 0; see `sources.images.read_image`.
+    pixel_size : micrometres per pixel.
+    min_area : nuclei of fewer pixels are left out.
+    tile : see `tiling.predict_mosaic`. device : cpu or cuda.
 
-    Parameters
-    ----------
-    plate, fields
-        `plate.ome.zarr` and `fields.parquet` of `equinuclei.plates.convert_plate`.
-    weights
-        Of a network; it is folded and predicts in float32.
-    output
-        OME-Zarr plate to make.
-    channel
-        Name of the channel that nuclei are seen in; None where the plate has one.
-    min_area
-        Objects of fewer pixels are left out.
-    tile
-        Wells larger than a tile of so many pixels squared are predicted in tiles. The result is the same, to rounding.
-    device, threads
-        Of torch; threads on the CPU.
-    ngff_version
-        Of the output.
+    An image that cannot be read is told, and the others go on. Returns the number of those.
 
-    Raises
-    ------
-    InputError
-        If plate, weights or channel cannot be used.
+    Raises InputError for a model or folder that cannot be used, and for an output that would replace an input.
     """
-    settings = {"threads": threads, "deterministic": True}
-    torch_device = prepare_torch(device, settings["threads"], deterministic=settings["deterministic"])
-    network = fold(load_model(weights)).to(torch_device).eval()
-    wells = list_wells(plate)
-    read = {well: fields_with_image(fields, plate, well) for well in wells}
-    number = channel_number(plate, wells, channel)
-    key = digest(
-        ["segment", sha256(weights), sha256(fields), channel, min_area, tile, device, threads, ngff_version,
-         torch.__version__]
-    )  # fmt: skip
-    with work_folder(output, key) as folder:
-        if not is_done(folder, "plate"):
-            create_plate(folder, plate_name(plate), wells, ngff_version)
-            mark_done(folder, "plate")
-        left = [well for well in wells if not is_done(folder, well)]
-        started = time.monotonic()
-        with ThreadPoolExecutor(1) as writer, _at_most_one(writer) as submit:
-            for count, well in enumerate(left, 1):
-                valid = valid_pixels(open_well(plate, well).shape[-2:], read[well])
-                if valid.any():
-                    image = np.asarray(open_well(plate, well)[number])
-                    logits = predict_mosaic(network, image, valid=valid, tile=tile, device=torch_device)
-                else:
-                    logits = np.full(valid.shape, -np.inf, np.float32)
-                submit(_write_segmentation, plate, folder, well, logits, min_area)
-                rate = (time.monotonic() - started) / count
-                logger.info(
-                    "%s: %d of %d wells, %.2f s per well, %.0f s left",
-                    well, len(wells) - len(left) + count, len(wells), rate, rate * (len(left) - count),
-                )  # fmt: skip
+    found = find_images(images)
+    places = _output_places(found, Path(images), Path(output))
+    weights = find_weights(model, models)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: there is no GPU that PyTorch can use here; take --device cpu")
+    on = prepare_torch(device, torch_threads, deterministic=True)
+    network = fold(load_model(weights, on))
+    tables, failed = [], 0
+    for number, (path, (labels_file, overlay_file)) in enumerate(zip(found, places, strict=True), start=1):
+        progress = f"[{number}/{len(found)}] {path.name}"
+        try:
+            image = read_image(path, page)
+            labels, probability = segment_image(network, image, tile=tile, min_area=min_area, device=on)
+        except InputError as error:
+            failed += 1
+            logger.error("%s: FAILED. %s", progress, error)
+            continue
+        write_labels(labels_file, labels)
+        _write_overlay(overlay_file, image, labels)
+        measured = measure_nuclei(
+            labels, [image], channels=["intensity"], pixel_size=pixel_size, probability=probability
+        )
+        measured.insert(0, "image", path.name)
+        tables.append(measured)
+        logger.info("%s: %d nuclei", progress, len(measured))
+    if tables:
+        _write_table(Path(output) / "nuclei.tsv", pd.concat(tables, ignore_index=True), pixel_size)
+    total = sum(map(len, tables))
+    logger.info("%d nuclei in %d images, in %s", total, len(tables), output)
+    if failed:
+        logger.error("%d of %d images could not be segmented: see above", failed, len(found))
+    return failed
 
 
-def _write_segmentation(plate: Path, folder: Path, well: str, logits: np.ndarray, min_area: int) -> None:
-    labels = label_nuclei(logits, min_area).astype(np.uint32)
-    probability = np.rint(255 * sigmoid(logits)).astype(np.uint8)
-    create_well_image(folder, well, [PROBABILITY], *logits.shape, np.uint8, read_pixel_size(plate, well))
-    write_well(folder, well, lambda _, y, x: probability[y, x])
-    create_label(folder, well, LABEL, np.uint32)
-    write_well(folder, well, lambda y, x: labels[y, x], label=LABEL)
-    write_field_table(folder, well, read_field_table(plate, well))
-    mark_done(folder, well)
+def segment_image(
+    network: SegmentationNetwork,
+    image: np.ndarray,
+    *,
+    tile: int = TILE,
+    min_area: int = 0,
+    device: torch.device | str = "cpu",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels, int32 (y, x), and probability, float32 (y, x), of the nuclei of an image (y, x).
+
+    network : as folded by `folding.fold`, on the device. Raises InputError for an image that is too small for the
+    network, or too large for the memory of the GPU.
+    """
+    try:
+        logits = predict_mosaic(network, image, tile=tile, device=device)
+    except torch.OutOfMemoryError as error:
+        raise InputError(f"the GPU's memory is too small for tiles of {tile} pixels: try --tile {tile // 2}") from error
+    return label_nuclei(logits, min_area), sigmoid(logits)
 
 
-@contextmanager
-def _at_most_one(pool: ThreadPoolExecutor) -> Iterator:
-    """Yield a `submit` that first waits for what was submitted before: memory holds two wells at most."""
-    before: list[Future] = []
+def find_images(folder: str | Path) -> list[Path]:
+    """TIFF and PNG files directly in a folder, by name; hidden ones are none of them.
 
-    def submit(function, *arguments) -> None:
-        if before:
-            before.pop().result()
-        before.append(pool.submit(function, *arguments))
+    Raises InputError if the folder does not exist, cannot be read, or holds no image.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: {'a file, not a folder' if folder.exists() else 'there is no such folder'}")
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{folder}: the folder cannot be read ({error.strerror})") from error
+    found = [p for p in paths if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and not p.is_dir()]
+    if not found:
+        raise InputError(f"{folder}: no image in it; the names of images end in {', '.join(SUFFIXES)}")
+    return found
 
-    yield submit
-    if before:
-        before.pop().result()
+
+def find_weights(model: str, models: str | Path) -> Path:
+    """The weights file of a model given by a path or by the name of a folder in `models`.
+
+    Raises InputError for another name, and lists those that there are.
+    """
+    path, models = Path(model), Path(models)
+    for candidate in (path, path / WEIGHTS):
+        if candidate.is_file():
+            return candidate
+    known = {weights.parent.name: weights for weights in sorted(models.glob(f"*/{WEIGHTS}"))}
+    if model in known:
+        return known[model]
+    listed = f"known models: {', '.join(known)}" if known else f"there are no models in {models}"
+    raise InputError(f"--model {model}: neither a weights file ({WEIGHTS}) nor the name of a model; {listed}")
+
+
+def write_labels(path: str | Path, labels: np.ndarray) -> None:
+    """Write labels (y, x) as a TIFF, uint16 or, above 65535, uint32; atomically, and the same bytes every time."""
+    dtype = np.uint16 if labels.max(initial=0) <= np.iinfo(np.uint16).max else np.uint32
+    with replacing(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            labels.astype(dtype),
+            photometric="minisblack",
+            compression="zlib",
+            metadata=None,
+            datetime=None,
+            software=False,
+        )
+
+
+def draw_overlay(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The image in grey with the nuclei's outlines, uint8 (y, x, 3).
+
+    Grey runs from the darkest 0.1 % of the pixels to the brightest. Outlines lie inside the nuclei.
+    """
+    low, high = np.percentile(image, [0.1, 99.9])
+    grey = np.clip((image.astype(np.float32) - low) / max(high - low, 1e-12), 0, 1)
+    picture = np.repeat(np.rint(255 * grey).astype(np.uint8)[..., np.newaxis], 3, axis=-1)
+    picture[find_boundaries(labels, connectivity=1, mode="inner")] = CONTOUR
+    return picture
+
+
+def _write_overlay(path: Path, image: np.ndarray, labels: np.ndarray) -> None:
+    with replacing(path) as temporary:
+        iio.imwrite(temporary, draw_overlay(image, labels), plugin="pillow")
+
+
+def _write_table(path: Path, nuclei: pd.DataFrame, pixel_size: float | None) -> None:
+    unknown = ["field", *(_PER_MICROMETRE if pixel_size is None else ())]
+    names = {"mean_intensity": "mean_intensity", "integrated_intensity": "integrated_intensity"}
+    with replacing(path) as temporary:
+        # A file name need not be text; what is not is written as \xNN.
+        nuclei.drop(columns=unknown).rename(columns=names).to_csv(
+            temporary, sep="\t", index=False, lineterminator="\n", float_format="%.6g", errors="backslashreplace"
+        )
+
+
+def _output_places(found: list[Path], images: Path, output: Path) -> list[tuple[Path, Path]]:
+    """Label image and overlay per image. Raises InputError where an output would replace an input or lie elsewhere."""
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output}: a file, not a folder; name a folder for the results")
+    if output.resolve() == images.resolve():
+        raise InputError(f"{output}: the folder of the images; name another one for the results, it may lie inside it")
+    for folder in (output / "labels", output / "overlays"):
+        # A link would lead the files out of the output folder.
+        if folder.resolve() != output.resolve() / folder.name or (folder.exists() and not folder.is_dir()):
+            raise InputError(f"{folder}: a link or a file; remove it, or choose another output folder")
+        if folder.resolve() == images.resolve():
+            raise InputError(f"{folder}: the folder of the images; name another output folder")
+    names = list(_output_names(found))
+    return [(output / "labels" / f"{name}.tif", output / "overlays" / f"{name}.png") for name in names]
+
+
+def _output_names(found: list[Path]) -> Iterator[str]:
+    # Some file systems hold a.tif and A.tif for one name.
+    shared = Counter(path.stem.casefold() for path in found)
+    taken = {path.stem.casefold() for path in found if shared[path.stem.casefold()] == 1}
+    for path in found:
+        name = path.stem if shared[path.stem.casefold()] == 1 else path.name
+        while name != path.stem and name.casefold() in taken:
+            name += "_"
+        taken.add(name.casefold())
+        yield name

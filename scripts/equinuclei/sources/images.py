@@ -123,7 +123,8 @@ def _read_tiff(path: Path, page: int | None) -> np.ndarray:
 def _check_page(path: Path, page: int | None, pages: int) -> int:
     if page is None and pages > 1:
         raise InputError(
-            f"{path}: holds {pages} pages: choose one with `page` in the data set's `source` (the first is 0)."
+            f"{path}: holds {pages} pages: choose one with `page` in the data set's `source`, or --page on a command "
+            "line (the first is 0)."
         )
     if page is not None and page >= pages:
         raise InputError(f"{path}: there is no page {page}; the file holds {pages}, counted from 0.")

@@ -1,0 +1,140 @@
+"""A plate, segmented: well by well, one process that predicts, and a thread that labels and writes beside it."""
+
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from equinuclei.files import digest, is_done, mark_done, sha256, work_folder
+from equinuclei.folding import fold
+from equinuclei.inference import sigmoid
+from equinuclei.instances import label_nuclei
+from equinuclei.models.checkpoint import load_model
+from equinuclei.plate_fields import LABEL, channel_number, fields_with_image, valid_pixels
+from equinuclei.plate_store import (
+    PlateChannel,
+    create_label,
+    create_plate,
+    create_well_image,
+    list_wells,
+    open_well,
+    plate_name,
+    read_field_table,
+    read_pixel_size,
+    write_field_table,
+    write_well,
+)
+from equinuclei.tiling import predict_mosaic
+from equinuclei.torch_setup import prepare_torch
+
+logger = logging.getLogger("equinuclei.plate_segmentation")
+
+PROBABILITY = PlateChannel("nucleus probability", colour="FFFFFF")
+
+
+def segment_plate(
+    plate: str | Path,
+    fields: str | Path,
+    weights: str | Path,
+    output: str | Path,
+    *,
+    channel: str | None,
+    min_area: int,
+    tile: int,
+    device: str = "cpu",
+    threads: int = 1,
+    ngff_version: str = "0.5",
+) -> None:
+    """Segment the nuclei of a plate into a plate of its own, whose wells lie over those of `plate`.
+
+    A well's image is the probability of nucleus, uint8 (255 is certain); `labels/nuclei` beneath it numbers the nuclei
+    1, 2, ... (uint32). Labels are made once per well from whole probabilities, so no nucleus is cut where tiles meet,
+    or where fields do. Where fields overlap, a pixel is that of the field which the plate's own mosaic shows, so no
+    nucleus is counted twice. One mean and standard deviation per well, of pixels with an image. An interrupted run
+    goes on with the first well that is not whole.
+
+    Parameters
+    ----------
+    plate, fields
+        `plate.ome.zarr` and `fields.parquet` of `equinuclei.plates.convert_plate`.
+    weights
+        Of a network; it is folded and predicts in float32.
+    output
+        OME-Zarr plate to make.
+    channel
+        Name of the channel that nuclei are seen in; None where the plate has one.
+    min_area
+        Objects of fewer pixels are left out.
+    tile
+        Wells larger than a tile of so many pixels squared are predicted in tiles. The result is the same, to rounding.
+    device, threads
+        Of torch; threads on the CPU.
+    ngff_version
+        Of the output.
+
+    Raises
+    ------
+    InputError
+        If plate, weights or channel cannot be used.
+    """
+    settings = {"threads": threads, "deterministic": True}
+    torch_device = prepare_torch(device, settings["threads"], deterministic=settings["deterministic"])
+    network = fold(load_model(weights)).to(torch_device).eval()
+    wells = list_wells(plate)
+    read = {well: fields_with_image(fields, plate, well) for well in wells}
+    number = channel_number(plate, wells, channel)
+    key = digest(
+        ["segment", sha256(weights), sha256(fields), channel, min_area, tile, device, threads, ngff_version,
+         torch.__version__]
+    )  # fmt: skip
+    with work_folder(output, key) as folder:
+        if not is_done(folder, "plate"):
+            create_plate(folder, plate_name(plate), wells, ngff_version)
+            mark_done(folder, "plate")
+        left = [well for well in wells if not is_done(folder, well)]
+        started = time.monotonic()
+        with ThreadPoolExecutor(1) as writer, _at_most_one(writer) as submit:
+            for count, well in enumerate(left, 1):
+                valid = valid_pixels(open_well(plate, well).shape[-2:], read[well])
+                if valid.any():
+                    image = np.asarray(open_well(plate, well)[number])
+                    logits = predict_mosaic(network, image, valid=valid, tile=tile, device=torch_device)
+                else:
+                    logits = np.full(valid.shape, -np.inf, np.float32)
+                submit(_write_segmentation, plate, folder, well, logits, min_area)
+                rate = (time.monotonic() - started) / count
+                logger.info(
+                    "%s: %d of %d wells, %.2f s per well, %.0f s left",
+                    well, len(wells) - len(left) + count, len(wells), rate, rate * (len(left) - count),
+                )  # fmt: skip
+
+
+def _write_segmentation(plate: Path, folder: Path, well: str, logits: np.ndarray, min_area: int) -> None:
+    labels = label_nuclei(logits, min_area).astype(np.uint32)
+    probability = np.rint(255 * sigmoid(logits)).astype(np.uint8)
+    create_well_image(folder, well, [PROBABILITY], *logits.shape, np.uint8, read_pixel_size(plate, well))
+    write_well(folder, well, lambda _, y, x: probability[y, x])
+    create_label(folder, well, LABEL, np.uint32)
+    write_well(folder, well, lambda y, x: labels[y, x], label=LABEL)
+    write_field_table(folder, well, read_field_table(plate, well))
+    mark_done(folder, well)
+
+
+@contextmanager
+def _at_most_one(pool: ThreadPoolExecutor) -> Iterator:
+    """Yield a `submit` that first waits for what was submitted before: memory holds two wells at most."""
+    before: list[Future] = []
+
+    def submit(function, *arguments) -> None:
+        if before:
+            before.pop().result()
+        before.append(pool.submit(function, *arguments))
+
+    yield submit
+    if before:
+        before.pop().result()

@@ -1,0 +1,126 @@
+"""Segment the nuclei of a folder of images with a trained model: see `--help`."""
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+from equinuclei.errors import InputError
+from equinuclei.segmentation import segment_folder
+from equinuclei.tiling import TILE
+
+MODELS = Path(__file__).resolve().parents[1] / "resources" / "models"
+
+DESCRIPTION = """\
+Find the nuclei of every TIFF and PNG image of a folder, and measure them.
+
+OUTPUT_FOLDER gets
+  labels/NAME.tif      one label image per image: 0 is background, 1, 2, ... are the nuclei
+  overlays/NAME.png    the image with the outlines of the nuclei, to check them by eye
+  nuclei.tsv           one row per nucleus: place, area, shape, intensity, mean probability
+Files of an earlier run are replaced. The images are only read.
+"""
+
+EPILOG = """\
+examples:
+  python scripts/segment_images.py --model fluorescence my_images results
+  python scripts/segment_images.py --model results/demo/models/simplified-p4/fluorescence/seed1 my_images results
+  python scripts/segment_images.py --model fluorescence --page 0 --pixel-size 0.65 --min-area 40 my_images results
+
+exit status: 0, all images are done; 1, at least one could not be segmented (it is named, the others are done) or
+nothing could be done at all; 2, the command line is wrong.
+"""
+
+
+def main() -> int:
+    """Segment a folder as the command line says; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="segment_images.py",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("images", metavar="INPUT_FOLDER", type=Path, help="its images; subfolders are not searched")
+    parser.add_argument("output", metavar="OUTPUT_FOLDER", type=Path, help="made if it does not exist")
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="NAME_OR_PATH",
+        help="name of a model in resources/models, or a file weights.safetensors or its folder",
+    )
+    parser.add_argument(
+        "--page",
+        "--channel",
+        type=_at_least(0),
+        metavar="N",
+        help="page of TIFF files with several (channels, planes), counted from 0",
+    )
+    parser.add_argument(
+        "--pixel-size", type=_positive, metavar="UM", help="micrometres per pixel; adds columns in micrometres"
+    )
+    parser.add_argument(
+        "--min-area", type=_at_least(0), default=0, metavar="N", help="leave out nuclei of fewer pixels (default: 0)"
+    )
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda: a GPU (default: cpu)")
+    parser.add_argument(
+        "--tile",
+        type=_at_least(1),
+        default=TILE,
+        metavar="N",
+        help=f"pixels per side that are predicted at a time; fewer need less memory (default: {TILE})",
+    )
+    parser.add_argument(
+        "--threads", type=_at_least(1), default=_cores(), metavar="N", help="cores to use (default: all, %(default)s)"
+    )
+    arguments = parser.parse_args()
+    # A file name need not be text that the terminal can show.
+    sys.stderr.reconfigure(errors="backslashreplace")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("equinuclei").setLevel(logging.INFO)
+    try:
+        failed = segment_folder(
+            arguments.model,
+            arguments.images,
+            arguments.output,
+            models=MODELS,
+            page=arguments.page,
+            pixel_size=arguments.pixel_size,
+            min_area=arguments.min_area,
+            tile=arguments.tile,
+            device=arguments.device,
+            torch_threads=arguments.threads,
+        )
+    except InputError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"Error: {error.filename or arguments.output}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted; the images named above are done", file=sys.stderr)
+        return 130
+    return 1 if failed else 0
+
+
+def _at_least(least: int):
+    def integer(text: str) -> int:
+        if (value := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
+        return value
+
+    return integer
+
+
+def _positive(text: str) -> float:
+    if not 0 < (value := float(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,7 +9,7 @@ localrules:
 # scan.tsv decide what the next call makes. A manifest is written only when its content changes, and is never deleted.
 rule scan_plates:
     output:
-        scan=f"{PLATES}/scan.tsv",
+        scan=update(f"{PLATES}/scan.tsv"),  # compared with the scan before: not deleted first
     log:
         f"{PLATES}/logs/scan_plates.log",
     benchmark:

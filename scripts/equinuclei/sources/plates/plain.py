@@ -14,7 +14,8 @@ from equinuclei.sources.plates.planes import (
 )
 from equinuclei.sources.table import read_rows
 
-TABLE_LOOKED_FOR = "a .tsv or .csv file with the columns well, field, channel, path"
+TABLE = "planes.tsv"
+TABLE_LOOKED_FOR = f"a .tsv or .csv file, or {TABLE} in the folder, with the columns well, field, channel, path"
 FOLDER_LOOKED_FOR = "a folder with TIFF or PNG files"
 
 _OPTIONAL = ("wavelength", "z", "t", "page", "y", "x", "pixel_size", "acquired")
@@ -22,8 +23,8 @@ _WHOLE = ("z", "t", "page")
 
 
 def find_table(path: Path) -> bool:
-    """Whether `path` is a table of planes."""
-    return path.is_file() and path.suffix.lower() in (".tsv", ".csv", ".tab", ".txt")
+    """Whether `path` is a table of planes, or a folder with one."""
+    return (path / TABLE).is_file() or path.is_file() and path.suffix.lower() in (".tsv", ".csv", ".tab", ".txt")
 
 
 def read_plate_table(path: Path) -> PlateSource:
@@ -39,6 +40,7 @@ def read_plate_table(path: Path) -> PlateSource:
         With up to five problems and their total: see `equinuclei.sources.table.read_rows`; wells, fields and numbers
         that are none; several pages without a column `page`; and if no image can be read.
     """
+    path = path / TABLE if path.is_dir() else path
     table = read_rows(path, required=["well", "field", "channel", "path"], optional=_OPTIONAL)
     problems: list[str] = []
     rows = []
@@ -77,7 +79,7 @@ def read_plate_table(path: Path) -> PlateSource:
     for row in rows:
         row.update({column: row.get(column, math.nan) for column in ("wavelength", "y", "x", "pixel_size")})
         row.update({column: row.get(column, 0) for column in _WHOLE}, height=size[0], width=size[1])
-    return PlateSource(path.stem, "table", make_planes(rows, path), {"index": str(path)})
+    return PlateSource(path.parent.name if path.name == TABLE else path.stem, "table", make_planes(rows, path), {"index": str(path)})
 
 
 def find_images(path: Path) -> bool:

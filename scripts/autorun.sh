@@ -33,6 +33,6 @@ if [ -n "$(find .snakemake/locks -type f 2>/dev/null | head -n 1)" ]; then
   unlock "$@"
 fi
 
-snakemake scan_plates "$@" --forcerun scan_plates --quiet all
+snakemake scan_plates "$@" --forcerun scan_plates --quiet host progress reason rules
 # Only times and inputs make a plate stale: an edited function must not run a thousand plates again.
 snakemake plates "$@" --rerun-triggers mtime input --rerun-incomplete --keep-going

@@ -16,6 +16,7 @@ PLATE_SHAPES = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24), (32, 48))
 CONTROLS = ("positive", "negative")
 MAP_COLUMNS = ["well", "treatment", "concentration", "control"]
 
+FEWEST_FOR_OUTLIERS = 8  # wells
 OUTLIER = 3.5
 """Modified z-score from which a value is an outlier (Iglewicz & Hoaglin 1993)."""
 
@@ -74,10 +75,12 @@ def plate_warnings(wells: pd.DataFrame) -> pd.DataFrame:
             found.append((row.well, "empty", "no nucleus found"))
         if row.saturated > 0.01:
             found.append((row.well, "saturated", f"{row.saturated:.1%} of the pixels are saturated"))
-    focus = wells.loc[wells["count"] > 0]
-    for well, score in zip(focus["well"], _modified_z(np.log10(focus["focus"].clip(lower=1e-12))), strict=True):
-        if score < -OUTLIER:
-            found.append((well, "out of focus", "far less sharp than the other wells"))
+    seen = wells.loc[wells["count"] > 0]
+    # Of few wells, one is soon an outlier; and of very even ones, one that is hardly less sharp.
+    if len(seen) >= FEWEST_FOR_OUTLIERS:
+        scores = _modified_z(np.log10(seen["focus"].clip(lower=1e-12)))
+        blurred = seen.loc[(scores < -OUTLIER) & (seen["focus"] < seen["focus"].median() / 2), "well"]
+        found += [(well, "out of focus", "less than half as sharp as the other wells") for well in blurred]
     edge = edge_effect(wells)
     if edge is not None and not 0.8 <= edge <= 1.25:
         found.append(("", "edge effect", f"wells at the edge hold {edge:.2f} times as many nuclei as those inside"))

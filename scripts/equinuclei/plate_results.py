@@ -120,7 +120,17 @@ def report_plate(
         area_unit="µm²" if in_micrometres else "px²",
         acquired=acquired[0] if acquired else "",
         plate_map=read_plate_map(plate_map) if plate_map else None,
-        footer="Every pixel of the readable fields is kept in plate.ome.zarr; what else the raw folder holds is not.",
+        footer=_footer(fields),
+    )
+
+
+def _footer(fields: pd.DataFrame) -> str:
+    failed = int((fields["status"] != "ok").sum())
+    if failed:
+        return f"Keep the raw folder: {failed} of {len(fields)} fields could not be read."
+    return (
+        "All fields were read, and plate.ome.zarr keeps their pixels (of stacks the plane or projection that was "
+        "chosen). For this workflow the raw folder may be deleted."
     )
 
 

@@ -24,7 +24,7 @@ _WHOLE = ("z", "t", "page")
 
 def find_table(path: Path) -> bool:
     """Whether `path` is a table of planes, or a folder with one."""
-    return (path / TABLE).is_file() or path.is_file() and path.suffix.lower() in (".tsv", ".csv", ".tab", ".txt")
+    return (path / TABLE).is_file() or (path.is_file() and path.suffix.lower() in (".tsv", ".csv", ".tab", ".txt"))
 
 
 def read_plate_table(path: Path) -> PlateSource:
@@ -79,7 +79,9 @@ def read_plate_table(path: Path) -> PlateSource:
     for row in rows:
         row.update({column: row.get(column, math.nan) for column in ("wavelength", "y", "x", "pixel_size")})
         row.update({column: row.get(column, 0) for column in _WHOLE}, height=size[0], width=size[1])
-    return PlateSource(path.parent.name if path.name == TABLE else path.stem, "table", make_planes(rows, path), {"index": str(path)})
+    return PlateSource(
+        path.parent.name if path.name == TABLE else path.stem, "table", make_planes(rows, path), {"index": str(path)}
+    )
 
 
 def find_images(path: Path) -> bool:

@@ -1,0 +1,215 @@
+"""Plates, from the inbox to the page: by `autorun.sh` alone, each once, and a bad one harms no other."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import yaml
+import yaozarrs
+import zarr
+from conftest import project
+from ome_zarr_models.v05.hcs import HCS
+
+from equinuclei.files import tree_sha256
+from equinuclei.inbox import read_scan
+from equinuclei.plate_store import list_wells, open_well, read_field_table
+from equinuclei.simulate import simulate_field
+
+WELLS = ("A01", "B02", "H12")
+SIZE = (96, 110)
+
+
+def put_plate(folder, seed=0, damage=None):
+    """A simulated plate as a table of planes: three wells of two adjoining fields; old enough to be taken."""
+    folder.mkdir(parents=True)
+    rows = []
+    for number, well in enumerate(WELLS):
+        field = simulate_field("HeLa", [seed, number], SIZE[0], 2 * SIZE[1])
+        for half in (0, 1):
+            name = f"{well} 'f{half}'; $(touch hacked).tif"
+            image = field.images["fluorescence"][:, half * SIZE[1] : (half + 1) * SIZE[1]]
+            tifffile.imwrite(folder / name, image)
+            rows.append({"well": well, "field": half + 1, "channel": "DAPI", "path": name, "y": 0.0,
+                         "x": half * SIZE[1] * 0.5, "pixel_size": 0.5})  # fmt: skip
+    pd.DataFrame(rows).to_csv(folder / "planes.tsv", sep="\t", index=False)
+    if damage is not None:
+        damage(folder)
+    make_old(folder)
+
+
+def make_old(folder):
+    for path in folder.iterdir():
+        os.utime(path, (time.time() - 86_400,) * 2)
+
+
+def truncate_all(folder):
+    for path in folder.glob("*.tif"):
+        path.write_bytes(path.read_bytes()[:300])
+
+
+def truncate_one(folder):
+    path = next(folder.glob("B02 'f1'*"))
+    path.write_bytes(path.read_bytes()[:300])
+
+
+class Lab:
+    """An inbox, its results, and ticks of autorun.sh."""
+
+    def __init__(self, folder, weights):
+        self.inbox, self.results, self.config = folder / "inbox", folder / "plates", folder / "lab.yaml"
+        self.inbox.mkdir()
+        library = folder / "models"
+        (library / "turning-v1").mkdir(parents=True)
+        shutil.copy(weights, library / "turning-v1" / "weights.safetensors")
+        plates = {"inbox": str(self.inbox), "results": str(self.results), "models": str(library), "channel": "dapi"}
+        plates |= {"model": "turning-v1", "device": "cpu", "threads": 1, "tile": 256, "max_bad_fraction": 0.2}
+        self.config.write_text(yaml.safe_dump({"plates": plates}))
+
+    def tick(self, check=True):
+        command = [str(project() / "scripts/autorun.sh"), "--configfile", str(self.config), "--cores", "2"]
+        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        run = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
+        assert not check or run.returncode == 0, run.stdout
+        return run
+
+    def status(self):
+        return {row.plate: row.status for row in read_scan(self.results / "scan.tsv")}
+
+    def pages(self):
+        return {path.parents[1].name: path for path in self.results.glob("*/turning-v1/report.html")}
+
+
+def jobs_of(run):
+    """Jobs that were started, but for the scan."""
+    return [line for line in run.stdout.splitlines() if re.match(r"Job \d+: (?!Looking for)", line)]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory, study):
+    folder, _ = study
+    lab = Lab(
+        tmp_path_factory.mktemp("lab"), folder / "results/tiny/models/turning/fluorescence/seed0/weights.safetensors"
+    )
+    put_plate(lab.inbox / "good")
+    put_plate(lab.inbox / "corrupt", 1, truncate_all)
+    put_plate(lab.inbox / "partly", 2, truncate_one)
+    put_plate(lab.inbox / "arriving", 3)
+    (lab.inbox / "arriving" / "planes.tsv").touch()  # files still arrive: newer than the quiet time
+    lab.runs = [lab.tick(), lab.tick(check=False)]
+    return lab
+
+
+def test_complete_plates_are_processed_at_the_second_tick(lab):
+    first, second = lab.runs
+    assert not jobs_of(first) and set(lab.pages()) >= {"good", "partly"}
+    assert second.returncode == 1 and "Traceback" not in second.stdout  # of the corrupt one
+    assert "none of 6 images can be read" in second.stdout
+    assert not list(lab.inbox.parent.rglob("hacked")) and not (project() / "hacked").exists()
+
+
+def test_the_converted_plate_has_every_pixel_of_its_source(lab):
+    plate = lab.results / "good" / "plate.ome.zarr"
+    assert list_wells(plate) == list(WELLS)
+    table = pd.read_csv(lab.inbox / "good" / "planes.tsv", sep="\t")
+    for row in table.itertuples():
+        place = read_field_table(plate, row.well).set_index("field").loc[row.field]
+        stored = open_well(plate, row.well)[0, place.y0 : place.y0 + place.height, place.x0 : place.x0 + place.width]
+        np.testing.assert_array_equal(np.asarray(stored), tifffile.imread(lab.inbox / "good" / row.path))
+
+
+@pytest.mark.parametrize("name", ["plate.ome.zarr", "turning-v1/segmentation.ome.zarr"])
+def test_both_plates_are_valid_ome_zarr(lab, name):
+    path = lab.results / "good" / name
+    yaozarrs.validate_zarr_store(str(path))
+    HCS.from_zarr(zarr.open_group(path, mode="r"))
+
+
+def test_every_nucleus_is_a_row_and_a_label_of_its_well(lab):
+    folder = lab.results / "good" / "turning-v1"
+    nuclei = pd.read_parquet(folder / "nuclei.parquet")
+    assert list(nuclei.columns[:3]) == ["plate", "well", "label"] and nuclei["plate"].eq("good").all()
+    for well, rows in nuclei.groupby("well"):
+        labels = np.asarray(open_well(folder / "segmentation.ome.zarr", well, label="nuclei")[:])
+        assert set(np.unique(labels)) - {0} == set(rows["label"])
+        assert dict(zip(rows["label"], rows["area"], strict=True)) == {
+            n: int((labels == n).sum()) for n in rows["label"]
+        }
+    wells = pd.read_csv(folder / "wells.tsv", sep="\t").set_index("well")
+    assert wells["count"].to_dict() == nuclei.groupby("well").size().reindex(WELLS, fill_value=0).to_dict()
+    assert nuclei["mean_DAPI"].gt(0).all() and len(nuclei) > 10
+
+
+def test_a_field_that_cannot_be_read_is_told_and_the_rest_is_kept(lab):
+    folder = lab.results / "partly"
+    status = pd.read_parquet(folder / "fields.parquet").set_index(["well", "field"])["status"]
+    assert status[("B02", 2)] == "truncated" and (status != "ok").sum() == 1
+    wells = pd.read_csv(folder / "turning-v1" / "wells.tsv", sep="\t").set_index("well")
+    assert wells["failed_fields"].to_dict() == {"A01": 0, "B02": 0.5, "H12": 0}
+    page = lab.pages()["partly"].read_text()
+    assert "Keep the raw folder: 1 of 6 fields could not be read" in page
+
+
+def test_the_next_tick_submits_nothing_and_the_corrupt_plate_is_left_alone(lab):
+    assert lab.status() | {"arriving": ""} == {"good": "ready", "partly": "ready", "corrupt": "ready", "arriving": ""}
+    pages = {name: path.stat().st_mtime_ns for name, path in lab.pages().items()}
+    run = lab.tick()
+    assert not jobs_of(run), run.stdout
+    assert lab.status()["corrupt"] == "failed" and lab.status()["arriving"] == "copying"
+    assert {name: path.stat().st_mtime_ns for name, path in lab.pages().items()} == pages
+
+
+def test_a_late_file_runs_its_plate_again_and_a_deleted_folder_none(lab):
+    good = (lab.results / "good" / "plate.ome.zarr" / "zarr.json").stat().st_mtime_ns
+    shutil.rmtree(lab.inbox / "good")
+    shutil.rmtree(lab.inbox / "corrupt")
+    put_plate(lab.inbox / "corrupt", 1)  # copied again, whole
+    make_old(lab.inbox / "arriving")
+    lab.tick()
+    run = lab.tick()
+    assert set(lab.pages()) == {"good", "partly", "corrupt", "arriving"}, run.stdout
+    assert lab.status() == {"good": "removed", "partly": "ready", "corrupt": "ready", "arriving": "ready"}
+    assert (lab.results / "good" / "plate.ome.zarr" / "zarr.json").stat().st_mtime_ns == good
+    assert not jobs_of(lab.tick())
+
+
+def test_the_same_plate_gives_the_same_bytes(lab, tmp_path, study):
+    folder, _ = study
+    other = Lab(tmp_path, folder / "results/tiny/models/turning/fluorescence/seed0/weights.safetensors")
+    put_plate(other.inbox / "partly", 2, truncate_one)
+    other.tick(), other.tick()
+    for name in ("turning-v1/segmentation.ome.zarr", "plate.ome.zarr"):
+        stores = [lab_.results / "partly" / name for lab_ in (lab, other)]
+        arrays = [
+            {p.relative_to(store).as_posix(): p.read_bytes() for p in store.rglob("c/**/*") if p.is_file()}
+            for store in stores
+        ]
+        assert arrays[0] and arrays[0] == arrays[1]
+    digests = [tree_sha256(lab_.results / "partly/turning-v1/segmentation.ome.zarr") for lab_ in (lab, other)]
+    assert digests[0] == digests[1]
+
+
+def test_a_second_tick_beside_a_running_one_ends_at_once(lab):
+    with (project() / ".autorun.lock").open("w") as lock:
+        import fcntl
+
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run = lab.tick()
+    assert run.stdout.strip() == "another tick is still running"
+
+
+def test_what_is_not_set_is_told(lab, tmp_path):
+    config = tmp_path / "empty.yaml"
+    config.write_text("plates: {results: plates}\n")
+    command = [str(project() / "scripts/autorun.sh"), "--configfile", str(config), "--cores", "1"]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    run = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
+    assert run.returncode == 1 and "no inbox: set `plates: {inbox: FOLDER}`" in run.stdout
+    assert "Traceback" not in run.stdout

@@ -1,10 +1,15 @@
 """Look which plates of the inbox are complete: scan.tsv, and a manifest per complete plate."""
 
+from equinuclei.errors import InputError
 from equinuclei.inbox import READY, scan_inbox
 from equinuclei.job import job, logger
+from equinuclei.model_library import find_weights
 from equinuclei.sources.plates import contents_of_plate
 
 with job(snakemake.log[0]):
+    if snakemake.params.inbox is None:
+        raise InputError("no inbox: set `plates: {inbox: FOLDER}` to the folder where plates arrive")
+    find_weights(snakemake.params.model, snakemake.params.models)  # now, not when the first plate has been converted
     plates = scan_inbox(
         snakemake.params.inbox,
         snakemake.params.results,

@@ -7,18 +7,21 @@ from equinuclei.errors import InputError, check_known
 WEIGHTS = "weights.safetensors"
 
 
-def find_weights(model: str | Path, library: str | Path) -> Path:
+def find_weights(model: str | Path | None, library: str | Path) -> Path:
     """Weights of a model: a file, a folder that holds `weights.safetensors`, or a name in the library.
 
     Raises InputError, with the known names, if there is none.
     """
+    known = known_models(library)
+    if model is None:
+        where = f"in {library} are {', '.join(known)}" if known else f"{library} holds none yet: see promote_model.py"
+        raise InputError(f"no model is chosen: set `plates: {{model: NAME}}`; {where}")
     path = Path(model)
     for candidate in (path, path / WEIGHTS):
         if candidate.is_file():
             return candidate
     if path.name != str(model):
         raise InputError(f"{model}: no weights there; give a weights.safetensors, its folder, or the name of a model")
-    known = known_models(library)
     if not known:
         raise InputError(f"model {str(model)!r}: {library} holds no model yet; `promote_model.py` puts one there")
     check_known("model", str(model), known)

@@ -18,7 +18,7 @@ import jsonschema
 from equinuclei.errors import InputError, check_known
 from equinuclei.files import digest
 from equinuclei.inbox import waiting_plates
-from equinuclei.model_library import WEIGHTS, find_weights, known_models
+from equinuclei.model_library import WEIGHTS, find_weights
 from equinuclei.models import INFERENCES, OTSU, PRESETS, ModelSpec, resolve_spec
 
 
@@ -183,13 +183,6 @@ class Plates:
     @cached_property
     def _rows(self) -> dict[str, dict[str, str]]:
         return _read_plates_table(self.section["table"], self.COLUMNS) if self.section["table"] else {}
-
-    @property
-    def inbox(self) -> str:
-        """The inbox. Raises InputError if the configuration names none."""
-        if self.section["inbox"] is None:
-            raise InputError("no inbox: set `plates: {inbox: FOLDER}` to the folder where plates arrive")
-        return self.section["inbox"]
 
     def waiting(self) -> list[str]:
         """The plates that are to be processed: complete, not failed as they are, and not excluded."""

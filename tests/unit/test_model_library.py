@@ -49,6 +49,8 @@ def test_unusable_names_are_refused(tmp_path, run, name):
 
 
 def test_a_model_that_is_not_there_is_told(tmp_path, run):
+    with pytest.raises(InputError, match=r"no model is chosen: set `plates: {model: NAME}`; .* holds none yet"):
+        find_weights(None, tmp_path / "library")
     with pytest.raises(InputError, match="holds no model yet"):
         find_weights("dapi", tmp_path / "library")
     promote_model(run, "dapi-v1", tmp_path / "library")

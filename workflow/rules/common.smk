@@ -201,11 +201,6 @@ def told(function, *arguments):
         raise WorkflowError(str(error)) from None
 
 
-def inbox(wildcards):
-    """The folder where plates arrive."""
-    return told(lambda: study.plates.inbox)
-
-
 def plate_channel(wildcards):
     """The channel that the nuclei of the rule's plate are seen in."""
     return told(study.plates.channel_of, wildcards.plate)

@@ -21,8 +21,10 @@ rule scan_plates:
         mem_mb=gigabytes(2),
         runtime=60,
     params:
-        inbox=inbox,
+        inbox=study.plates.section["inbox"],
         results=PLATES,
+        model=study.plates.section["model"],
+        models=study.plates.section["models"],
         quiet_minutes=study.plates.section["quiet_minutes"],
     message:
         "Looking for complete plates"

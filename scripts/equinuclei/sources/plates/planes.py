@@ -117,7 +117,10 @@ def parse_well(text: str) -> tuple[int, int]:
     row = 0
     for letter in letters:
         row = row * 26 + string.ascii_uppercase.index(letter) + 1
-    well_name(row, column)
+    try:
+        well_name(row, column)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no well: {error}") from None
     return row, column
 
 

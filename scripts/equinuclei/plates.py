@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import tifffile
+import zarr
 
 from equinuclei import plate_store
 from equinuclei.errors import InputError, raise_problems
@@ -117,11 +118,13 @@ def convert_plate(
         unfinished = [well for well in layout.wells if not is_done(folder, well)]
         logger.info("%s: %d wells, %d to convert", where, len(layout.wells), len(unfinished))
         pool = ThreadPoolExecutor(workers)
-        try:
-            list(pool.map(partial(_convert_well, folder, layout), unfinished))
-        finally:
-            # After a failure, wells that have not begun need not begin.
-            pool.shutdown(cancel_futures=True)
+        # Zarr's own threads stay within the same number.
+        with zarr.config.set({"async.concurrency": workers, "threading.max_workers": workers}):
+            try:
+                list(pool.map(partial(_convert_well, folder, layout), unfinished))
+            finally:
+                # After a failure, wells that have not begun need not begin.
+                pool.shutdown(cancel_futures=True)
         rows = [row for well in layout.wells for row in json.loads(_rows_file(folder, well).read_text("utf-8"))["rows"]]
         table = pd.DataFrame(rows, columns=PLATE_FIELDS_COLUMNS)
         bad = table[table["status"] != "ok"]

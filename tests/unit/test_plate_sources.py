@@ -232,7 +232,7 @@ class TestMetaXpress:
         source = find_plate_source(tmp_path)
         bad = source.planes[(source.planes["well"] == "C11") & (source.planes["field"] == 2)]
         # The offset from the well's centre is known from the other well.
-        assert bad[["y", "x", "height", "width"]].drop_duplicates().values.tolist() == [[-2.0, 13.0, 16, 20]]
+        assert bad[["y", "x", "height", "width"]].drop_duplicates().to_numpy().tolist() == [[-2.0, 13.0, 16, 20]]
 
     def test_htd_that_is_none(self, tmp_path):
         write_metaxpress(tmp_path)

@@ -106,7 +106,7 @@ class TestConvert:
 
     def test_from_ome_zarr(self, tmp_path):
         write_harmony(tmp_path / "in", planes=2)
-        first, table = convert({"path": str(tmp_path / "in")}, tmp_path / "one")
+        first, _ = convert({"path": str(tmp_path / "in")}, tmp_path / "one")
         second, _ = convert({"path": str(first)}, tmp_path / "two", ngff_version="0.4")
         for well in plate_store.list_wells(first):
             np.testing.assert_array_equal(plate_store.open_well(first, well)[:], plate_store.open_well(second, well)[:])
@@ -148,7 +148,7 @@ class TestConvert:
         assert [channel["color"] for channel in channels] == ["FFFFFF", "0000FF"]
         assert all(0 < channel["window"]["start"] < channel["window"]["end"] <= 65535 for channel in channels)
         # Fields of 16 x 20 at (0, 0), (0, 20) and (16, 0).
-        assert table[["y0", "x0"]].drop_duplicates().values.tolist() == [[0, 0], [0, 20], [16, 0]]
+        assert table[["y0", "x0"]].drop_duplicates().to_numpy().tolist() == [[0, 0], [0, 20], [16, 0]]
 
     def test_overlap_is_won_by_the_lowest_number(self, tmp_path):
         write_harmony(tmp_path / "in", centres=((3.0, 1.0), (0.0, 0.0), (-2.0, 2.0)))
@@ -181,12 +181,12 @@ class TestConvert:
             np.testing.assert_array_equal(coarse, (blocks.sum(axis=(2, 4)) + 2) // 4)
 
     def test_files_per_plate(self, tmp_path):
-        """Thirteen files per well or fewer: 384 wells of nine fields are about 5,000 files."""
+        """Per well: its own metadata, the image's, three of the table, and two per level."""
         centres = tuple((324.0 * column, -270.0 * row) for row in range(3) for column in range(3))
         write_harmony(tmp_path / "in", wells=((1, 1), (1, 2)), centres=centres, shape=(540, 648))
         output, _ = convert({"path": str(tmp_path / "in")}, tmp_path / "out")
         count = sum(path.is_file() for path in output.rglob("*"))
-        assert count == 2 * 13 + 2  # and the plate's and its row's
+        assert count == 2 * (2 + 3 + 3 * 2) + 2  # and the metadata of plate and row
 
     def test_channels_of_different_pixel_size(self, tmp_path):
         write_harmony(tmp_path / "in", version=7)
@@ -248,7 +248,7 @@ class TestBadInput:
         source = {"path": str(tmp_path / "in")}
         output, table = convert(source, tmp_path / "out", max_bad_fraction=0.2)
         bad = table[table["status"] != "ok"]
-        assert bad[["well", "field", "channel", "status"]].values.tolist() == [["C11", 2, "FITC", "missing"]]
+        assert bad[["well", "field", "channel", "status"]].to_numpy().tolist() == [["C11", 2, "FITC", "missing"]]
         check_pixels(source, output, table)
 
     def test_other_pixel_type(self, tmp_path):
@@ -260,7 +260,7 @@ class TestBadInput:
 
     def test_absent_channel(self, tmp_path):
         write_harmony(tmp_path / "in")
-        with pytest.raises(InputError, match="no channel 'GFP'. It has 'Brightfield', 'DAPI'"):
+        with pytest.raises(InputError, match=r"no channel 'GFP'\. It has 'Brightfield', 'DAPI'"):
             convert({"path": str(tmp_path / "in"), "channels": ["GFP"]}, tmp_path / "out")
 
     def test_misspelt_key(self, tmp_path):
@@ -289,7 +289,7 @@ class TestInterruption:
         assert not (tmp_path / "out" / "plate.ome.zarr").exists()
         output, _ = convert(source, tmp_path / "out")
         # The third was interrupted before it was marked.
-        assert written == ["A01", "A02", "B01", "B01", "C03"]
+        assert written[:3] == ["A01", "A02", "B01"] and sorted(written[3:]) == ["B01", "C03"]
         assert tree_sha256(output) == tree_sha256(whole)
         assert (tmp_path / "out" / "fields.parquet").read_bytes() == (
             tmp_path / "whole" / "fields.parquet"

@@ -251,6 +251,25 @@ class TestBadInput:
         assert bad[["well", "field", "channel", "status"]].to_numpy().tolist() == [["C11", 2, "FITC", "missing"]]
         check_pixels(source, output, table)
 
+    def test_channel_that_a_field_and_a_well_lack(self, tmp_path):
+        """What is not there is told even if nothing else is asked for."""
+        write_metaxpress(tmp_path / "in", wells=("B02", "C11", "D01"))
+        for name in ("77_B02_s1_w2.TIF", "77_D01_s1_w2.TIF", "77_D01_s2_w2.TIF"):
+            (tmp_path / "in" / "TimePoint_1" / name).unlink()
+        source = {"path": str(tmp_path / "in"), "channels": ["fitc"]}
+        output, table = convert(source, tmp_path / "out", max_bad_fraction=0.5)
+        assert table["status"].tolist() == ["missing", "ok", "ok", "ok", "missing", "missing"]
+        check_pixels(source, output, table)
+        check_valid(output)
+
+    def test_order_of_channels_where_the_first_field_lacks_one(self, tmp_path):
+        write_metaxpress(tmp_path / "in")
+        (tmp_path / "in" / "TimePoint_1" / "77_B02_s1_w2.TIF").unlink()
+        source = {"path": str(tmp_path / "in"), "channels": ["FITC", "DAPI"]}
+        output, table = convert(source, tmp_path / "out", max_bad_fraction=0.5)
+        assert plate_store.read_channels(output, "B02") == ["FITC", "DAPI"]
+        check_pixels(source, output, table)
+
     def test_other_pixel_type(self, tmp_path):
         write_table(tmp_path, ("a.tif", "b.tif"))
         tifffile.imwrite(tmp_path / "b.tif", np.ones((16, 20), np.float32))

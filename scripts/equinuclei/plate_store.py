@@ -529,5 +529,6 @@ def _halve(pixels: np.ndarray) -> np.ndarray:
     quarters = [pixels[..., y::2, x::2] for y in (0, 1) for x in (0, 1)]
     if pixels.dtype.kind == "f":
         return (sum(part.astype(np.float64) for part in quarters) / 4).astype(pixels.dtype)
-    total = sum(part.astype(np.uint64) for part in quarters)
+    wide = np.uint32 if pixels.dtype.itemsize <= 2 else np.uint64
+    total = sum(part.astype(wide) for part in quarters)
     return ((total + 2) // 4).astype(pixels.dtype)

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import tifffile
+import zarr
 
 from equinuclei import plate_store
 from equinuclei.errors import InputError, raise_problems
 from equinuclei.files import digest, is_done, mark_done, replacing, work_folder, write_json
-from equinuclei.sources.plates import choose_planes, find_plate_source, read_plane
+from equinuclei.sources.plates import PlateSource, choose_channels, choose_planes, find_plate_source, read_plane
 from equinuclei.sources.plates.planes import image_header
 
 logger = logging.getLogger("equinuclei.plates")
@@ -100,8 +101,8 @@ def convert_plate(
     missing = [path for path, state in states.items() if state is None]
     where = f"plate {plate.name!r} ({source['path']})"
     _check_share(where, len(missing), len(states), [f"{path} is missing" for path in missing], max_bad_fraction)
-    layout = _Layout.of(where, planes, projection)
-    listed, found = planes.to_dict("list"), list(states.values())
+    layout = _Layout.of(where, plate, planes, choose_channels(plate, source.get("channels")), projection)
+    listed, found = [planes.to_dict("list"), plate.planes.to_dict("list")], list(states.values())
     key = digest(["plate", code, ngff_version, projection, plate.name, plate.metadata, listed, found])
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         made = plate_store.plate_attributes(output).get("equinuclei", {}).get("key")
@@ -117,11 +118,13 @@ def convert_plate(
         unfinished = [well for well in layout.wells if not is_done(folder, well)]
         logger.info("%s: %d wells, %d to convert", where, len(layout.wells), len(unfinished))
         pool = ThreadPoolExecutor(workers)
-        try:
-            list(pool.map(partial(_convert_well, folder, layout), unfinished))
-        finally:
-            # After a failure, wells that have not begun need not begin.
-            pool.shutdown(cancel_futures=True)
+        # Zarr's own threads stay within the same number.
+        with zarr.config.set({"async.concurrency": workers, "threading.max_workers": workers}):
+            try:
+                list(pool.map(partial(_convert_well, folder, layout), unfinished))
+            finally:
+                # After a failure, wells that have not begun need not begin.
+                pool.shutdown(cancel_futures=True)
         rows = [row for well in layout.wells for row in json.loads(_rows_file(folder, well).read_text("utf-8"))["rows"]]
         table = pd.DataFrame(rows, columns=PLATE_FIELDS_COLUMNS)
         bad = table[table["status"] != "ok"]
@@ -177,13 +180,16 @@ class _Layout:
     """What is to be written: the planes by well, and what all wells have in common."""
 
     wells: Mapping[str, pd.DataFrame]
+    places: Mapping[str, pd.DataFrame]
     channels: Sequence[plate_store.PlateChannel]
     pixel_size: float
     dtype: np.dtype
     projection: str
 
     @classmethod
-    def of(cls, where: str, planes: pd.DataFrame, projection: str) -> "_Layout":
+    def of(
+        cls, where: str, plate: PlateSource, planes: pd.DataFrame, names: Sequence[str], projection: str
+    ) -> "_Layout":
         sizes = planes.groupby("channel")["pixel_size"].median()
         known = sizes.dropna()
         if len(known) and known.max() > known.min() * 1.001:
@@ -191,14 +197,26 @@ class _Layout:
             raise InputError(f"{where}: channels differ in pixel size (micrometres): {listed}; choose channels of one.")
         pixel_size = float(known.iloc[0]) if len(known) else math.nan
         channels, dtypes = [], []
-        # In the order in which they were asked for, which is that within each field.
-        for name, of_channel in planes.groupby("channel", sort=False):
-            channels.append(plate_store.PlateChannel(name, float(of_channel["wavelength"].iloc[0])))
-            dtypes += _first_dtype(of_channel)
+        for name in names:
+            wavelength = plate.planes.loc[plate.planes["channel"] == name, "wavelength"].iloc[0]
+            channels.append(plate_store.PlateChannel(name, float(wavelength)))
+            dtypes += _first_dtype(planes[planes["channel"] == name])
         if not dtypes:
             raise InputError(f"{where}: none of {len(planes)} images can be read: was the plate copied whole?")
-        wells = dict(list(planes.groupby("well", sort=False)))
-        return cls(wells, channels, pixel_size, np.result_type(*dtypes), projection)
+        # A field that has other channels alone is a field all the same: its images are missing.
+        others = plate.planes.assign(height=planes["height"].iloc[0], width=planes["width"].iloc[0])
+        places = pd.concat([planes, others]).drop_duplicates(["well", "field"])
+        by_well = dict(list(places.groupby("well")))
+        wells = dict(list(planes.groupby("well")))
+        ordered = list(dict.fromkeys(plate.planes["well"]))
+        return cls(
+            {well: wells.get(well, planes.iloc[:0]) for well in ordered},
+            {well: by_well[well] for well in ordered},
+            channels,
+            pixel_size,
+            np.result_type(*dtypes),
+            projection,
+        )
 
 
 def _first_dtype(planes: pd.DataFrame) -> list[np.dtype]:
@@ -213,7 +231,7 @@ def _first_dtype(planes: pd.DataFrame) -> list[np.dtype]:
 
 def _convert_well(folder: Path, layout: _Layout, well: str) -> None:
     planes = layout.wells[well]
-    fields, height, width = place_fields(planes.drop_duplicates("field"), layout.pixel_size)
+    fields, height, width = place_fields(layout.places[well], layout.pixel_size)
     area = int((fields["height"] * fields["width"]).sum())
     if height * width > _SPARSEST * area:
         raise InputError(

@@ -26,9 +26,10 @@ from equinuclei.sources.plates.planes import (
 LOOKED_FOR = "a .HTD file, or TIFF files named <plate>_<well>_s<site>_w<wave>"
 
 _GUID = r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
-# The GUID follows the number of the wave without a separator, and may begin with digits: it is matched whole.
+# The GUID follows the number of the wave without a separator, and may begin with digits: it is matched whole. The name
+# of the plate ends at the first well that fits: "_w12" looks like one too.
 _NAME = re.compile(
-    rf"(?P<plate>.*)_(?P<well>[A-Za-z]{{1,2}}\d{{2}})(?:_s(?P<site>\d+))?(?:_w(?P<wave>\d+))?"
+    rf"(?P<plate>.*?)_(?P<well>[A-Za-z]{{1,2}}\d{{2}})(?:_s(?P<site>\d+))?(?:_w(?P<wave>\d+))?"
     rf"(?P<thumb>_thumb)?(?P<guid>{_GUID})?\.tiff?",
     re.IGNORECASE | re.DOTALL,
 )

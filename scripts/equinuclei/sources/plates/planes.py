@@ -117,7 +117,10 @@ def parse_well(text: str) -> tuple[int, int]:
     row = 0
     for letter in letters:
         row = row * 26 + string.ascii_uppercase.index(letter) + 1
-    well_name(row, column)
+    try:
+        well_name(row, column)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no well: {error}") from None
     return row, column
 
 
@@ -292,6 +295,19 @@ def to_float(text: str | None) -> float:
     return value if math.isfinite(value) else math.nan
 
 
+def choose_channels(source: PlateSource, channel: str | float | Iterable[str | float] | None = None) -> list[str]:
+    """Names of the channels of a plate that `channel` asks for, in that order (see `choose_planes`)."""
+    names = sorted(set(source.planes["channel"]))
+    if channel is None:
+        return names
+    if isinstance(channel, str | int | float | np.number):
+        return [_find_channel(source, names, channel)]
+    chosen = list(dict.fromkeys(_find_channel(source, names, one) for one in channel))
+    if not chosen:
+        raise InputError(f"plate {source.name!r}: no channel is asked for; it has {_listed(names)}.")
+    return chosen
+
+
 def choose_planes(
     source: PlateSource,
     channel: str | float | Iterable[str | float] | None = None,
@@ -325,17 +341,8 @@ def choose_planes(
     InputError
         If there is no such channel, plane or time point.
     """
-    planes = source.planes
-    names = list(dict.fromkeys(planes["channel"]))
-    if channel is None:
-        chosen = names
-    elif isinstance(channel, str | int | float | np.number):
-        chosen = [_find_channel(source, names, channel)]
-    else:
-        chosen = list(dict.fromkeys(_find_channel(source, names, one) for one in channel))
-    if not chosen:
-        raise InputError(f"plate {source.name!r}: no channel is asked for; it has {_listed(names)}.")
-    planes = planes[planes["channel"].isin(chosen)]
+    chosen = choose_channels(source, channel)
+    planes = source.planes[source.planes["channel"].isin(chosen)]
     times = sorted(set(planes["t"]))
     t = times[0] if t is None else t
     if t not in times:

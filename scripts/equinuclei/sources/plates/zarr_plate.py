@@ -37,7 +37,7 @@ def read_zarr_plate(path: Path) -> PlateSource:
     InputError
         If there is no plate, or its metadata is damaged.
     """
-    plate = _attributes(path).get("plate")
+    plate = _attributes(path).get("plate") if find_zarr_plate(path) else None
     if not isinstance(plate, dict):
         raise InputError(f"{path}: no OME-Zarr plate: looked for {LOOKED_FOR}.")
     rows: list[dict] = []

@@ -1,0 +1,202 @@
+"""Small exports as instruments write them, with random pixels, for the tests of plates."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+Pixels = dict[tuple, np.ndarray]  # by well, field, channel, z
+
+HARMONY_NAMESPACES = {
+    5: "http://www.perkinelmer.com/PEHH/HarmonyV5",
+    6: "http://www.perkinelmer.com/PEHH/HarmonyV6",
+    7: "43B2A954-E3C3-47E1-B392-6635266B0DD3/HarmonyV7",
+}
+PROFILE = (
+    "{Background: {Character: NonFlat, Mean: 300.5, NoiseConst: 1.3, NonFlatness: {Original: 0.4, Random: INF}, "
+    "Profile: {Coefficients: [[1.25], [0.5, -0.5]], Dims: [20, 16], Origin: [9.5, 7.5], Scale: [0.05, 0.0625], "
+    "Type: Polynomial}, Quality: 1.0}, Channel: 1, ChannelName: DAPI, Version: Acapella:2013}"
+)
+
+
+def random_image(seed: int, shape: tuple[int, int] = (16, 20), dtype: str = "uint16") -> np.ndarray:
+    return np.random.default_rng(seed).integers(1, 250 if dtype == "uint8" else 60000, shape).astype(dtype)
+
+
+def write_harmony(
+    folder: Path,
+    version: int = 5,
+    wells: tuple = ((2, 3), (27, 1)),
+    centres: tuple = ((0.0, 0.0), (10.0, 0.0), (0.0, -8.0)),
+    channels: tuple = ("DAPI", "Brightfield"),
+    planes: int = 1,
+    index: str = "Images/Index.xml",
+    shape: tuple[int, int] = (16, 20),
+) -> Pixels:
+    """Fields at `centres`, (x, y) in micrometres with y pointing up; pixels of 0.5 micrometres."""
+    (folder / "Images").mkdir(parents=True, exist_ok=True)
+    pixels: Pixels = {}
+    facts = {
+        number: f"""<ChannelName>{name}</ChannelName><ImageResolutionX Unit="m">5E-07</ImageResolutionX>
+<ImageSizeX>{shape[1]}</ImageSizeX><ImageSizeY>{shape[0]}</ImageSizeY>
+<MainEmissionWavelength Unit="nm">{0 if name == "Brightfield" else 400 + 56 * number}</MainEmissionWavelength>
+<ObjectiveMagnification Unit="">20</ObjectiveMagnification><ObjectiveNA Unit="">0.8</ObjectiveNA>"""
+        for number, name in enumerate(channels, 1)
+    }
+    images = []
+    numbered = itertools.product(wells, enumerate(centres, 1), range(1, planes + 1), enumerate(channels, 1))
+    for seed, ((row, column), (field, (x, y)), plane, (number, name)) in enumerate(numbered):
+        url = f"r{row:02d}c{column:02d}f{field:02d}p{plane:02d}-ch{number}sk1fk1fl1.tiff"
+        letters = chr(64 + row) if row <= 26 else "A" + chr(64 + row - 26)
+        image = random_image(seed, shape)
+        pixels[f"{letters}{column:02d}", field, name, plane - 1] = image
+        tifffile.imwrite(folder / "Images" / url, image)
+        images.append(
+            f"""<Image Version="1"><id>{row}K{field}</id><URL>{url}</URL><Row>{row}</Row><Col>{column}</Col>
+<FieldID>{field}</FieldID><PlaneID>{plane}</PlaneID><TimepointID>{int(version == 7)}</TimepointID>
+<ChannelID>{number}</ChannelID>{facts[number] if version < 7 else ""}
+<PositionX Unit="m">{x * 1e-6}</PositionX><PositionY Unit="m">{y * 1e-6}</PositionY>
+<AbsTime>2024-06-24T11:48:56-04:00</AbsTime></Image>"""
+        )
+    entries = "".join(f'<Entry ChannelID="{number}">{text}</Entry>' for number, text in facts.items())
+    (folder / index).write_text(
+        f"""<?xml version="1.0" encoding="utf-8"?>
+<EvaluationInputData Version="1" xmlns="{HARMONY_NAMESPACES[version]}"><InstrumentType>Phenix</InstrumentType>
+<Plates><Plate><PlateID>BAR 1</PlateID><MeasurementID>m-1</MeasurementID><PlateRows>32</PlateRows>
+<PlateColumns>48</PlateColumns></Plate></Plates>
+<Wells><Well><id>1</id><Row>1</Row><Image id="x" /></Well></Wells>
+<Maps><Map><Entry ChannelID="1"><FlatfieldProfile>{PROFILE}</FlatfieldProfile></Entry></Map>
+{f"<Map>{entries}</Map>" if version == 7 else ""}</Maps>
+<Images>{"".join(images)}</Images></EvaluationInputData>""",
+        encoding="utf-8-sig",
+    )
+    return pixels
+
+
+def metaseries(x: float, y: float, wave: int = 452, z_projection: bool = False) -> str:
+    """What MetaXpress writes into the description of a TIFF file."""
+    facts = {
+        "spatial-calibration-x": 0.5,
+        "spatial-calibration-units": "um",
+        "stage-position-x": 20000 + x,
+        "stage-position-y": 10000 + y,
+        "acquisition-time-local": "20240709 13:13:03.006",
+        "wavelength": wave,
+        "_IllumSetting_": f"Dye {wave}",
+        "_MagSetting_": "20X Plan",
+        "OffsetFromWellCenterUmX": x,
+        "OffsetFromWellCenterUmY": y,
+    }
+    properties = "".join(f'<prop id="{key}" type="string" value="{value}"/>' for key, value in facts.items())
+    return f"<MetaData><PlaneInfo>{properties}</PlaneInfo></MetaData>"
+
+
+def write_metaxpress(
+    folder: Path,
+    plate: str = "77",
+    wells: tuple = ("B02", "C11"),
+    sites: int = 2,
+    waves: tuple = ("DAPI", "FITC"),
+    steps: tuple = (),
+    described: bool = True,
+    htd: bool = True,
+    planned: dict | None = None,
+) -> Pixels:
+    """`steps` are numbers of ZStep folders, 0 the projection. Sites are 9 micrometres apart in x, 1 in y."""
+    pixels: Pixels = {}
+    numbered = itertools.product(wells, range(1, sites + 1), enumerate(waves, 1), steps or (None,))
+    for seed, (well, site, (wave, name), step) in enumerate(numbered):
+        at = folder / "TimePoint_1" / ("" if step is None else f"ZStep_{step}")
+        at.mkdir(parents=True, exist_ok=True)
+        image = random_image(seed)
+        description = metaseries(9.0 * site, 1.0 * site, 400 + 60 * wave) if described else None
+        tifffile.imwrite(at / f"{plate}_{well}_s{site}_w{wave}.TIF", image, description=description, metadata=None)
+        pixels[well, site, name, 0 if step is None else step - 1] = image
+    if htd:
+        lines = [
+            '"HTSInfoFile", Version 1.0',
+            '"Description", "µm"',
+            '"TimePoints", 1',
+            f'"ZSeries", {str(bool(steps)).upper()}',
+            f'"ZSteps", {len([step for step in steps if step])}',
+            '"XWells", 12',
+            '"YWells", 8',
+            *(
+                f'"WellsSelection{row}", '
+                + ", ".join(str(f"{chr(64 + row)}{column:02d}" in wells).upper() for column in range(1, 13))
+                for row in range(1, 9)
+            ),
+            '"Sites", TRUE',
+            '"YSites", 1',
+            '"SiteSelection1", ' + ", ".join(["TRUE"] * sites),
+            f'"NWavelengths", {len(waves)}',
+            *(f'"WaveName{number}", "{name}"' for number, name in enumerate(waves, 1)),
+            '"UniquePlateIdentifier", "guid-1"',
+            '"EndFile"',
+        ]
+        for key, value in (planned or {}).items():
+            lines = [line for line in lines if not line.startswith(f'"{key}"')] + [f'"{key}", {value}']
+        (folder / f"{plate}.HTD").write_text("\n".join(lines), encoding="latin-1")
+    return pixels
+
+
+def write_cellvoyager(folder: Path, planes: int = 2, settings: bool = True) -> Pixels:
+    """Two wells, two fields one above the other (stage y points up), two channels; 0.5 micrometres per pixel."""
+    folder.mkdir(parents=True, exist_ok=True)
+    space = 'xmlns:bts="http://www.yokogawa.co.jp/BTS/BTSSchema/1.0"'
+    pixels: Pixels = {}
+    records = []
+    names = {1: "BP445/45", 2: "Dye"} if settings else {1: "C01", 2: "C02"}
+    numbered = itertools.product(((4, 8), (6, 12)), (1, 2), range(1, planes + 1), (1, 2))
+    for seed, ((row, column), field, plane, channel) in enumerate(numbered):
+        name = f"p_{chr(64 + row)}{column:02d}_T0001F{field:03d}L01A0{channel}Z{plane:02d}C0{channel}.tif"
+        image = random_image(seed)
+        tifffile.imwrite(folder / name, image)
+        pixels[f"{chr(64 + row)}{column:02d}", field, names[channel], plane - 1] = image
+        records.append(
+            f'<bts:MeasurementRecord bts:Type="IMG" bts:Time="2023-09-18T13:58:44+02:00" bts:Column="{column}" '
+            f'bts:Row="{row}" bts:TimePoint="1" bts:FieldIndex="{field}" bts:ZIndex="{plane}" bts:TimelineIndex="1" '
+            f'bts:ActionIndex="{channel}" bts:X="3.0" bts:Y="{-8.0 * field}" bts:Ch="{channel}">{name}'
+            "</bts:MeasurementRecord>"
+        )
+    records.append('<bts:MeasurementRecord bts:Type="ERR" bts:Column="1" bts:Row="1">failed</bts:MeasurementRecord>')
+    for name in ("DC_DCAM#1_CAM3.tif", "SC_BP445-45_20x v2_M01_CH01.tif"):
+        tifffile.imwrite(folder / name, random_image(0))
+    (folder / "MeasurementData.mlf").write_text(
+        f"<bts:MeasurementData {space}>{''.join(records)}</bts:MeasurementData>", encoding="utf-8-sig"
+    )
+    if settings:
+        channels = "".join(
+            f'<bts:MeasurementChannel bts:Ch="{n}" bts:HorizontalPixelDimension="0.5" bts:HorizontalPixels="20" '
+            'bts:VerticalPixels="16" />'
+            for n in (1, 2, 3)
+        )
+        (folder / "MeasurementDetail.mrf").write_text(
+            f'<bts:MeasurementDetail bts:Title="CV plate" bts:MeasurementSettingFileName="s.mes" bts:RowCount="8" '
+            f'bts:ColumnCount="12" bts:TargetSystem="CV8000" {space}>{channels}</bts:MeasurementDetail>',
+            encoding="utf-8-sig",
+        )
+        (folder / "s.mes").write_text(
+            f"""<bts:MeasurementSetting {space}><bts:ChannelList>
+<bts:Channel bts:Ch="1" bts:Objective="20x" bts:Acquisition="BP445/45" bts:Fluorophore="" />
+<bts:Channel bts:Ch="2" bts:Acquisition="BP525/50" bts:Fluorophore="Dye" /></bts:ChannelList>
+</bts:MeasurementSetting>""",
+            encoding="utf-8-sig",
+        )
+    return pixels
+
+
+def write_table(folder: Path, names: tuple[str, ...] = ("a.tif", "b.tif"), positions: bool = False) -> Pixels:
+    """One well, one channel, a field per name; plate.tsv names them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pixels: Pixels = {}
+    lines = ["\t".join(["well", "field", "channel", "path", *(["y", "x", "pixel_size"] if positions else [])])]
+    for number, name in enumerate(names, 1):
+        image = random_image(number)
+        tifffile.imwrite(folder / name, image)
+        pixels["B02", number, "DAPI", 0] = image
+        place = [str(4.0 * number), str(2.5 * number), "0.5"] if positions else []
+        lines.append("\t".join(["b2", str(number), "DAPI", name, *place]))
+    (folder / "plate.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return pixels

@@ -13,6 +13,7 @@ import tifffile
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+import segment_images
 from equinuclei.errors import InputError
 from equinuclei.folding import fold
 from equinuclei.instances import connected_components
@@ -145,7 +146,7 @@ def test_a_page_can_be_chosen(tmp_path, weights, field):
     assert not any(column.endswith(("_um", "_um2")) for column in nuclei.columns)
 
 
-def test_mistakes_are_one_message(tmp_path, weights, field):
+def test_mistakes_are_one_message(tmp_path, weights, field, capsys):
     images = tmp_path / "in"
     images.mkdir()
     empty = tmp_path / "empty"
@@ -175,13 +176,14 @@ def test_mistakes_are_one_message(tmp_path, weights, field):
         (["--model", weights, inside / "labels", inside], "folder of the images"),
         (["--model", weights, images, linked], "a link"),
     ]:
-        done = run(*arguments)
-        assert done.returncode == 1, arguments
-        assert done.stderr.startswith("Error: ") and message in done.stderr and "Traceback" not in done.stderr
+        assert segment_images.main([str(word) for word in arguments]) == 1, arguments
+        told = capsys.readouterr().err
+        assert told.startswith("Error: ") and message in told
         assert not out.exists() and not files(outside)
     for arguments in (["--tile", 0], ["--page", -1], ["--min-area", "x"], ["--pixel-size", "nan"], ["--device", "tpu"]):
-        done = run("--model", weights, images, out, *arguments)
-        assert done.returncode == 2 and "Traceback" not in done.stderr and not out.exists()
+        with pytest.raises(SystemExit) as ended:
+            segment_images.main([str(word) for word in ("--model", weights, images, out, *arguments)])
+        assert ended.value.code == 2 and arguments[0] in capsys.readouterr().err and not out.exists()
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")

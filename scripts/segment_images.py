@@ -6,10 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-from equinuclei.errors import InputError
-from equinuclei.segmentation import segment_folder
-from equinuclei.tiling import TILE
-
 MODELS = Path(__file__).resolve().parents[1] / "resources" / "models"
 
 DESCRIPTION = """\
@@ -33,8 +29,43 @@ nothing could be done at all; 2, the command line is wrong.
 """
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
     """Segment a folder as the command line says; returns the exit status."""
+    arguments = _parse(words)
+    # Not at the top: `--help` and a mistyped option need not wait for PyTorch.
+    from equinuclei.errors import InputError
+    from equinuclei.segmentation import segment_folder
+
+    # A file name need not be text that the terminal can show.
+    sys.stderr.reconfigure(errors="backslashreplace")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("equinuclei").setLevel(logging.INFO)
+    try:
+        failed = segment_folder(
+            arguments.model,
+            arguments.images,
+            arguments.output,
+            models=MODELS,
+            page=arguments.page,
+            pixel_size=arguments.pixel_size,
+            min_area=arguments.min_area,
+            tile=arguments.tile,
+            device=arguments.device,
+            torch_threads=arguments.threads,
+        )
+    except InputError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"Error: {error.filename or arguments.output}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted; the images named above are done", file=sys.stderr)
+        return 130
+    return 1 if failed else 0
+
+
+def _parse(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="segment_images.py",
         description=DESCRIPTION,
@@ -66,41 +97,14 @@ def main() -> int:
     parser.add_argument(
         "--tile",
         type=_at_least(1),
-        default=TILE,
+        default=1024,
         metavar="N",
-        help=f"pixels per side that are predicted at a time; fewer need less memory (default: {TILE})",
+        help="pixels per side that are predicted at a time; fewer need less memory (default: %(default)s)",
     )
     parser.add_argument(
         "--threads", type=_at_least(1), default=_cores(), metavar="N", help="cores to use (default: all, %(default)s)"
     )
-    arguments = parser.parse_args()
-    # A file name need not be text that the terminal can show.
-    sys.stderr.reconfigure(errors="backslashreplace")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("equinuclei").setLevel(logging.INFO)
-    try:
-        failed = segment_folder(
-            arguments.model,
-            arguments.images,
-            arguments.output,
-            models=MODELS,
-            page=arguments.page,
-            pixel_size=arguments.pixel_size,
-            min_area=arguments.min_area,
-            tile=arguments.tile,
-            device=arguments.device,
-            torch_threads=arguments.threads,
-        )
-    except InputError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"Error: {error.filename or arguments.output}: {error.strerror or error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted; the images named above are done", file=sys.stderr)
-        return 130
-    return 1 if failed else 0
+    return parser.parse_args(words)
 
 
 def _at_least(least: int):

@@ -71,6 +71,8 @@ def segment_folder(
     on = prepare_torch(device, torch_threads, deterministic=True)
     network = fold(load_model(weights, on))
     tables, failed = [], 0
+    table = Path(output) / "nuclei.tsv"
+    table.unlink(missing_ok=True)  # an earlier run's, which would not go with the labels of this one
     for number, (path, (labels_file, overlay_file)) in enumerate(zip(found, places, strict=True), start=1):
         progress = f"[{number}/{len(found)}] {path.name}"
         try:
@@ -79,6 +81,8 @@ def segment_folder(
         except InputError as error:
             failed += 1
             logger.error("%s: FAILED. %s", progress, error)
+            for stale in (labels_file, overlay_file):
+                stale.unlink(missing_ok=True)
             continue
         write_labels(labels_file, labels)
         _write_overlay(overlay_file, image, labels)
@@ -89,7 +93,7 @@ def segment_folder(
         tables.append(measured)
         logger.info("%s: %d nuclei", progress, len(measured))
     if tables:
-        _write_table(Path(output) / "nuclei.tsv", pd.concat(tables, ignore_index=True), pixel_size)
+        _write_table(table, pd.concat(tables, ignore_index=True), pixel_size)
     total = sum(map(len, tables))
     logger.info("%d nuclei in %d images, in %s", total, len(tables), output)
     if failed:
@@ -185,11 +189,10 @@ def _write_overlay(path: Path, image: np.ndarray, labels: np.ndarray) -> None:
 
 def _write_table(path: Path, nuclei: pd.DataFrame, pixel_size: float | None) -> None:
     unknown = ["field", *(_PER_MICROMETRE if pixel_size is None else ())]
-    names = {"mean_intensity": "mean_intensity", "integrated_intensity": "integrated_intensity"}
     with replacing(path) as temporary:
         # A file name need not be text; what is not is written as \xNN.
-        nuclei.drop(columns=unknown).rename(columns=names).to_csv(
-            temporary, sep="\t", index=False, lineterminator="\n", float_format="%.6g", errors="backslashreplace"
+        nuclei.drop(columns=unknown).to_csv(
+            temporary, sep="\t", index=False, lineterminator="\n", float_format="%.10g", errors="backslashreplace"
         )
 
 

@@ -199,13 +199,7 @@ class Plates:
 
     def weights_of(self, plate: str) -> str:
         """Weights that a plate is segmented with. Raises InputError if the configuration names none that is there."""
-        model = self._of(plate, "model") or self.section["model"]
-        if model is None:
-            known = ", ".join(known_models(self.section["models"])) or "none yet"
-            raise InputError(
-                f"no model for plates: set `plates: {{model: NAME}}`; in {self.section['models']} are {known}"
-            )
-        return str(find_weights(model, self.section["models"]))
+        return str(find_weights(self._of(plate, "model") or self.section["model"], self.section["models"]))
 
     def plate_map_of(self, plate: str) -> str:
         """The file that tells what is in a plate's wells, or an empty text."""

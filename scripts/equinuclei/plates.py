@@ -336,8 +336,9 @@ def read_field(
             pixels = read_plane(plane.path, plane.page)
         except InputError as error:
             return _why(Path(plane.path)), str(error), None
-        except MemoryError:
-            return "unreadable", f"{plane.path}: claims a size that does not fit into memory.", None
+        except Exception as error:
+            # One damaged file, whatever it makes a decoder do, must not end the conversion of a plate.
+            return "unreadable", f"{plane.path}: {type(error).__name__}: {error}.", None
         if pixels.shape != tuple(shape):
             found, expected = ("{} x {} pixels".format(*size) for size in (pixels.shape, shape))
             return "wrong size", f"{plane.path}: {found}, expected {expected}.", None

@@ -355,6 +355,13 @@ plates.convert_plate({"path": sys.argv[1]}, sys.argv[2] + "/plate.ome.zarr", sys
             convert({"path": str(tmp_path / "in"), "channels": ["DAPI"]}, tmp_path / "out")
 
 
+@pytest.fixture(scope="module", params=[None, "lzw", "zlib"])
+def content(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("damage") / "i.tif"
+    tifffile.imwrite(path, TestDamage.IMAGE, compression=request.param, rowsperstrip=4)
+    return path.read_bytes()
+
+
 class TestDamage:
     """A file broken anywhere is told, or harmless; it never ends the conversion, nor gives other pixels unnoticed."""
 
@@ -368,12 +375,6 @@ class TestDamage:
         assert status in plates.STATUSES
         assert (status == "ok") == (pixels is not None) == (message == "")
         return status, message, pixels
-
-    @pytest.fixture(scope="class", params=[None, "lzw", "zlib"])
-    def content(self, request, tmp_path_factory):
-        path = tmp_path_factory.mktemp("damage") / "i.tif"
-        tifffile.imwrite(path, self.IMAGE, compression=request.param, rowsperstrip=4)
-        return path.read_bytes()
 
     def test_truncated_anywhere(self, tmp_path, content):
         for length in range(len(content)):

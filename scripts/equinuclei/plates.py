@@ -333,14 +333,19 @@ def read_field(
     result = None
     for plane in planes.itertuples():
         try:
+            # A damaged header can claim an image of gigabytes: it is not decoded to find that out.
+            if plane.page == 0 and Path(plane.path).is_file():
+                found = image_header(plane.path)[:2]
+                if found != tuple(shape):
+                    return "wrong size", _wrong_size(plane.path, found, shape), None
             pixels = read_plane(plane.path, plane.page)
         except InputError as error:
             return _why(Path(plane.path)), str(error), None
-        except MemoryError:
-            return "unreadable", f"{plane.path}: claims a size that does not fit into memory.", None
+        except Exception as error:
+            # One damaged file, whatever it makes a decoder do, must not end the conversion of a plate.
+            return "unreadable", f"{plane.path}: {type(error).__name__}: {error}.", None
         if pixels.shape != tuple(shape):
-            found, expected = ("{} x {} pixels".format(*size) for size in (pixels.shape, shape))
-            return "wrong size", f"{plane.path}: {found}, expected {expected}.", None
+            return "wrong size", _wrong_size(plane.path, pixels.shape, shape), None
         if not np.can_cast(pixels.dtype, dtype):
             return "unreadable", f"{plane.path}: pixels are {pixels.dtype}, those of the plate {dtype}.", None
         if len(planes) == 1:
@@ -353,6 +358,11 @@ def read_field(
         result = result / len(planes)
         result = np.rint(result) if dtype.kind in "iu" else result
     return "ok", "", result.astype(dtype)
+
+
+def _wrong_size(path: str, found: Sequence[int], expected: Sequence[int]) -> str:
+    found, expected = ("{} x {} pixels".format(*size) for size in (found, expected))
+    return f"{path}: {found}, expected {expected}."
 
 
 def _why(path: Path) -> str:

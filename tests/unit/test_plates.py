@@ -314,6 +314,32 @@ class TestInterruption:
             tmp_path / "whole" / "fields.parquet"
         ).read_bytes()
 
+    def test_killed(self, tmp_path):
+        """A job that the scheduler kills amid a well leaves nothing that counts as whole."""
+        write_harmony(tmp_path / "in", wells=((1, 1), (1, 2), (2, 1)))
+        source = {"path": str(tmp_path / "in")}
+        folder = tmp_path / "out"
+        killed = """
+import os, signal, sys
+from equinuclei import plate_store, plates
+write, written = plate_store._write, []
+def stop(array, region, block):
+    write(array, region, block)
+    written.append(region)
+    if len(written) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+plate_store._write = stop
+plates.convert_plate({"path": sys.argv[1]}, sys.argv[2] + "/plate.ome.zarr", sys.argv[2] + "/fields.parquet", 1)
+"""
+        scripts = Path(plates.__file__).parents[1]
+        command = [sys.executable, "-W", "ignore", "-c", killed, source["path"], str(folder)]
+        assert subprocess.run(command, cwd=scripts, check=False).returncode == -9
+        (work,) = folder.iterdir()
+        assert sorted(path.name for path in work.glob(".done-*")) == [".done-A01", ".done-A01.json", ".done-plate"]
+        output, _ = convert(source, folder)
+        whole, _ = convert(source, tmp_path / "whole")
+        assert tree_sha256(output) == tree_sha256(whole)
+
     def test_finished_plate_is_left_alone(self, tmp_path):
         write_harmony(tmp_path / "in")
         source = {"path": str(tmp_path / "in")}
@@ -327,6 +353,42 @@ class TestInterruption:
         convert({"path": str(tmp_path / "in")}, tmp_path / "out")
         with pytest.raises(InputError, match="remove it first"):
             convert({"path": str(tmp_path / "in"), "channels": ["DAPI"]}, tmp_path / "out")
+
+
+@pytest.fixture(scope="module", params=[None, "lzw", "zlib"])
+def content(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("damage") / "i.tif"
+    tifffile.imwrite(path, TestDamage.IMAGE, compression=request.param, rowsperstrip=4)
+    return path.read_bytes()
+
+
+class TestDamage:
+    """A file broken anywhere is told, or harmless; it never ends the conversion, nor gives other pixels unnoticed."""
+
+    IMAGE = random_image(0)
+
+    def read(self, folder: Path, content: bytes) -> tuple[str, str, np.ndarray | None]:
+        path = folder / "i.tif"
+        path.write_bytes(content)
+        planes = pd.DataFrame({"path": [str(path)], "page": [0]})
+        status, message, pixels = plates.read_field(planes, self.IMAGE.shape, np.dtype("uint16"))
+        assert status in plates.STATUSES
+        assert (status == "ok") == (pixels is not None) == (message == "")
+        return status, message, pixels
+
+    def test_truncated_anywhere(self, tmp_path, content):
+        for length in range(len(content)):
+            status, _, pixels = self.read(tmp_path, content[:length])
+            assert status in ("truncated", "unreadable") or np.array_equal(pixels, self.IMAGE), length
+            assert status != "unreadable" or length < 16, length
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.data())
+    def test_changed_anywhere(self, tmp_path_factory, content, data):
+        at = data.draw(st.integers(0, len(content) - 1))
+        changed = bytearray(content)
+        changed[at] ^= data.draw(st.integers(1, 255))
+        self.read(tmp_path_factory.mktemp("changed"), bytes(changed))
 
 
 @st.composite

@@ -36,6 +36,15 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "segment_images.py"
 SPEC = ModelSpec("simplified", "p4", (4, 8))
 
 
+@pytest.fixture(autouse=True)
+def torch_as_it_was():
+    """Segmenting in this process sets torch's threads and determinism, for the tests of other files too."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """A small network, trained for a moment."""

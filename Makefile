@@ -32,6 +32,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/evaluation.py --exact
 	$(BIN)/python benchmarks/evaluation.py --architecture simplified --exact
 	$(BIN)/python benchmarks/dataset.py
+	$(BIN)/python benchmarks/inference.py
 
 verify: $(READY)
 	$(BIN)/python scripts/verify_reproducibility.py

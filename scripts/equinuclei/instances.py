@@ -78,6 +78,7 @@ def split_touching(
 
     Raises ValueError as `connected_components` does, and for `neck` or `neck_depth` out of range.
     """
+    mask = np.asarray(mask)
     regions = connected_components(mask)
     if not 0 <= neck <= 1 or not neck_depth >= 0:
         raise ValueError(f"neck is 0 to 1 and neck_depth not negative, not {neck} and {neck_depth}")
@@ -89,13 +90,11 @@ def split_touching(
     height, width = regions.shape
     labels = np.zeros((height + 2, width + 2), np.int32)
     labels[1:-1, 1:-1] = regions
-    distance = np.zeros(labels.shape)
-    distance[1:-1, 1:-1] = ndimage.distance_transform_edt(mask)
-    labels, distance = labels.ravel(), distance.ravel()
+    labels = labels.ravel()
     offsets = np.array([1, -1, width + 2, -width - 2])
     pixels = np.flatnonzero(labels)
     # The square root of an integer, squared and rounded, is that integer.
-    squared = np.rint(distance[pixels] ** 2).astype(np.int64)
+    squared = np.rint(ndimage.distance_transform_edt(mask)[mask] ** 2).astype(np.int64)
     seeds = _seeds(pixels, squared, labels.size, offsets, neck, neck_depth)
     _grow(labels, pixels, squared, seeds, offsets)
     return _renumber(labels.reshape(height + 2, width + 2)[1:-1, 1:-1], min_area)
@@ -118,8 +117,8 @@ def _seeds(
     Every pixel climbs to a peak by its highest neighbours. Which of several it takes does not matter: the highest pass
     between two peaks is the same whichever basin a pixel on the way belongs to.
     """
-    number = np.full(size, -1, np.int64)
-    number[pixels] = np.arange(pixels.size)
+    number = np.full(size, -1, np.int32)
+    number[pixels] = np.arange(pixels.size, dtype=np.int32)
     neighbors = number[pixels + offsets[:, np.newaxis]]
     height = np.append(squared, -1)  # -1, outside of the mask, is the last
     best = np.argmax(height[neighbors], axis=0)
@@ -247,7 +246,7 @@ def _grow(labels: np.ndarray, pixels: np.ndarray, squared: np.ndarray, seeds: np
     np.add.at(total, seed, squared)
     _, rank = np.unique(np.stack([area, highest, total])[:, 1:], axis=1, return_inverse=True)
     rank = np.append(0, rank.ravel() + 1)
-    owner = np.zeros(labels.size, np.int64)
+    owner = np.zeros(labels.size, np.int32)
     owner[pixels] = seed
     left = seed == 0
     waiting, shell = pixels[left], np.sqrt(squared[left]).astype(np.int64)

@@ -1,8 +1,10 @@
 """A folder of images to labelled and measured nuclei: label images, a table, and pictures to check them by."""
 
+import errno
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -74,18 +76,23 @@ def segment_folder(
     table = Path(output) / "nuclei.tsv"
     table.unlink(missing_ok=True)  # an earlier run's, which would not go with the labels of this one
     for number, (path, (labels_file, overlay_file)) in enumerate(zip(found, places, strict=True), start=1):
-        progress = f"[{number}/{len(found)}] {path.name}"
+        # A file name may hold what a terminal would obey.
+        name = path.name if path.name.isprintable() else ascii(path.name)
+        progress = f"[{number}/{len(found)}] {name}"
         try:
             image = read_image(path, page)
             labels, probability = segment_image(network, image, tile=tile, min_area=min_area, device=on)
-        except InputError as error:
+            write_labels(labels_file, labels)
+            _write_overlay(overlay_file, image, labels)
+        except (InputError, OSError) as error:
+            if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
+                raise
             failed += 1
             logger.error("%s: FAILED. %s", progress, error)
             for stale in (labels_file, overlay_file):
-                stale.unlink(missing_ok=True)
+                with suppress(OSError):
+                    stale.unlink(missing_ok=True)
             continue
-        write_labels(labels_file, labels)
-        _write_overlay(overlay_file, image, labels)
         measured = measure_nuclei(
             labels, [image], channels=["intensity"], pixel_size=pixel_size, probability=probability
         )

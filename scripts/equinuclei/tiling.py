@@ -8,9 +8,10 @@ by the size of what it is given.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -69,9 +70,11 @@ def predict_mosaic(
 
     Returns float32 (y, x).
 
-    Raises InputError for an image smaller than the pad that it needs, ValueError for a tile or batch below 1, or
-    `valid` of another shape, TypeError for pixels that are no numbers.
+    Raises InputError for an image smaller than the pad that it needs, ValueError for an image that is not (y, x),
+    a tile or batch below 1, or `valid` of another shape, TypeError for pixels that are no numbers.
     """
+    if len(image.shape) != 2:
+        raise ValueError(f"expected an image (y, x), not one of shape {tuple(image.shape)}")
     mean, std = intensity_statistics(image, valid)
 
     def read(rows: slice, columns: slice) -> np.ndarray:
@@ -94,7 +97,7 @@ def predict_mosaic(
 @torch.inference_mode()
 def predict_tiles(
     network: SegmentationNetwork,
-    read: Any,
+    read: Callable[[slice, slice], np.ndarray],
     shape: tuple[int, int],
     *,
     tile: int = TILE,
@@ -105,6 +108,7 @@ def predict_tiles(
     """Yield the logits of a mosaic of shape (y, x), tile by tile: (rows, columns, float32 (y, x) of the tile).
 
     read : a function of (rows, columns), slices within the mosaic, that gives its standardised pixels, float32 (y, x).
+        It is called in another thread, a batch ahead.
 
     The other arguments, and the errors, are those of `predict_mosaic`.
     """
@@ -119,24 +123,41 @@ def predict_tiles(
     if math.prod(padded) <= whole_pixels:
         tile = max(padded)
     (rows, height), (columns, width) = (_spans(size, tile, multiple, halo) for size in shape)
-    tiles = iter(list(product(rows, columns)))
-    while batch := list(islice(tiles, batch_size)):
-        placed = {}
-        for (v, (top, _)), (h, (left, _)) in product(enumerate(placements[0]), enumerate(placements[1])):
-            windows = [
-                _window(read, shape, (row.window - top, height), (column.window - left, width)) for row, column in batch
-            ]
-            output = network(torch.from_numpy(np.stack(windows))[:, None].to(device))[:, 0].float().cpu().numpy()
-            placed[v, h] = [
-                logits[
-                    row.start + top - row.window : row.stop + top - row.window,
-                    column.start + left - column.window : column.stop + left - column.window,
+    tiles = list(product(rows, columns))
+    batches = [tiles[start : start + batch_size] for start in range(0, len(tiles), batch_size)]
+
+    def windows(batch: list[tuple[_Span, _Span]]) -> dict[tuple[int, int], np.ndarray]:
+        return {
+            (v, h): np.stack(
+                [
+                    _window(read, shape, (row.window - top, height), (column.window - left, width))
+                    for row, column in batch
                 ]
-                for logits, (row, column) in zip(output, batch, strict=True)
-            ]
-        for number, (row, column) in enumerate(batch):
-            values = mean_over_placements({key: parts[number] for key, parts in placed.items()})
-            yield slice(row.start, row.stop), slice(column.start, column.stop), values
+            )
+            for (v, (top, _)), (h, (left, _)) in product(enumerate(placements[0]), enumerate(placements[1]))
+        }
+
+    # The next batch is read and decompressed while the network works on this one.
+    with ThreadPoolExecutor(1) as reader:
+        ahead = reader.submit(windows, batches[0])
+        for number, batch in enumerate(batches):
+            inputs = ahead.result()
+            if number + 1 < len(batches):
+                ahead = reader.submit(windows, batches[number + 1])
+            placed = {}
+            for (v, h), pixels in inputs.items():
+                top, left = placements[0][v][0], placements[1][h][0]
+                output = network(torch.from_numpy(pixels)[:, None].to(device))[:, 0].float().cpu().numpy()
+                placed[v, h] = [
+                    logits[
+                        row.start + top - row.window : row.stop + top - row.window,
+                        column.start + left - column.window : column.stop + left - column.window,
+                    ]
+                    for logits, (row, column) in zip(output, batch, strict=True)
+                ]
+            for place, (row, column) in enumerate(batch):
+                values = mean_over_placements({key: parts[place] for key, parts in placed.items()})
+                yield slice(row.start, row.stop), slice(column.start, column.stop), values
 
 
 def halo_width(network: SegmentationNetwork) -> int:
@@ -173,7 +194,7 @@ def _spans(size: int, tile: int, multiple: int, halo: int) -> tuple[list[_Span],
     ], length
 
 
-def _window(read: Any, shape: tuple[int, int], *spans: tuple[int, int]) -> np.ndarray:
+def _window(read: Callable[[slice, slice], np.ndarray], shape: tuple[int, int], *spans: tuple[int, int]) -> np.ndarray:
     """Pixels of a window given per axis as (start, length) in the frame of the mosaic, reflected beyond its border."""
     indices = [_reflected(start, length, size) for (start, length), size in zip(spans, shape, strict=True)]
     rows, columns = (slice(int(index.min()), int(index.max()) + 1) for index in indices)

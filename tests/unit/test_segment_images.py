@@ -36,6 +36,15 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "segment_images.py"
 SPEC = ModelSpec("simplified", "p4", (4, 8))
 
 
+@pytest.fixture(autouse=True)
+def torch_as_it_was():
+    """Segmenting in this process sets torch's threads and determinism, for the tests of other files too."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """A small network, trained for a moment."""
@@ -124,13 +133,14 @@ def test_bad_images_are_told_and_the_others_done(tmp_path, weights, field):
     tifffile.imwrite(images / "stack.tif", np.stack([image, image]), photometric="minisblack")
     tifffile.imwrite(images / "tiny.tif", image[:1, :1])
     (images / "link.tif").symlink_to("nowhere.tif")
+    tifffile.imwrite(images / f"{'long' * 62}.tif", image)  # its temporary name would be too long
     (output / "labels").mkdir(parents=True)
     (output / "labels" / "broken.tif").write_bytes(b"of an earlier run")
     done = run("--model", weights, images, output)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    for name in ("broken.tif", "empty.png", "colour.tif", "stack.tif", "tiny.tif", "link.tif"):
+    for name in ("broken.tif", "empty.png", "colour.tif", "stack.tif", "tiny.tif", "link.tif", "longlong.tif"):
         assert f"{name}: FAILED" in done.stderr
-    assert "--page" in done.stderr and "6 of 7 images" in done.stderr
+    assert "--page" in done.stderr and "7 of 8 images" in done.stderr
     assert files(output) == {"labels/good.tif", "overlays/good.png", "nuclei.tsv"}
 
 

@@ -2,9 +2,11 @@
 
 from types import SimpleNamespace
 
+import dask.array
 import numpy as np
 import pytest
 import torch
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -157,6 +159,25 @@ def test_a_mosaic_is_read_in_parts():
     assert np.abs(tiled - whole(net, image)).max() <= TOLERANCE
 
 
+def test_zarr_and_dask_arrays(tmp_path):
+    net, image = network(), noise(90, 70)
+    stored = zarr.create_array(tmp_path / "a.zarr", data=image, chunks=(32, 32))
+    expected = predict_mosaic(net, image, tile=24, whole_pixels=0)
+    for lazy in (stored, dask.array.from_zarr(stored)):
+        np.testing.assert_array_equal(predict_mosaic(net, lazy, tile=24, whole_pixels=0), expected)
+
+
+def test_a_reader_that_fails_is_heard():
+    class Broken(Sliced):
+        def __getitem__(self, key):
+            if isinstance(key, tuple):
+                raise OSError("the chunk is gone")
+            return super().__getitem__(key)
+
+    with pytest.raises(OSError, match="chunk is gone"):
+        predict_mosaic(network(), Broken(noise(90, 70), 90 * 70), tile=24, whole_pixels=0)
+
+
 def test_an_image_smaller_than_its_pad_is_refused():
     with pytest.raises(InputError, match="too small"):
         predict_mosaic(network(widths=(2, 2, 2, 2, 2)), noise(4, 100))
@@ -165,6 +186,8 @@ def test_an_image_smaller_than_its_pad_is_refused():
 def test_impossible_arguments_are_refused():
     with pytest.raises(ValueError, match="tile"):
         predict_mosaic(network(), noise(40, 40), tile=0)
+    with pytest.raises(ValueError, match=r"\(y, x\)"):
+        predict_mosaic(network(), np.zeros((1, 40, 40), np.uint8))
     with pytest.raises(ValueError, match="valid has shape"):
         predict_mosaic(network(), noise(40, 40), valid=np.ones((40, 41), bool))
 

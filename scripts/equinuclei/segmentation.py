@@ -20,6 +20,7 @@ from equinuclei.folding import fold
 from equinuclei.inference import sigmoid
 from equinuclei.instances import label_nuclei
 from equinuclei.measure import measure_nuclei
+from equinuclei.model_library import find_weights
 from equinuclei.models.checkpoint import load_model
 from equinuclei.models.network import SegmentationNetwork
 from equinuclei.sources.images import SUFFIXES, read_image
@@ -28,7 +29,6 @@ from equinuclei.torch_setup import prepare_torch
 
 logger = logging.getLogger("equinuclei.segmentation")
 
-WEIGHTS = "weights.safetensors"
 CONTOUR = (255, 80, 0)
 """Red, green, blue of the contours of an overlay."""
 
@@ -144,22 +144,6 @@ def find_images(folder: str | Path) -> list[Path]:
     if not found:
         raise InputError(f"{folder}: no image in it; the names of images end in {', '.join(SUFFIXES)}")
     return found
-
-
-def find_weights(model: str, models: str | Path) -> Path:
-    """The weights file of a model given by a path or by the name of a folder in `models`.
-
-    Raises InputError for another name, and lists those that there are.
-    """
-    path, models = Path(model), Path(models)
-    for candidate in (path, path / WEIGHTS):
-        if candidate.is_file():
-            return candidate
-    known = {weights.parent.name: weights for weights in sorted(models.glob(f"*/{WEIGHTS}"))}
-    if model in known:
-        return known[model]
-    listed = f"known models: {', '.join(known)}" if known else f"there are no models in {models}"
-    raise InputError(f"--model {model}: neither a weights file ({WEIGHTS}) nor the name of a model; {listed}")
 
 
 def write_labels(path: str | Path, labels: np.ndarray) -> None:

@@ -25,7 +25,6 @@ from equinuclei.segmentation import (
     _output_names,
     draw_overlay,
     find_images,
-    find_weights,
     segment_folder,
     segment_image,
     write_labels,
@@ -210,15 +209,6 @@ def test_help_tells_what_comes_out():
     assert done.returncode == 0
     for word in ("labels/NAME.tif", "overlays/NAME.png", "nuclei.tsv", "examples:", "exit status"):
         assert word in done.stdout
-
-
-def test_models_by_name(tmp_path, weights):
-    models = weights.parents[1]
-    assert find_weights("tiny", models) == weights == find_weights(str(weights.parent), tmp_path)
-    with pytest.raises(InputError, match="known models: tiny"):
-        find_weights("huge", models)
-    with pytest.raises(InputError, match="no models"):
-        find_weights("../tiny", tmp_path)
 
 
 def test_images_of_one_stem_keep_apart():

@@ -173,7 +173,7 @@ def test_mistakes_are_one_message(tmp_path, weights, field, capsys):
     tifffile.imwrite(inside / "labels" / "a.tif", field.images["fluorescence"])
     out = tmp_path / "out"
     for arguments, message in [
-        (["--model", "no-such", images, out], "no-such: neither a weights file"),
+        (["--model", "no-such", images, out], "model 'no-such'"),
         (["--model", tmp_path / "bad.safetensors", images, out], "not a readable safetensors file"),
         (["--model", weights, tmp_path / "nowhere", out], "no such folder"),
         (["--model", weights, tmp_path / "file", out], "not a folder"),

@@ -116,6 +116,16 @@ def source_state(wildcards):
     return study.source_state(wildcards.dataset)
 
 
+def dataset_folder(wildcards):
+    """The results of the rule's data set."""
+    return f"{RESULTS}/{wildcards.dataset}"
+
+
+def plates_folder(wildcards):
+    """The results of all plates, with their manifests and what failed."""
+    return PLATES
+
+
 def spec_of(wildcards):
     """The network of the rule's model, as plain values."""
     return study.models[wildcards.model].spec.to_dict()

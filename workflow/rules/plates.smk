@@ -22,7 +22,7 @@ rule scan_plates:
         runtime=60,
     params:
         inbox=study.plates.section["inbox"],
-        results=PLATES,
+        results=plates_folder,
         model=study.plates.section["model"],
         models=study.plates.section["models"],
         quiet_minutes=study.plates.section["quiet_minutes"],
@@ -49,7 +49,7 @@ rule convert_plate:
         mem_mb=gigabytes(4),
         runtime=hours(4),
     params:
-        results=PLATES,
+        results=plates_folder,
         z=study.plates.section["z"],
         ngff_version=study.plates.section["ngff_version"],
         max_bad_fraction=study.plates.section["max_bad_fraction"],
@@ -78,7 +78,7 @@ rule segment_plate:
         runtime=hours(4),
         gpu=1 if study.plates.section["device"] == "cuda" else 0,
     params:
-        results=PLATES,
+        results=plates_folder,
         channel=plate_channel,
         min_area=study.plates.section["min_area"],
         tile=study.plates.section["tile"],
@@ -110,7 +110,7 @@ rule measure_plate:
         mem_mb=gigabytes(4),
         runtime=hours(2),
     params:
-        results=PLATES,
+        results=plates_folder,
         channel=plate_channel,
     message:
         "Measuring the nuclei of plate {wildcards.plate}"
@@ -138,7 +138,7 @@ rule report_plate:
         mem_mb=gigabytes(4),
         runtime=hours(1),
     params:
-        results=PLATES,
+        results=plates_folder,
         channel=plate_channel,
     message:
         "Writing the page of plate {wildcards.plate}"

@@ -88,7 +88,7 @@ rule record_provenance:
         mem_mb=gigabytes(1),
         runtime=30,
     params:
-        folder=lambda wildcards: f"{RESULTS}/{wildcards.dataset}",
+        folder=dataset_folder,
         config=resolved_config,
         rules=code_of_everything,
         code=code_of("record_provenance"),

@@ -5,13 +5,14 @@ from equinuclei.job import job
 from equinuclei.plates import convert_plate
 from equinuclei.provenance import read_record
 
-with job(snakemake.log[0]), quarantine(snakemake.params.results, snakemake.wildcards.plate):
+parameters = snakemake.params
+with job(snakemake.log[0]), quarantine(parameters.results, snakemake.wildcards.plate, parameters.settings):
     manifest = read_record(snakemake.input.manifest)
     convert_plate(
-        {"path": manifest["folder"], "layout": manifest["layout"], "z": snakemake.params.z},
+        {"path": manifest["folder"], "layout": manifest["layout"], "z": parameters.z},
         output=snakemake.output.plate,
         fields=snakemake.output.fields,
         workers=snakemake.threads,
-        max_bad_fraction=snakemake.params.max_bad_fraction,
-        ngff_version=snakemake.params.ngff_version,
+        max_bad_fraction=parameters.max_bad_fraction,
+        ngff_version=parameters.ngff_version,
     )

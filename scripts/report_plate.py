@@ -4,14 +4,15 @@ from equinuclei.inbox import quarantine
 from equinuclei.job import job
 from equinuclei.plate_results import report_plate
 
-with job(snakemake.log[0]), quarantine(snakemake.params.results, snakemake.wildcards.plate):
+parameters = snakemake.params
+with job(snakemake.log[0]), quarantine(parameters.results, snakemake.wildcards.plate, parameters.settings):
     report_plate(
         snakemake.input.plate,
         snakemake.input.segmentation,
         snakemake.input.fields,
         snakemake.input.wells,
         model=snakemake.wildcards.plate_model,
-        channel=snakemake.params.channel,
+        channel=parameters.channel,
         plate_map=snakemake.input.get("plate_map") or None,
         page=snakemake.output.page,
     )

@@ -15,6 +15,7 @@ with job(snakemake.log[0]):
         snakemake.params.results,
         contents_of_plate,
         quiet_minutes=snakemake.params.quiet_minutes,
+        settings=snakemake.params.settings,
         output=snakemake.output.scan,
     )
     for plate in plates:

@@ -63,6 +63,7 @@ def scan_inbox(
     read: Callable[[Path], Contents],
     *,
     quiet_minutes: float,
+    settings: str,
     output: str | Path,
 ) -> list[ScannedPlate]:
     """Look at every folder of the inbox, and write a manifest for each plate that is complete.
@@ -82,6 +83,8 @@ def scan_inbox(
         Tells what is in a folder; raises InputError where nothing is understood.
     quiet_minutes
         How long nothing may have changed.
+    settings
+        Digest of what plates are processed with: a plate that failed is tried again when it changes.
     output
         scan.tsv to make; the one before it is read first.
 
@@ -101,7 +104,7 @@ def scan_inbox(
         if folder.is_dir() and not folder.name.startswith(".")
     ]
     found = _mark_duplicates(found)
-    plates = [_mark_failed(plate, results) for plate in found]
+    plates = [_mark_failed(plate, results, settings) for plate in found]
     seen = {plate.plate for plate in plates}
     plates += [
         ScannedPlate(path.stem, record["folder"], REMOVED, "its folder is gone; its results stay",
@@ -125,25 +128,29 @@ def read_scan(path: str | Path) -> list[ScannedPlate]:
     return [ScannedPlate(**{**row, "files": int(row["files"]), "bytes": int(row["bytes"])}) for row in rows]
 
 
-def waiting_plates(results: str | Path) -> list[str]:
-    """Identifiers of the plates that have a manifest and did not fail with it, sorted."""
+def waiting_plates(results: str | Path, settings: str) -> list[str]:
+    """Identifiers of the plates that have a manifest and did not fail with it and these settings, sorted."""
     results = Path(results)
-    return [path.stem for path, record in _manifests(results) if not _has_failed(results, path.stem, record["content"])]
+    return [
+        path.stem
+        for path, record in _manifests(results)
+        if not _has_failed(results, path.stem, record["content"], settings)
+    ]
 
 
 @contextmanager
-def quarantine(results: str | Path, plate: str) -> Iterator[None]:
+def quarantine(results: str | Path, plate: str, settings: str) -> Iterator[None]:
     """Remember that a plate cannot be processed as it is, if the block says so with an InputError.
 
-    It is left alone from then on, until its manifest changes (a file is added or replaced) or a person removes
-    `<results>/failed/<plate>.json`. Other errors (memory, time, a node that died) are no fault of the plate.
+    It is left alone from then on, until its manifest changes (a file is added or replaced), the settings do, or a
+    person removes `<results>/failed/<plate>.json`. Other errors (memory, time, a dead node) are no fault of the plate.
     """
     results = Path(results)
     try:
         yield
     except InputError as error:
         content = read_record(results / "manifests" / f"{plate}.json")["content"]
-        write_json(results / "failed" / f"{plate}.json", {"content": content, "why": str(error)})
+        write_json(results / "failed" / f"{plate}.json", {"content": content, "settings": settings, "why": str(error)})
         raise
     (results / "failed" / f"{plate}.json").unlink(missing_ok=True)
 
@@ -240,8 +247,8 @@ def _mark_duplicates(plates: Iterable[ScannedPlate]) -> list[ScannedPlate]:
     ]
 
 
-def _mark_failed(plate: ScannedPlate, results: Path) -> ScannedPlate:
-    if plate.status == READY and _has_failed(results, plate.plate, plate.content):
+def _mark_failed(plate: ScannedPlate, results: Path, settings: str) -> ScannedPlate:
+    if plate.status == READY and _has_failed(results, plate.plate, plate.content, settings):
         why = read_record(results / "failed" / f"{plate.plate}.json")["why"]
         return replace(
             plate, status=FAILED, why=_one_line(f"failed/{plate.plate}.json (remove it to try again): {why}")
@@ -249,9 +256,12 @@ def _mark_failed(plate: ScannedPlate, results: Path) -> ScannedPlate:
     return plate
 
 
-def _has_failed(results: Path, plate: str, content: str) -> bool:
+def _has_failed(results: Path, plate: str, content: str, settings: str) -> bool:
     marker = results / "failed" / f"{plate}.json"
-    return marker.is_file() and read_record(marker)["content"] == content
+    if not marker.is_file():
+        return False
+    record = read_record(marker)
+    return (record["content"], record["settings"]) == (content, settings)
 
 
 def _manifests(results: Path) -> list[tuple[Path, Mapping]]:

@@ -184,11 +184,21 @@ class Plates:
     def _rows(self) -> dict[str, dict[str, str]]:
         return _read_plates_table(self.section["table"], self.COLUMNS) if self.section["table"] else {}
 
+    @cached_property
+    def digest(self) -> str:
+        """Digest of what decides how a plate is processed: when it changes, plates that failed are tried again."""
+        asides = ("inbox", "results", "quiet_minutes", "device", "threads", "table")
+        return digest([{key: value for key, value in self.section.items() if key not in asides}, self._rows])
+
     def waiting(self) -> list[str]:
         """The plates that are to be processed: complete, not failed as they are, and not excluded."""
-        return [plate for plate in waiting_plates(self.results) if self._of(plate, "exclude").lower() not in _YES]
+        return [
+            plate
+            for plate in waiting_plates(self.results, self.digest)
+            if self._of(plate, "exclude").lower() not in _YES
+        ]
 
-    def channel_of(self, plate: str) -> str | int | None:
+    def channel_of(self, plate: str) -> str | None:
         """The channel that a plate's nuclei are seen in."""
         return self._of(plate, "channel") or self.section["channel"]
 

@@ -47,9 +47,9 @@ def inbox(tmp_path):
     return tmp_path / "inbox"
 
 
-def scan(inbox, quiet_minutes=10):
+def scan(inbox, quiet_minutes=10, settings="s"):
     results = inbox.parent / "plates"
-    rows = scan_inbox(inbox, results, read, quiet_minutes=quiet_minutes, output=results / "scan.tsv")
+    rows = scan_inbox(inbox, results, read, quiet_minutes=quiet_minutes, settings=settings, output=results / "scan.tsv")
     assert read_scan(results / "scan.tsv") == rows
     return {row.plate: row.status for row in rows}
 
@@ -64,7 +64,7 @@ def test_a_complete_plate_is_ready_at_the_second_scan_and_its_manifest_written_o
     assert scan(inbox) == {"P1": "ready"}
     written = manifests(inbox)
     assert scan(inbox) == {"P1": "ready"} and manifests(inbox) == written and list(written) == ["P1"]
-    assert waiting_plates(inbox.parent / "plates") == ["P1"]
+    assert waiting_plates(inbox.parent / "plates", "s") == ["P1"]
     assert not list(inbox.glob(".*"))  # the clock file is gone
 
 
@@ -148,7 +148,7 @@ def test_two_folders_with_one_plate_are_both_told(inbox):
     put(inbox, "c", barcode="BC1", measurement="2")
     scan(inbox)
     results = inbox.parent / "plates"
-    rows = scan_inbox(inbox, results, read, quiet_minutes=10, output=results / "scan.tsv")
+    rows = scan_inbox(inbox, results, read, quiet_minutes=10, settings="s", output=results / "scan.tsv")
     assert [(row.plate, row.status) for row in rows] == [
         ("BC1", "duplicate"), ("BC1", "duplicate"), ("BC1_2", "ready"),
     ]  # fmt: skip
@@ -158,21 +158,22 @@ def test_a_plate_that_failed_is_left_alone_until_it_changes_or_a_person_says_so(
     folder = put(inbox, "P1")
     scan(inbox), scan(inbox)
     results = inbox.parent / "plates"
-    with pytest.raises(InputError), quarantine(results, "P1"):
+    with pytest.raises(InputError), quarantine(results, "P1", "s"):
         raise InputError("2.tif: truncated")
-    assert scan(inbox) == {"P1": "failed"} and waiting_plates(results) == []
+    assert scan(inbox) == {"P1": "failed"} and waiting_plates(results, "s") == []
     assert "truncated" in read_scan(results / "scan.tsv")[0].why
+    assert scan(inbox, settings="another channel") == {"P1": "ready"} and waiting_plates(results, "another channel")
     (folder / "2.tif").write_bytes(b"whole now")
     age(folder / "2.tif")
     scan(inbox)
-    assert scan(inbox) == {"P1": "ready"} and waiting_plates(results) == ["P1"]
-    with pytest.raises(InputError), quarantine(results, "P1"):
+    assert scan(inbox) == {"P1": "ready"} and waiting_plates(results, "s") == ["P1"]
+    with pytest.raises(InputError), quarantine(results, "P1", "s"):
         raise InputError("again")
     (results / "failed" / "P1.json").unlink()
-    assert scan(inbox) == {"P1": "ready"} and waiting_plates(results) == ["P1"]
-    with pytest.raises(MemoryError), quarantine(results, "P1"):
+    assert scan(inbox) == {"P1": "ready"} and waiting_plates(results, "s") == ["P1"]
+    with pytest.raises(MemoryError), quarantine(results, "P1", "s"):
         raise MemoryError  # no fault of the plate
-    assert waiting_plates(results) == ["P1"]
+    assert waiting_plates(results, "s") == ["P1"]
 
 
 def test_an_inbox_that_is_not_there_is_told(tmp_path):

@@ -211,6 +211,11 @@ def told(function, *arguments):
         raise WorkflowError(str(error)) from None
 
 
+def plates_settings(wildcards):
+    """Digest of what decides how plates are processed."""
+    return told(lambda: study.plates.digest)
+
+
 def plate_channel(wildcards):
     """The channel that the nuclei of the rule's plate are seen in."""
     return told(study.plates.channel_of, wildcards.plate)

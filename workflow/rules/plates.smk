@@ -23,6 +23,7 @@ rule scan_plates:
     params:
         inbox=study.plates.section["inbox"],
         results=plates_folder,
+        settings=plates_settings,
         model=study.plates.section["model"],
         models=study.plates.section["models"],
         quiet_minutes=study.plates.section["quiet_minutes"],
@@ -50,6 +51,7 @@ rule convert_plate:
         runtime=hours(4),
     params:
         results=plates_folder,
+        settings=plates_settings,
         z=study.plates.section["z"],
         ngff_version=study.plates.section["ngff_version"],
         max_bad_fraction=study.plates.section["max_bad_fraction"],
@@ -79,6 +81,7 @@ rule segment_plate:
         gpu=1 if study.plates.section["device"] == "cuda" else 0,
     params:
         results=plates_folder,
+        settings=plates_settings,
         channel=plate_channel,
         min_area=study.plates.section["min_area"],
         tile=study.plates.section["tile"],
@@ -111,6 +114,7 @@ rule measure_plate:
         runtime=hours(2),
     params:
         results=plates_folder,
+        settings=plates_settings,
         channel=plate_channel,
     message:
         "Measuring the nuclei of plate {wildcards.plate}"
@@ -139,6 +143,7 @@ rule report_plate:
         runtime=hours(1),
     params:
         results=plates_folder,
+        settings=plates_settings,
         channel=plate_channel,
     message:
         "Writing the page of plate {wildcards.plate}"

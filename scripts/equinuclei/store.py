@@ -1,4 +1,4 @@
-"""Stacks of images in OME-Zarr 0.5: the only module that writes or reads OME-Zarr.
+"""Stacks of images in OME-Zarr 0.5: the only module that writes or reads them (plates: `plate_store`).
 
 A *store* is a Zarr group; each *array* in it (named such as `fluorescence/256x256`) is an OME-Zarr image with one
 resolution level and axes (n, y, x), where n counts images. A chunk is one image, a shard (one file) is many.

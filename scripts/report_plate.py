@@ -14,5 +14,6 @@ with job(snakemake.log[0]), quarantine(parameters.results, snakemake.wildcards.p
         model=snakemake.wildcards.plate_model,
         channel=parameters.channel,
         plate_map=snakemake.input.get("plate_map") or None,
+        truth=parameters.truth or None,
         page=snakemake.output.page,
     )

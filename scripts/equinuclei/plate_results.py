@@ -1,6 +1,7 @@
 """From a segmented plate to its tables and its page: from and to files."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from equinuclei.errors import InputError
 from equinuclei.files import replacing
 from equinuclei.measure import measure_nuclei, summarize
+from equinuclei.metrics import object_scores, pixel_scores
 from equinuclei.plate_fields import LABEL, channel_number, fields_with_image
 from equinuclei.plate_page import THUMBNAIL, well_thumbnail, write_page
 from equinuclei.plate_quality import focus_score, read_plate_map, saturated_share
@@ -22,6 +25,7 @@ from equinuclei.plate_store import (
     read_field_table,
     read_pixel_size,
 )
+from equinuclei.sources import read_mask
 
 logger = logging.getLogger("equinuclei.plate_results")
 
@@ -101,9 +105,14 @@ def report_plate(
     model: str,
     channel: str | None,
     plate_map: str | Path | None,
+    truth: str | Path | None,
     page: str | Path,
 ) -> None:
-    """Write the page of a plate (`equinuclei.plate_page.write_page`) from what `measure_plate` has made."""
+    """Write the page of a plate (`equinuclei.plate_page.write_page`) from what `measure_plate` has made.
+
+    truth : folder with `<well>.tif`, the true labels of a well's mosaic (y, x), where they are known: the page then
+    shows pixel and object F1 (IoU 0.5), pooled over the wells.
+    """
     wells, fields = _read_table(wells_table), _read_table(fields_table)
     number = channel_number(plate, list(wells["well"]), channel)
     in_micrometres = wells["median_area_um2"].notna().any()
@@ -120,8 +129,22 @@ def report_plate(
         area_unit="µm²" if in_micrometres else "px²",
         acquired=acquired[0] if acquired else "",
         plate_map=read_plate_map(plate_map) if plate_map else None,
+        truth=_score(segmentation, truth, list(wells["well"])) if truth else None,
         footer=_footer(fields),
     )
+
+
+def _score(segmentation: str | Path, truth: str | Path, wells: Sequence[str]) -> dict[str, float]:
+    counts = {"pixel": np.zeros(3, np.int64), "object": np.zeros(3, np.int64)}
+    for well in wells:
+        true, found = read_mask(Path(truth, f"{well}.tif")), np.asarray(open_well(segmentation, well, label=LABEL)[:])
+        if true.shape != found.shape:
+            raise InputError(f"{truth}/{well}.tif is {true.shape}, but the well {found.shape} pixels (y, x)")
+        pixels = pixel_scores(true > 0, found > 0)
+        objects = object_scores(true, found, [0.5]).iloc[0]
+        counts["pixel"] += [pixels[name] for name in ("TP", "FP", "FN")]
+        counts["object"] += [int(objects[name]) for name in ("TP", "FP", "FN")]
+    return {f"{name} F1": float(2 * tp / max(1, 2 * tp + fp + fn)) for name, (tp, fp, fn) in counts.items()}
 
 
 def _footer(fields: pd.DataFrame) -> str:

@@ -174,7 +174,7 @@ class Plates:
     section : `plates` of the checked configuration
     """
 
-    COLUMNS = ("plate", "channel", "model", "exclude", "plate_map")
+    COLUMNS = ("plate", "channel", "model", "exclude", "plate_map", "truth")
 
     def __init__(self, section: Mapping) -> None:
         self.section = section
@@ -213,7 +213,14 @@ class Plates:
 
     def plate_map_of(self, plate: str) -> str:
         """The file that tells what is in a plate's wells, or an empty text."""
-        name = self._of(plate, "plate_map")
+        return self._beside_table(plate, "plate_map")
+
+    def truth_of(self, plate: str) -> str:
+        """The folder with the true labels of a plate's wells, or an empty text."""
+        return self._beside_table(plate, "truth")
+
+    def _beside_table(self, plate: str, column: str) -> str:
+        name = self._of(plate, column)
         return str(Path(self.section["table"]).parent / name) if name else ""
 
     def _of(self, plate: str, column: str) -> str:

@@ -207,16 +207,16 @@ def _write_field(
     seeds = [seed, list(CELL_LINES).index(cell_line), number - 1]
     simulated = simulate_field(cell_line, seeds, height, width, scale=scale)
     mask_name = f"masks/{image_id}.tif"
-    _write_tiff(folder / mask_name, getattr(simulated, mask), compression="zlib")
+    write_tiff(folder / mask_name, getattr(simulated, mask), compression="zlib")
     rows = []
     for modality in MODALITIES:
         image_name = f"images/{image_id}_{modality}.tif"
-        _write_tiff(folder / image_name, simulated.images[modality])
+        write_tiff(folder / image_name, simulated.images[modality])
         rows.append(dict(zip(COLUMNS, (image_id, cell_line, modality, image_name, mask_name, image_id), strict=True)))
     return rows
 
 
-def _write_tiff(path: Path, array: np.ndarray, compression: str | None = None) -> None:
+def write_tiff(path: Path, array: np.ndarray, compression: str | None = None) -> None:
     """Write a TIFF whose bytes depend on the array alone: no date, no software version."""
     with replacing(path) as temporary:
         tifffile.imwrite(

@@ -231,6 +231,11 @@ def plate_map(wildcards):
     return told(study.plates.plate_map_of, wildcards.plate) or []
 
 
+def plate_truth(wildcards):
+    """Folder with the true labels of the rule's plate, where they are known."""
+    return told(study.plates.truth_of, wildcards.plate)
+
+
 def get_plates_output(wildcards):
     """The page of every plate that is complete, did not fail as it is, and is not excluded."""
     return [

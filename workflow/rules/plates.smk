@@ -145,6 +145,7 @@ rule report_plate:
         results=plates_folder,
         settings=plates_settings,
         channel=plate_channel,
+        truth=plate_truth,
     message:
         "Writing the page of plate {wildcards.plate}"
     script:

@@ -20,8 +20,10 @@ from ome_zarr_models.v05.hcs import HCS
 
 from equinuclei.files import tree_sha256
 from equinuclei.inbox import read_scan
+from equinuclei.metrics import object_scores
 from equinuclei.plate_store import list_wells, open_well, read_field_table
 from equinuclei.simulate import simulate_field
+from equinuclei.simulated_plate import simulate_plate
 
 WELLS = ("A01", "B02", "H12")
 SIZE = (96, 110)
@@ -194,6 +196,28 @@ def test_the_same_plate_gives_the_same_bytes(lab, tmp_path, study):
         assert arrays[0] and arrays[0] == arrays[1]
     digests = [tree_sha256(lab_.results / "partly/turning-v1/segmentation.ome.zarr") for lab_ in (lab, other)]
     assert digests[0] == digests[1]
+
+
+def test_a_simulated_harmony_plate_is_scored_against_its_truth(tmp_path, study):
+    folder, _ = study
+    lab = Lab(tmp_path, folder / "results/tiny/models/turning/fluorescence/seed0/weights.safetensors")
+    wells = ["A01", "B02"]
+    plate, truth = lab.inbox / "SIM", tmp_path / "truth"
+    simulate_plate(plate, truth, barcode="SIM", wells=wells, fields=4, size=96, seed=3)
+    make_old(plate / "Images")
+    (tmp_path / "plates.tsv").write_text("plate\ttruth\nSIM_1\ttruth\n")
+    config = yaml.safe_load(lab.config.read_text())
+    config["plates"]["table"] = str(tmp_path / "plates.tsv")
+    lab.config.write_text(yaml.safe_dump(config))
+    lab.tick(), lab.tick()
+    page = lab.pages()["SIM_1"].read_text()
+    shown = float(re.search(r"<b>([\d.]+)</b><span class=\"soft\">object F1 against the truth", page)[1])
+    store = lab.results / "SIM_1/turning-v1/segmentation.ome.zarr"
+    found = [object_scores(tifffile.imread(truth / f"{well}.tif"), np.asarray(open_well(store, well, label="nuclei")[:]),
+                           [0.5]).iloc[0] for well in wells]  # fmt: skip
+    tp, fp, fn = (sum(int(scores[name]) for scores in found) for name in ("TP", "FP", "FN"))
+    assert shown == pytest.approx(2 * tp / (2 * tp + fp + fn), abs=6e-4) and shown > 0.4
+    assert "µm²" in page and "2026-01-01" in page
 
 
 def test_a_second_tick_beside_a_running_one_ends_at_once(lab):

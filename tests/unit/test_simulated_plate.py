@@ -24,10 +24,10 @@ def test_the_mosaic_of_a_well_is_the_sample(tmp_path):
     assert source.layout == "harmony" and source.name == "S<1>" and len(source.planes) == 2 * 4 * 2
     convert_plate({"path": str(tmp_path / "export")}, tmp_path / "plate.ome.zarr", tmp_path / "fields.parquet", 1)
     sample = simulate_field("HeLa", [7, 2, 2], 96, 96)
-    assert read_channels(tmp_path / "plate.ome.zarr", "B02") == ["DAPI", "Brightfield"]
-    stored = np.asarray(open_well(tmp_path / "plate.ome.zarr", "B02")[:])
-    np.testing.assert_array_equal(stored[0], sample.images["fluorescence"])
-    np.testing.assert_array_equal(stored[1], sample.images["brightfield"])
+    channels = read_channels(tmp_path / "plate.ome.zarr", "B02")
+    stored = dict(zip(channels, np.asarray(open_well(tmp_path / "plate.ome.zarr", "B02")[:]), strict=True))
+    np.testing.assert_array_equal(stored["DAPI"], sample.images["fluorescence"])
+    np.testing.assert_array_equal(stored["Brightfield"], sample.images["brightfield"])
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "truth" / "B02.tif"), sample.instances)
 
 

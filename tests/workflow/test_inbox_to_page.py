@@ -213,8 +213,10 @@ def test_a_simulated_harmony_plate_is_scored_against_its_truth(tmp_path, study):
     page = lab.pages()["SIM_1"].read_text()
     shown = float(re.search(r"<b>([\d.]+)</b><span class=\"soft\">object F1 against the truth", page)[1])
     store = lab.results / "SIM_1/turning-v1/segmentation.ome.zarr"
-    found = [object_scores(tifffile.imread(truth / f"{well}.tif"), np.asarray(open_well(store, well, label="nuclei")[:]),
-                           [0.5]).iloc[0] for well in wells]  # fmt: skip
+    found = []
+    for well in wells:
+        labels = np.asarray(open_well(store, well, label="nuclei")[:])
+        found.append(object_scores(tifffile.imread(truth / f"{well}.tif"), labels, [0.5]).iloc[0])
     tp, fp, fn = (sum(int(scores[name]) for scores in found) for name in ("TP", "FP", "FN"))
     assert shown == pytest.approx(2 * tp / (2 * tp + fp + fn), abs=6e-4) and shown > 0.4
     assert "µm²" in page and "2026-01-01" in page

@@ -23,11 +23,11 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 from equinuclei.folding import fold
+from equinuclei.image_folder import write_labels
 from equinuclei.inference import pad_placements
 from equinuclei.instances import label_nuclei
 from equinuclei.intensity import standardize
 from equinuclei.models import PRESETS, build_model
-from equinuclei.segmentation import write_labels
 from equinuclei.tiling import predict_mosaic
 
 

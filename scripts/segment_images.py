@@ -34,7 +34,7 @@ def main(words: list[str] | None = None) -> int:
     arguments = _parse(words)
     # Not at the top: `--help` and a mistyped option need not wait for PyTorch.
     from equinuclei.errors import InputError
-    from equinuclei.segmentation import segment_folder
+    from equinuclei.image_folder import segment_folder
 
     # A file name need not be text that the terminal can show.
     sys.stderr.reconfigure(errors="backslashreplace")

@@ -127,7 +127,7 @@ def report_plate(
         fields=fields,
         images={well: _thumbnail(plate, segmentation, well, number) for well in wells["well"]},
         area_unit="µm²" if in_micrometres else "px²",
-        acquired=acquired[0] if acquired else "",
+        acquired=acquired[0][:16].replace("T", " ") if acquired else "",
         plate_map=read_plate_map(plate_map) if plate_map else None,
         truth=_score(segmentation, truth, list(wells["well"])) if truth else None,
         footer=_footer(fields),

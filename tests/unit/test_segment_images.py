@@ -16,12 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 import segment_images
 from equinuclei.errors import InputError
 from equinuclei.folding import fold
-from equinuclei.instances import connected_components
-from equinuclei.intensity import standardize
-from equinuclei.metrics import object_scores
-from equinuclei.models import ModelSpec, build_model
-from equinuclei.models.checkpoint import load_model, save_weights
-from equinuclei.segmentation import (
+from equinuclei.image_folder import (
     _output_names,
     draw_overlay,
     find_images,
@@ -29,6 +24,11 @@ from equinuclei.segmentation import (
     segment_image,
     write_labels,
 )
+from equinuclei.instances import connected_components
+from equinuclei.intensity import standardize
+from equinuclei.metrics import object_scores
+from equinuclei.models import ModelSpec, build_model
+from equinuclei.models.checkpoint import load_model, save_weights
 from equinuclei.simulate import simulate_field
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "segment_images.py"

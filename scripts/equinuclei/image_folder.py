@@ -27,7 +27,7 @@ from equinuclei.sources.images import SUFFIXES, read_image
 from equinuclei.tiling import TILE, predict_mosaic
 from equinuclei.torch_setup import prepare_torch
 
-logger = logging.getLogger("equinuclei.segmentation")
+logger = logging.getLogger("equinuclei.image_folder")
 
 CONTOUR = (255, 80, 0)
 """Red, green, blue of the contours of an overlay."""

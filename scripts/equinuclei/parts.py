@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from equinuclei.errors import InputError
-from equinuclei.store import open_stack, read_row
+from equinuclei.store import open_stack, read_row, read_rows
 
 PARTS = ("train", "val", "test")
 FIELDS_COLUMNS = [
@@ -62,9 +62,13 @@ def load_part(
 ) -> Part:
     """Load the images and binary targets of one modality and part. Raises InputError as `part_fields` does."""
     rows = part_fields(fields, splits, modality=modality, part=part)
-    stores = {"image": images, "target": Path(targets) / "binary"}
-    stored = [item for _, item in iterate_images(rows, workers=workers, **stores)]
-    return Part(rows, [item["image"] for item in stored], [item["target"] > 0 for item in stored])
+    stored: dict[str, list] = {"images": [None] * len(rows), "targets": [None] * len(rows)}
+    for array, of_array in rows.groupby("array"):
+        for name, store in (("images", images), ("targets", Path(targets) / "binary")):
+            pixels = read_rows(open_stack(store, array), of_array["row"].to_numpy(), workers)
+            for place, image in zip(of_array.index, pixels, strict=True):
+                stored[name][place] = image if name == "images" else image > 0
+    return Part(rows, **stored)
 
 
 def load_training_parts(

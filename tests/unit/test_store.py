@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaozarrs
 import zarr
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from equinuclei import store
@@ -242,3 +242,14 @@ def test_reading_rows(tmp_path):
     read_only = store.open_stack(tmp_path / "s.zarr", "m/2x2")
     with pytest.raises(ValueError, match="read-only"):
         read_only[0] = 1
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.integers(0, 39), max_size=60), workers=st.integers(1, 3))
+def test_rows_come_in_the_order_asked_for(tmp_path, rows, workers):
+    if not (tmp_path / "a").exists():
+        stack = store.create_stack(tmp_path, "a", 40, 3, 4, "uint16")
+        stack[:] = np.arange(40 * 12, dtype=np.uint16).reshape(40, 3, 4)
+    stack = store.open_stack(tmp_path, "a")
+    for row, image in zip(rows, store.read_rows(stack, rows, workers), strict=True):
+        np.testing.assert_array_equal(image, np.arange(12).reshape(3, 4) + 12 * row)

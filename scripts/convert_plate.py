@@ -9,10 +9,16 @@ parameters = snakemake.params
 with job(snakemake.log[0]), quarantine(parameters.results, snakemake.wildcards.plate, parameters.settings):
     manifest = read_record(snakemake.input.manifest)
     convert_plate(
-        {"path": manifest["folder"], "layout": manifest["layout"], "z": parameters.z},
+        {
+            "path": manifest["folder"],
+            "layout": manifest["layout"],
+            "channels": parameters.channels,
+            "z": parameters.z,
+        },
         output=snakemake.output.plate,
         fields=snakemake.output.fields,
         workers=snakemake.threads,
         max_bad_fraction=parameters.max_bad_fraction,
         ngff_version=parameters.ngff_version,
+        flat_field=parameters.flat_field,
     )

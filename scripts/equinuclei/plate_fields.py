@@ -6,26 +6,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from equinuclei.errors import InputError, check_known
-from equinuclei.plate_store import read_channels, read_field_table
+from equinuclei.channels import find_channel
+from equinuclei.errors import InputError
+from equinuclei.plate_store import read_field_table, read_wavelengths
 
 LABEL = "nuclei"
 """Name of the label image of a segmentation."""
 
 
-def channel_number(plate: str | Path, wells: Sequence[str], channel: str | None) -> int:
-    """Index of a channel by its name, letter case aside; None: of the only one. Raises InputError without one."""
-    names = read_channels(plate, wells[0])
+def channel_number(plate: str | Path, wells: Sequence[str], channel: str | float | None) -> int:
+    """Index of a channel by its name or emission wavelength (see `equinuclei.channels`); None: of the only one.
+
+    Raises InputError without one.
+    """
+    wavelengths = read_wavelengths(plate, wells[0])
+    names = list(wavelengths)
     if channel is None:
         if len(names) > 1:
             raise InputError(
                 f"{plate} has the channels {', '.join(names)}: set `plates: {{channel: ...}}` to one of them"
             )
         return 0
-    lower = [name.lower() for name in names]
-    if str(channel).lower() not in lower:
-        check_known(f"channel of {plate}:", str(channel), names)
-    return lower.index(str(channel).lower())
+    return names.index(find_channel(str(plate), wavelengths, channel))
 
 
 def fields_with_image(fields: str | Path, plate: str | Path, well: str) -> pd.DataFrame:

@@ -325,6 +325,12 @@ def read_channels(plate: str | Path, well: str) -> list[str]:
     return _container(plate, well).channel_labels
 
 
+def read_wavelengths(plate: str | Path, well: str) -> dict[str, float]:
+    """Emission wavelengths in nm by channel name, in the order of axis c; NaN where unknown."""
+    channels = _read_metadata(_image_path(plate, well))["omero"]["channels"]
+    return {channel["label"]: float(channel.get("emission_wavelength", math.nan)) for channel in channels}
+
+
 def read_pixel_size(plate: str | Path, well: str) -> float | None:
     """Micrometres per pixel of a well's image, None if unknown."""
     multiscale = _read_metadata(_image_path(plate, well))["multiscales"][0]

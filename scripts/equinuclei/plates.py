@@ -17,6 +17,7 @@ import zarr
 from equinuclei import plate_store
 from equinuclei.errors import InputError, raise_problems
 from equinuclei.files import digest, is_done, mark_done, replacing, work_folder, write_json
+from equinuclei.flat_field import flatten, illumination
 from equinuclei.sources.plates import PlateSource, choose_channels, choose_planes, find_plate_source, read_plane
 from equinuclei.sources.plates.planes import image_header
 
@@ -50,11 +51,12 @@ def convert_plate(
     code: str = "",
     max_bad_fraction: float = 0.1,
     ngff_version: str = "0.5",
+    flat_field: bool = False,
 ) -> None:
     """Convert a plate to OME-Zarr, and tell of every field what became of it.
 
     An interrupted conversion of the same files continues with the first well that is not whole. Pixels are stored as
-    they are: neither corrected for uneven illumination nor scaled.
+    they are, unless `flat_field` asks for a correction.
 
     Parameters
     ----------
@@ -79,6 +81,9 @@ def convert_plate(
         Largest share of rows whose status is not ok.
     ngff_version
         "0.5" or "0.4".
+    flat_field
+        Divide fields by their channel's profile of illumination, after projection, where the source has one (see
+        `equinuclei.flat_field`). The plate's attributes name the channels that it was done to.
 
     Raises
     ------
@@ -101,9 +106,9 @@ def convert_plate(
     missing = [path for path, state in states.items() if state is None]
     where = f"plate {plate.name!r} ({source['path']})"
     _check_share(where, len(missing), len(states), [f"{path} is missing" for path in missing], max_bad_fraction)
-    layout = _Layout.of(where, plate, planes, choose_channels(plate, source.get("channels")), projection)
+    layout = _Layout.of(where, plate, planes, choose_channels(plate, source.get("channels")), projection, flat_field)
     listed, found = [planes.to_dict("list"), plate.planes.to_dict("list")], list(states.values())
-    key = digest(["plate", code, ngff_version, projection, plate.name, plate.metadata, listed, found])
+    key = digest(["plate", code, ngff_version, projection, flat_field, plate.name, plate.metadata, listed, found])
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         made = plate_store.plate_attributes(output).get("equinuclei", {}).get("key")
         if made == key and fields.is_file():
@@ -112,6 +117,7 @@ def convert_plate(
     with work_folder(output, key) as folder:
         if not is_done(folder, "plate"):
             about = {"content": "plate", "key": key, "layout": plate.layout, "metadata": plate.metadata}
+            about["flat_field_corrected"] = list(layout.profiles)
             wells = list(layout.wells)
             plate_store.create_plate(folder, plate.name, wells, ngff_version, {"equinuclei": about})
             mark_done(folder, "plate")
@@ -185,10 +191,17 @@ class _Layout:
     pixel_size: float
     dtype: np.dtype
     projection: str
+    profiles: Mapping[str, Mapping]  # of illumination, of the channels to be corrected
 
     @classmethod
     def of(
-        cls, where: str, plate: PlateSource, planes: pd.DataFrame, names: Sequence[str], projection: str
+        cls,
+        where: str,
+        plate: PlateSource,
+        planes: pd.DataFrame,
+        names: Sequence[str],
+        projection: str,
+        flat_field: bool,
     ) -> "_Layout":
         sizes = planes.groupby("channel")["pixel_size"].median()
         known = sizes.dropna()
@@ -216,7 +229,22 @@ class _Layout:
             pixel_size,
             np.result_type(*dtypes),
             projection,
+            _profiles(where, plate, names) if flat_field else {},
         )
+
+
+def _profiles(where: str, plate: PlateSource, names: Sequence[str]) -> dict[str, Mapping]:
+    known = plate.metadata.get("flat_field", {})
+    without = [name for name in names if name not in known]
+    if without:
+        logger.warning("%s: no flat-field profile of channel %s: stored as it is", where, ", ".join(map(repr, without)))
+    profiles = {name: known[name] for name in names if name in known}
+    for name, profile in profiles.items():
+        try:
+            illumination(profile, 2, 2)
+        except InputError as error:
+            raise InputError(f"{where}, channel {name!r}: {error}; convert without `flat_field`.") from error
+    return profiles
 
 
 def _first_dtype(planes: pd.DataFrame) -> list[np.dtype]:
@@ -276,6 +304,7 @@ class _Mosaic:
         self.layout, self.rows = layout, rows
         self.planes = {key: group for key, group in planes.groupby(["field", "channel"])}
         self.channel, self.loaded = -1, []
+        self.relative: dict[tuple[str, tuple[int, int]], np.ndarray] = {}
 
     def read(self, channel: int, y: slice, x: slice) -> np.ndarray:
         """Region (y, x) of a channel; fills in the status of its rows on the way."""
@@ -300,9 +329,16 @@ class _Mosaic:
             shape = (row["height"], row["width"])
             row["status"], row["message"], pixels = read_field(planes, shape, self.layout.dtype, self.layout.projection)
             if pixels is not None:
+                if channel in self.layout.profiles:
+                    pixels = flatten(pixels, self._illumination(channel, shape))
                 loaded.append((row["y0"], row["x0"], pixels))
         # The last one written wins: rows are in the order of field numbers.
         return loaded[::-1]
+
+    def _illumination(self, channel: str, shape: tuple[int, int]) -> np.ndarray:
+        if (channel, shape) not in self.relative:
+            self.relative = {(channel, shape): illumination(self.layout.profiles[channel], *shape)}
+        return self.relative[channel, shape]
 
 
 def read_field(

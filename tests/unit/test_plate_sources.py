@@ -392,7 +392,7 @@ class TestChoose:
         assert chosen["well"].unique().tolist() == ["B03", "AA01"]
 
     def test_absent_channel(self, source):
-        with pytest.raises(InputError, match=r"no channel 'HOECHST 3334'\. Did you mean 'HOECHST 33342'\? It has"):
+        with pytest.raises(InputError, match=r"'HOECHST 3334'\. Did you mean 'HOECHST 33342'\? Known"):
             choose_planes(source, "HOECHST 3334")
 
     def test_absent_wavelength(self, source):

@@ -52,7 +52,9 @@ rule convert_plate:
     params:
         results=plates_folder,
         settings=plates_settings,
+        channels=study.plates.section["channels"],
         z=study.plates.section["z"],
+        flat_field=study.plates.section["flat_field"],
         ngff_version=study.plates.section["ngff_version"],
         max_bad_fraction=study.plates.section["max_bad_fraction"],
     message:

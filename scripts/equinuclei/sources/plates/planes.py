@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import tifffile
 
+from equinuclei.channels import find_channel, listed
 from equinuclei.errors import InputError, raise_problems
-from equinuclei.sources.checks import nearest
 
 PLANE_COLUMNS = [
     "well",
@@ -33,9 +33,6 @@ PLANE_COLUMNS = [
     "acquired",
 ]
 PROJECTION = -1  # z of a projection that the instrument made
-
-# A filter's centre and a dye's emission peak differ by some 10 nm; neighbouring dyes by 40 or more.
-WAVELENGTH_TOLERANCE = 25.0  # nm
 
 _WELL = re.compile(r"\s*([A-Za-z]{1,2})\s*0*([1-9]\d?)\s*")
 _DTYPES = {"field": int, "wavelength": float, "z": int, "t": int, "page": int, "y": float, "x": float}
@@ -297,14 +294,16 @@ def to_float(text: str | None) -> float:
 
 def choose_channels(source: PlateSource, channel: str | float | Iterable[str | float] | None = None) -> list[str]:
     """Names of the channels of a plate that `channel` asks for, in that order (see `choose_planes`)."""
-    names = sorted(set(source.planes["channel"]))
+    wavelengths = source.planes.groupby("channel")["wavelength"].agg(lambda known: known.iloc[0])
+    names = list(wavelengths.index)
     if channel is None:
         return names
     if isinstance(channel, str | int | float | np.number):
-        return [_find_channel(source, names, channel)]
-    chosen = list(dict.fromkeys(_find_channel(source, names, one) for one in channel))
+        channel = [channel]
+    plate = f"plate {source.name!r}"
+    chosen = list(dict.fromkeys(find_channel(plate, wavelengths.to_dict(), one) for one in channel))
     if not chosen:
-        raise InputError(f"plate {source.name!r}: no channel is asked for; it has {_listed(names)}.")
+        raise InputError(f"plate {source.name!r}: no channel is asked for; it has {listed(names)}.")
     return chosen
 
 
@@ -322,7 +321,7 @@ def choose_planes(
         A plate.
     channel
         Name of a channel (letter case does not matter), its emission wavelength in nanometres (the nearest within
-        `WAVELENGTH_TOLERANCE`), or several of either. None: every channel.
+        `equinuclei.channels.WAVELENGTH_TOLERANCE`), or several of either. None: every channel.
     z
         A plane counted from 0; or "max" or "mean": every plane, to be projected by the caller. None is "max", except
         that a projection of the instrument is taken where there is one. Where a field has no plane, as some exports
@@ -370,37 +369,6 @@ def choose_planes(
     planes = planes.assign(_well=planes["well"].map(parse_well), _channel=planes["channel"].map(order))
     planes = planes.sort_values(["_well", "field", "_channel", "z"], kind="stable", ignore_index=True)
     return planes.drop(columns=["_well", "_channel"])
-
-
-def _find_channel(source: PlateSource, names: list[str], wanted: str | float) -> str:
-    known = _listed(names)
-    if isinstance(wanted, str):
-        exact = [name for name in names if name == wanted] or [
-            name for name in names if name.casefold() == wanted.strip().casefold()
-        ]
-        if len(exact) == 1:
-            return exact[0]
-        guess = nearest(wanted, names)
-        hint = f" Did you mean {guess!r}?" if guess else ""
-        raise InputError(f"plate {source.name!r} has no channel {wanted!r}.{hint} It has {known}.")
-    wavelengths = source.planes.groupby("channel")["wavelength"].first().dropna()
-    away = (wavelengths - float(wanted)).abs().sort_values(kind="stable")
-    if away.empty or away.iloc[0] > WAVELENGTH_TOLERANCE:
-        emission = ", ".join(f"{name!r} {value:g} nm" for name, value in wavelengths.items()) or "none known"
-        raise InputError(
-            f"plate {source.name!r} has no channel that emits at {wanted:g} nm (within {WAVELENGTH_TOLERANCE:g} nm): "
-            f"{emission}. Its channels are {known}."
-        )
-    if len(away) > 1 and away.iloc[0] == away.iloc[1]:
-        raise InputError(
-            f"plate {source.name!r}: channels {away.index[0]!r} and {away.index[1]!r} are equally near to "
-            f"{wanted:g} nm: choose by name."
-        )
-    return away.index[0]
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(map(repr, names))
 
 
 def _local(name: str) -> str:

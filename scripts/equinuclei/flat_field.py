@@ -1,0 +1,53 @@
+"""Uneven illumination, divided out by the profiles that an instrument's software has fitted."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from equinuclei.errors import InputError
+
+# A profile is 1 on average and falls to 0.3 or so in the corners; less is no illumination, and would blow up noise.
+_DARKEST = 0.05
+
+
+def illumination(profile: Mapping, height: int, width: int) -> np.ndarray:
+    """Relative illumination of a field, float32 (y, x), about 1 on average.
+
+    A polynomial of the pixel's place, `sum over d, j of c[d][j] x^(d - j) y^j` with x and y counted from `origin` and
+    multiplied by `scale`, as Harmony writes it. The foreground's profile, which cells were seen with, goes before the
+    background's.
+
+    Parameters
+    ----------
+    profile
+        As `equinuclei.sources.plates.harmony.flat_field` returns it: `foreground` or `background` or both.
+    height, width
+        Of the field in pixels. They may differ from the profile's `dims` by binning.
+
+    Raises
+    ------
+    InputError
+        If the profile is of another kind, or almost dark somewhere.
+    """
+    which = profile.get("foreground") or profile["background"]
+    if which["type"] != "Polynomial":
+        raise InputError(f"flat-field profile of type {which['type']!r}: only 'Polynomial' is known")
+    (full_width, full_height), origin, scale = which["dims"], which["origin"], which["scale"]
+    x = ((np.arange(width) + 0.5) * full_width / width - 0.5 - origin[0]) * scale[0]
+    y = ((np.arange(height) + 0.5) * full_height / height - 0.5 - origin[1]) * scale[1]
+    total = np.zeros((height, width))
+    for degree, coefficients in enumerate(which["coefficients"]):
+        for power, coefficient in enumerate(coefficients):
+            total += coefficient * y[:, None] ** power * x[None, :] ** (degree - power)
+    if total.min() < _DARKEST:
+        raise InputError(f"flat-field profile: falls to {total.min():.3g} of its mean; it cannot be that of a field")
+    return total.astype(np.float32)
+
+
+def flatten(pixels: np.ndarray, relative: np.ndarray) -> np.ndarray:
+    """Pixels (y, x) divided by `illumination`, of their own dtype: integers are rounded, and end at its largest."""
+    flat = pixels / relative
+    if pixels.dtype.kind in "iu":
+        limits = np.iinfo(pixels.dtype)
+        flat = np.clip(np.rint(flat), limits.min, limits.max)
+    return flat.astype(pixels.dtype)

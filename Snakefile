@@ -26,6 +26,11 @@ rule plates:
         get_plates_output,
 
 
+rule overview:
+    input:
+        get_overview_output,
+
+
 rule export:
     input:
         get_exported_models(),

@@ -3,8 +3,9 @@
 #
 #   scripts/autorun.sh --configfile my_lab.yaml [--workflow-profile profiles/slurm] [further options of snakemake]
 #
-# Two calls of snakemake, as a plate that a scan finds is not known to the call that scans. A second tick that starts
-# while one still runs ends at once. A tick with nothing new starts no job.
+# Three calls of snakemake: a plate that a scan finds is not known to the call that scans, and the plates are compared
+# when those that could be finished are. A second tick that starts while one still runs ends at once. A tick with
+# nothing new starts no job.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
@@ -35,4 +36,7 @@ fi
 
 snakemake scan_plates "$@" --forcerun scan_plates --quiet host progress reason rules
 # Only times and inputs make a plate stale: an edited function must not run a thousand plates again.
-snakemake plates "$@" --rerun-triggers mtime input --rerun-incomplete --keep-going
+failed=0
+snakemake plates "$@" --rerun-triggers mtime input --rerun-incomplete --keep-going || failed=$?
+snakemake overview "$@" --rerun-triggers mtime input --rerun-incomplete || failed=$?
+exit "$failed"

@@ -99,25 +99,41 @@ def write_page(
         "field_columns": [
             {"key": key, "label": label, "digits": digits} for key, (label, digits) in FIELD_COLUMNS.items()
         ],
-        "wells": _records(shown),
-        "fields": _records(fields[["well", "field", *FIELD_COLUMNS]]),
-        "warnings": _records(warnings),
+        "wells": records(shown),
+        "fields": records(fields[["well", "field", *FIELD_COLUMNS]]),
+        "warnings": records(warnings),
     }
     conditions, z_primes = _conditions(wells, plate_map)
+    render(
+        "plate.html", output, plate=plate, model=model, acquired=acquired, facts=facts, conditions=conditions,
+        z_primes=z_primes, footer=footer, data=to_json(data),
+    )  # fmt: skip
+
+
+def render(template: str, output: str | Path, **values: object) -> None:
+    """Write a page from one of the templates. Text is escaped, whatever it holds."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    page = environment.get_template("plate.html").render(
-        plate=plate, model=model, acquired=acquired, facts=facts, conditions=conditions, z_primes=z_primes,
-        footer=footer,
-        # "<" would end the script element.
-        data=Markup(json.dumps(data, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")),
-    )  # fmt: skip
+    page = environment.get_template(template).render(**values)
     with replacing(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def to_json(data: Mapping) -> Markup:
+    """Plain values as JSON for a script element of a page."""
+    # "<" would end the element.
+    return Markup(json.dumps(data, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c"))
+
+
+def records(table: pd.DataFrame) -> list[dict]:
+    """Rows as plain values; NaN and infinity as None, which JSON knows."""
+    return [
+        {key: _plain(value) for key, value in row.items()} for row in table.astype(object).to_dict(orient="records")
+    ]
 
 
 def well_thumbnail(image: np.ndarray, labels: np.ndarray) -> bytes:
@@ -154,13 +170,6 @@ def _conditions(wells: pd.DataFrame, plate_map: pd.DataFrame | None) -> tuple[di
         {"columns": list(names.values()), "rows": rows},
         [(name, f"{value:.2f}") for name, value in z_primes if np.isfinite(value)],
     )
-
-
-def _records(table: pd.DataFrame) -> list[dict]:
-    """Rows as plain values; NaN and infinity as None, which JSON knows."""
-    return [
-        {key: _plain(value) for key, value in row.items()} for row in table.astype(object).to_dict(orient="records")
-    ]
 
 
 def _plain(value: object) -> object:

@@ -78,7 +78,7 @@ def plate_warnings(wells: pd.DataFrame) -> pd.DataFrame:
     seen = wells.loc[wells["count"] > 0]
     # Of few wells, one is soon an outlier; and of very even ones, one that is hardly less sharp.
     if len(seen) >= FEWEST_FOR_OUTLIERS:
-        scores = _modified_z(np.log10(seen["focus"].clip(lower=1e-12)))
+        scores = modified_z(np.log10(seen["focus"].clip(lower=1e-12)))
         blurred = seen.loc[(scores < -OUTLIER) & (seen["focus"] < seen["focus"].median() / 2), "well"]
         found += [(well, "out of focus", "less than half as sharp as the other wells") for well in blurred]
     edge = edge_effect(wells)
@@ -163,7 +163,7 @@ def z_prime(positive: Sequence[float], negative: Sequence[float]) -> float:
     return float(1 - 3 * (positive.std(ddof=1) + negative.std(ddof=1)) / abs(positive.mean() - negative.mean()))
 
 
-def _modified_z(values: pd.Series) -> np.ndarray:
+def modified_z(values: pd.Series) -> np.ndarray:
     """0.6745 (x - median) / MAD (Iglewicz & Hoaglin 1993); 0 where the values hardly differ."""
     values = np.asarray(values, float)
     if not len(values):

@@ -113,7 +113,7 @@ def report_plate(
     truth : folder with `<well>.tif`, the true labels of a well's mosaic (y, x), where they are known: the page then
     shows pixel and object F1 (IoU 0.5), pooled over the wells.
     """
-    wells, fields = _read_table(wells_table), _read_table(fields_table)
+    wells, fields = read_table(wells_table), read_table(fields_table)
     number = channel_number(plate, list(wells["well"]), channel)
     in_micrometres = wells["median_area_um2"].notna().any()
     if in_micrometres:
@@ -205,6 +205,7 @@ def _thumbnail(plate: str | Path, segmentation: str | Path, well: str, number: i
     return well_thumbnail(image[:height, :width], labels[:height, :width])
 
 
-def _read_table(path: str | Path) -> pd.DataFrame:
+def read_table(path: str | Path) -> pd.DataFrame:
+    """A table that `measure_plate` has made."""
     # Field and well names such as "NA" stay text.
     return pd.read_csv(path, sep="\t", dtype={"well": str, "acquired": str})

@@ -1,20 +1,15 @@
 """The page of a plate, in a real browser: a click opens the right well, names are data, and nothing is loaded."""
 
 import html
-import json
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
+from browser import HOSTILE, in_browser
 
 from equinuclei.plate_page import THUMBNAIL, well_thumbnail, write_page
 from equinuclei.sources.plates import well_name
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-HOSTILE = '</script><script>document.title="hacked"</script>"\'`${1}'
 
 
 def plate(rows, columns, skip=("B02",)):
@@ -35,23 +30,6 @@ def page(tmp_path, rows=2, columns=3, **more):
     path = tmp_path / "report.html"
     write_page(path, wells=wells, fields=fields, **more)
     return path
-
-
-def in_browser(path, script=""):
-    """The page after `script` ran in it: its HTML; errors of the console are collected in the title's data."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium here")
-    text = path.read_text()
-    spy = '<script>window.failures = []; addEventListener("error", e => failures.push(e.message));'
-    spy += "console.error = (...all) => failures.push(all.join(' '));"
-    spy += 'addEventListener("securitypolicyviolation", e => failures.push(e.violatedDirective));</script>'
-    after = f"<script>{script}; document.body.dataset.failures = JSON.stringify(failures)</script>"
-    changed = path.with_name("spied.html")
-    changed.write_text(text.replace("<title>", f"{spy}<title>", 1).replace("</body>", f"{after}</body>"))
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", f"file://{changed}"]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    failures = json.loads(html.unescape(re.search(r'data-failures="([^"]*)"', dom)[1]))
-    return dom, failures
 
 
 def test_a_click_opens_the_right_well(tmp_path):

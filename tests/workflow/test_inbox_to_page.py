@@ -168,6 +168,12 @@ def test_the_next_tick_submits_nothing_and_the_corrupt_plate_is_left_alone(lab):
     assert {name: path.stat().st_mtime_ns for name, path in lab.pages().items()} == pages
 
 
+def test_the_finished_plates_are_compared(lab):
+    table = pd.read_csv(lab.results / "plates.tsv", sep="\t", keep_default_na=False).set_index("plate")
+    assert set(table.index) == {"good", "partly"} and (lab.results / "plates.html").is_file()
+    assert table["raw_data"].to_dict() == {"good": "may be deleted", "partly": "keep"}
+
+
 def test_a_late_file_runs_its_plate_again_and_a_deleted_folder_none(lab):
     good = (lab.results / "good" / "plate.ome.zarr" / "zarr.json").stat().st_mtime_ns
     shutil.rmtree(lab.inbox / "good")
@@ -180,6 +186,7 @@ def test_a_late_file_runs_its_plate_again_and_a_deleted_folder_none(lab):
     assert lab.status() == {"good": "removed", "partly": "ready", "corrupt": "ready", "arriving": "ready"}
     assert (lab.results / "good" / "plate.ome.zarr" / "zarr.json").stat().st_mtime_ns == good
     assert not jobs_of(lab.tick())
+    assert set(pd.read_csv(lab.results / "plates.tsv", sep="\t")["plate"]) == set(lab.pages())
 
 
 def test_the_same_plate_gives_the_same_bytes(lab, tmp_path, study):

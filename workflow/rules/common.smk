@@ -243,6 +243,36 @@ def get_plates_output(wildcards):
     ]
 
 
+def finished_plates(wildcards):
+    """The plates that have their page, as plain values."""
+    return [
+        {
+            "name": plate,
+            "model": model,
+            "folder": f"{PLATES}/{plate}/{model}",
+            "plate_map": told(study.plates.plate_map_of, plate) or None,
+        }
+        for plate in told(study.plates.waiting)
+        for model in [told(study.plates.model_of, plate)]
+        if Path(PLATES, plate, model, "report.html").is_file()
+    ]
+
+
+def finished_tables(wildcards):
+    """Counts and measurements of every finished plate, per field and per well."""
+    return [f"{plate['folder']}/{name}.tsv" for plate in finished_plates(wildcards) for name in ("fields", "wells")]
+
+
+def finished_plate_maps(wildcards):
+    """What is in the wells of the finished plates, where there is a table of that."""
+    return [plate["plate_map"] for plate in finished_plates(wildcards) if plate["plate_map"]]
+
+
+def get_overview_output(wildcards):
+    """The comparison of the finished plates, once there is one."""
+    return [f"{PLATES}/plates.html"] if finished_plates(wildcards) else []
+
+
 def get_exported_models():
     """Every trained network as a PyTorch program and as ONNX."""
     return [

@@ -3,6 +3,7 @@
 
 localrules:
     scan_plates,
+    compare_plates,
 
 
 # Its output is no input of any rule: `autorun.sh` forces it in a call of its own, and the manifests that it writes beside
@@ -152,3 +153,30 @@ rule report_plate:
         "Writing the page of plate {wildcards.plate}"
     script:
         "../../scripts/report_plate.py"
+
+
+# Of the plates that are finished when it is planned: `autorun.sh` asks for it when the others have ended, so that one
+# plate that failed does not keep it from being made.
+rule compare_plates:
+    input:
+        tables=finished_tables,
+        plate_maps=finished_plate_maps,
+    output:
+        table=f"{PLATES}/plates.tsv",
+        page=f"{PLATES}/plates.html",
+    log:
+        f"{PLATES}/logs/compare_plates.log",
+    benchmark:
+        f"{PLATES}/benchmarks/compare_plates.tsv"
+    conda:
+        "../../envs/plates.yaml"
+    threads: 1
+    resources:
+        mem_mb=gigabytes(2),
+        runtime=60,
+    params:
+        plates=finished_plates,
+    message:
+        "Comparing the finished plates"
+    script:
+        "../../scripts/compare_plates.py"

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from equinuclei.files import digest, is_done, mark_done, sha256, work_folder
@@ -100,18 +101,26 @@ def segment_plate(
         started = time.monotonic()
         with ThreadPoolExecutor(1) as writer, _at_most_one(writer) as submit:
             for count, well in enumerate(left, 1):
-                valid = valid_pixels(open_well(plate, well).shape[-2:], read[well])
+                array = open_well(plate, well)
+                valid = valid_pixels(array.shape[-2:], read[well])
+                logits = np.full(valid.shape, -np.inf, np.float32)
                 if valid.any():
-                    image = np.asarray(open_well(plate, well)[number])
-                    logits = predict_mosaic(network, image, valid=valid, tile=tile, device=torch_device)
-                else:
-                    logits = np.full(valid.shape, -np.inf, np.float32)
+                    # Arrays of all wells are as large as that of the largest; the others end in empty rows or columns.
+                    mosaic = _extent(read_field_table(plate, well))
+                    logits[mosaic] = predict_mosaic(
+                        network, np.asarray(array[number])[mosaic], valid=valid[mosaic], tile=tile, device=torch_device
+                    )
                 submit(_write_segmentation, plate, folder, well, logits, min_area)
                 rate = (time.monotonic() - started) / count
                 logger.info(
                     "%s: %d of %d wells, %.2f s per well, %.0f s left",
                     well, len(wells) - len(left) + count, len(wells), rate, rate * (len(left) - count),
                 )  # fmt: skip
+
+
+def _extent(fields: pd.DataFrame) -> tuple[slice, slice]:
+    """The rows and columns that the fields of a well reach, readable or not."""
+    return slice(int((fields["y0"] + fields["height"]).max())), slice(int((fields["x0"] + fields["width"]).max()))
 
 
 def _write_segmentation(plate: Path, folder: Path, well: str, logits: np.ndarray, min_area: int) -> None:

@@ -67,7 +67,8 @@ def convert_plate(
     output
         OME-Zarr plate to make (see `equinuclei.plate_store`): per well a mosaic (c, y, x) of its fields at their stage
         positions, rounded to pixels; side by side in reading order where a position of the well is unknown. Where
-        fields overlap, the one with the lowest number wins. Pixels without a field are 0.
+        fields overlap, the one with the lowest number wins. All wells have one shape, as viewers want it: that of the
+        largest mosaic. Pixels without a field are 0.
     fields
         Parquet file to make, with the columns `PLATE_FIELDS_COLUMNS` and a row per well, field and channel. status is
         one of `STATUSES`, message says more; y0 and x0 are the pixel of the mosaic where the field begins, height and
@@ -186,7 +187,8 @@ class _Layout:
     """What is to be written: the planes by well, and what all wells have in common."""
 
     wells: Mapping[str, pd.DataFrame]
-    places: Mapping[str, pd.DataFrame]
+    places: Mapping[str, pd.DataFrame]  # of the fields of a well in its mosaic
+    shape: tuple[int, int]  # of every mosaic: viewers lay out wells of one shape alone
     channels: Sequence[plate_store.PlateChannel]
     pixel_size: float
     dtype: np.dtype
@@ -222,15 +224,28 @@ class _Layout:
         by_well = dict(list(places.groupby("well")))
         wells = dict(list(planes.groupby("well")))
         ordered = list(dict.fromkeys(plate.planes["well"]))
+        placed = {well: _place(well, by_well[well], pixel_size) for well in ordered}
         return cls(
             {well: wells.get(well, planes.iloc[:0]) for well in ordered},
-            {well: by_well[well] for well in ordered},
+            {well: fields for well, (fields, _, _) in placed.items()},
+            (max(height for _, height, _ in placed.values()), max(width for _, _, width in placed.values())),
             channels,
             pixel_size,
             np.result_type(*dtypes),
             projection,
             _profiles(where, plate, names) if flat_field else {},
         )
+
+
+def _place(well: str, fields: pd.DataFrame, pixel_size: float) -> tuple[pd.DataFrame, int, int]:
+    placed, height, width = place_fields(fields, pixel_size)
+    area = int((placed["height"] * placed["width"]).sum())
+    if height * width > _SPARSEST * area:
+        raise InputError(
+            f"well {well}: the positions of its {len(placed)} fields span {height} x {width} pixels, {_SPARSEST} times "
+            "what they cover: the positions are wrong, or in another unit."
+        )
+    return placed, height, width
 
 
 def _profiles(where: str, plate: PlateSource, names: Sequence[str]) -> dict[str, Mapping]:
@@ -259,13 +274,7 @@ def _first_dtype(planes: pd.DataFrame) -> list[np.dtype]:
 
 def _convert_well(folder: Path, layout: _Layout, well: str) -> None:
     planes = layout.wells[well]
-    fields, height, width = place_fields(layout.places[well], layout.pixel_size)
-    area = int((fields["height"] * fields["width"]).sum())
-    if height * width > _SPARSEST * area:
-        raise InputError(
-            f"well {well}: the positions of its {len(fields)} fields span {height} x {width} pixels, {_SPARSEST} times "
-            "what they cover: the positions are wrong, or in another unit."
-        )
+    fields = layout.places[well]
     rows = [
         {
             "well": well,
@@ -278,7 +287,7 @@ def _convert_well(folder: Path, layout: _Layout, well: str) -> None:
         for channel in layout.channels
     ]
     mosaic = _Mosaic(layout, planes, rows)
-    plate_store.create_well_image(folder, well, layout.channels, height, width, layout.dtype, layout.pixel_size)
+    plate_store.create_well_image(folder, well, layout.channels, *layout.shape, layout.dtype, layout.pixel_size)
     plate_store.write_well(folder, well, mosaic.read)
     plate_store.write_field_table(folder, well, fields)
     write_json(_rows_file(folder, well), {"rows": [{name: row[name] for name in PLATE_FIELDS_COLUMNS} for row in rows]})

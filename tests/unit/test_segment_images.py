@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import tifffile
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits
+from tiny_model import tiny_weights
 
 import segment_images
 from equinuclei.errors import InputError
@@ -25,14 +25,11 @@ from equinuclei.image_folder import (
     write_labels,
 )
 from equinuclei.instances import connected_components
-from equinuclei.intensity import standardize
 from equinuclei.metrics import object_scores
-from equinuclei.models import ModelSpec, build_model
-from equinuclei.models.checkpoint import load_model, save_weights
+from equinuclei.models.checkpoint import load_model
 from equinuclei.simulate import simulate_field
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "segment_images.py"
-SPEC = ModelSpec("simplified", "p4", (4, 8))
 
 
 @pytest.fixture(autouse=True)
@@ -45,23 +42,8 @@ def torch_as_it_was():
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A small network, trained for a moment."""
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
-    field = simulate_field("HeLa", 0, 160, 160)
-    image = torch.from_numpy(standardize(field.images["fluorescence"]))[None, None]
-    truth = torch.from_numpy((field.instances > 0).astype(np.float32))[None, None]
-    network = build_model(SPEC)
-    network.set_prior(0.15)
-    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
-    for _ in range(80):
-        optimizer.zero_grad()
-        binary_cross_entropy_with_logits(network(image), truth).backward()
-        optimizer.step()
-    path = tmp_path_factory.mktemp("models") / "tiny" / "weights.safetensors"
-    save_weights(network.eval(), SPEC, path)
-    return path
+def weights():
+    return tiny_weights()
 
 
 @pytest.fixture

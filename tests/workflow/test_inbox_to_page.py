@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,10 @@ import yaml
 import yaozarrs
 import zarr
 from conftest import project
+from lab import Lab, jobs_of, make_old
 from ome_zarr_models.v05.hcs import HCS
 
 from equinuclei.files import tree_sha256
-from equinuclei.inbox import read_scan
 from equinuclei.metrics import object_scores
 from equinuclei.plate_store import list_wells, open_well, read_field_table
 from equinuclei.simulate import simulate_field
@@ -47,11 +46,6 @@ def put_plate(folder, seed=0, damage=None):
     make_old(folder)
 
 
-def make_old(folder):
-    for path in folder.iterdir():
-        os.utime(path, (time.time() - 86_400,) * 2)
-
-
 def truncate_all(folder):
     for path in folder.glob("*.tif"):
         path.write_bytes(path.read_bytes()[:300])
@@ -60,38 +54,6 @@ def truncate_all(folder):
 def truncate_one(folder):
     path = next(folder.glob("B02 'f1'*"))
     path.write_bytes(path.read_bytes()[:300])
-
-
-class Lab:
-    """An inbox, its results, and ticks of autorun.sh."""
-
-    def __init__(self, folder, weights):
-        self.inbox, self.results, self.config = folder / "inbox", folder / "plates", folder / "lab.yaml"
-        self.inbox.mkdir()
-        library = folder / "models"
-        (library / "turning-v1").mkdir(parents=True)
-        shutil.copy(weights, library / "turning-v1" / "weights.safetensors")
-        plates = {"inbox": str(self.inbox), "results": str(self.results), "models": str(library), "channel": "dapi"}
-        plates |= {"model": "turning-v1", "device": "cpu", "threads": 1, "tile": 256, "max_bad_fraction": 0.2}
-        self.config.write_text(yaml.safe_dump({"plates": plates}))
-
-    def tick(self, check=True):
-        command = [str(project() / "scripts/autorun.sh"), "--configfile", str(self.config), "--cores", "2"]
-        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        run = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
-        assert not check or run.returncode == 0, run.stdout
-        return run
-
-    def status(self):
-        return {row.plate: row.status for row in read_scan(self.results / "scan.tsv")}
-
-    def pages(self):
-        return {path.parents[1].name: path for path in self.results.glob("*/turning-v1/report.html")}
-
-
-def jobs_of(run):
-    """Jobs that were started, but for the scan."""
-    return [line for line in run.stdout.splitlines() if re.match(r"Job \d+: (?!Looking for)", line)]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,62 @@
+"""A laboratory: an inbox, its results, and ticks of autorun.sh."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+from conftest import project
+
+from equinuclei.inbox import read_scan
+
+
+def make_old(folder):
+    """All files of a folder are a day old, so that no tick waits for more of them."""
+    for path in folder.rglob("*"):
+        os.utime(path, (time.time() - 86_400,) * 2)
+
+
+class Lab:
+    """An inbox, its results, and ticks of autorun.sh."""
+
+    def __init__(self, folder, weights, **settings):
+        self.inbox, self.results, self.config = folder / "inbox", folder / "plates", folder / "lab.yaml"
+        self.inbox.mkdir()
+        library = folder / "models"
+        (library / "turning-v1").mkdir(parents=True)
+        shutil.copy(weights, library / "turning-v1" / "weights.safetensors")
+        plates = {"inbox": str(self.inbox), "results": str(self.results), "models": str(library), "channel": "dapi"}
+        plates |= {
+            "model": "turning-v1",
+            "device": "cpu",
+            "threads": 1,
+            "tile": 256,
+            "max_bad_fraction": 0.2,
+        } | settings
+        self.config.write_text(yaml.safe_dump({"plates": plates}))
+
+    def tick(self, check=True):
+        command = [str(project() / "scripts/autorun.sh"), "--configfile", str(self.config), "--cores", "2"]
+        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        run = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
+        assert not check or run.returncode == 0, run.stdout
+        return run
+
+    def status(self):
+        return {row.plate: row.status for row in read_scan(self.results / "scan.tsv")}
+
+    def folders(self):
+        """Name of the inbox's folder by plate."""
+        return {row.plate: Path(row.folder).name for row in read_scan(self.results / "scan.tsv")}
+
+    def pages(self):
+        return {path.parents[1].name: path for path in self.results.glob("*/turning-v1/report.html")}
+
+
+def jobs_of(run):
+    """Jobs that were started, but for the scan."""
+    return [line for line in run.stdout.splitlines() if re.match(r"Job \d+: (?!Looking for)", line)]

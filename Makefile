@@ -4,6 +4,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 ESCNN := .venv-escnn
+READER := .venv-reader
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -12,7 +13,7 @@ ifeq ($(shell command -v $(PYTHON)),)
 PYTHON := python3
 endif
 
-.PHONY: demo test lint bench verify escnn clean lock
+.PHONY: demo test lint bench verify escnn reader clean lock
 
 demo: $(READY)
 	$(BIN)/snakemake study --configfile config/demo.yaml
@@ -38,7 +39,7 @@ verify: $(READY)
 	$(BIN)/python scripts/verify_reproducibility.py
 
 clean:
-	rm -rf $(VENV) $(ESCNN) results/demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ESCNN) $(READER) results/demo .pytest_cache .ruff_cache .hypothesis
 
 # Resolve requirements.in anew for Linux (needs uv), in versions that Python 3.11 to 3.13 have. The CUDA libraries are left out: torch's own
 # build pins them where it needs them.
@@ -54,6 +55,14 @@ escnn: $(ESCNN)/.ready
 $(ESCNN)/.ready: tests/oracle/escnn/requirements.txt
 	$(PYTHON) -m venv $(ESCNN)
 	$(ESCNN)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+# The reader that napari opens OME-Zarr with, in an environment of its own (an older dateutil).
+reader: $(READER)/.ready
+
+$(READER)/.ready: tests/oracle/ome_zarr/requirements.txt
+	$(PYTHON) -m venv $(READER)
+	$(READER)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 # One environment for everything, with every version pinned. `make` installs it again when the lock changes.

@@ -24,6 +24,7 @@ from equinuclei.plate_store import (
     read_channels,
     read_field_table,
     read_pixel_size,
+    read_well,
 )
 from equinuclei.sources import read_mask
 
@@ -161,8 +162,8 @@ def _measure_well(
     plate: str | Path, fields: str | Path, segmentation: str | Path, well: str, number: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Nuclei of a well; and focus and saturation of its readable fields in one channel: field, focus, saturated."""
-    mosaic = np.asarray(open_well(plate, well)[:])
-    labels = np.asarray(open_well(segmentation, well, label=LABEL)[:])
+    # Whole and compared with their checksums: what the page says of the raw folder rests on them.
+    mosaic, labels = read_well(plate, well), read_well(segmentation, well, label=LABEL)
     placed = fields_with_image(fields, plate, well)
     nuclei = measure_nuclei(
         labels,
@@ -170,7 +171,7 @@ def _measure_well(
         channels=read_channels(plate, well),
         pixel_size=read_pixel_size(plate, well),
         fields=_rectangles(placed if len(placed) else read_field_table(plate, well)),
-        probability=np.asarray(open_well(segmentation, well)[0]) / np.float32(255),
+        probability=read_well(segmentation, well)[0] / np.float32(255),
     )
     scored = [
         {"field": row.field, "focus": focus_score(pixels), "saturated": saturated_share(pixels)}

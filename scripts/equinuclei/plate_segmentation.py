@@ -27,6 +27,7 @@ from equinuclei.plate_store import (
     plate_name,
     read_field_table,
     read_pixel_size,
+    read_well,
     write_field_table,
     write_well,
 )
@@ -101,15 +102,13 @@ def segment_plate(
         started = time.monotonic()
         with ThreadPoolExecutor(1) as writer, _at_most_one(writer) as submit:
             for count, well in enumerate(left, 1):
-                array = open_well(plate, well)
-                valid = valid_pixels(array.shape[-2:], read[well])
+                valid = valid_pixels(open_well(plate, well).shape[-2:], read[well])
                 logits = np.full(valid.shape, -np.inf, np.float32)
                 if valid.any():
                     # Arrays of all wells are as large as that of the largest; the others end in empty rows or columns.
                     mosaic = _extent(read_field_table(plate, well))
-                    logits[mosaic] = predict_mosaic(
-                        network, np.asarray(array[number])[mosaic], valid=valid[mosaic], tile=tile, device=torch_device
-                    )
+                    image = read_well(plate, well, channel=number)[mosaic]
+                    logits[mosaic] = predict_mosaic(network, image, valid=valid[mosaic], tile=tile, device=torch_device)
                 submit(_write_segmentation, plate, folder, well, logits, min_area)
                 rate = (time.monotonic() - started) / count
                 logger.info(

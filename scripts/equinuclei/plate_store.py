@@ -7,6 +7,7 @@ level is sharded, one file where it fits into `SHARD_BYTES`.
 
 import math
 import shutil
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,7 +221,7 @@ def open_well(plate: str | Path, well: str, level: int = 0, label: str | None = 
     InputError
         If the plate, the well, the label or the level is not there.
     """
-    path = _image_path(plate, well) if label is None else _image_path(plate, well) / "labels" / label
+    path = _pixels_path(plate, well, label)
     if not _is_zarr(path / str(level)):
         what = "image" if label is None else f"label {label!r}"
         raise InputError(f"{plate}: well {well} has no {what} of level {level}: was the plate written whole?")
@@ -246,6 +247,8 @@ def write_well(
 ) -> None:
     """Write all pixels of a well's image, or of a label image, and its pyramid, whole shards at a time.
 
+    A checksum of what `read` returned is kept beside the image's metadata; `read_well` compares it.
+
     Parameters
     ----------
     plate, well, label
@@ -258,10 +261,8 @@ def write_well(
     ------
     ValueError
         If `read` returns another shape or dtype.
-    RuntimeError
-        If what is read back differs from what `read` returned.
     """
-    array = open_well(plate, well, label=label, mode="r+")
+    array, crc = open_well(plate, well, label=label, mode="r+"), 0
     for region in blocks(array):
         block = np.empty([part.stop - part.start for part in region], array.dtype)
         if label is not None:
@@ -269,19 +270,54 @@ def write_well(
         else:
             for number, channel in enumerate(range(region[0].start, region[0].stop)):
                 block[number] = _checked(read(channel, *region[1:]), block.shape[1:], array.dtype)
-        _write(array, region, block)
+        array[region] = block
+        crc = zlib.crc32(block, crc)
+    group = zarr.open_group(_pixels_path(plate, well, label), mode="r+")
+    group.attrs.put(group.attrs.asdict() | {"equinuclei": {"crc32": crc}})
+    # An array of one shard, as most are, is still in memory: its pyramid needs no reading.
+    finer = block if block.shape == array.shape else array
     for level in range(1, level_count(plate, well, label)):
-        finer, array = array, open_well(plate, well, level, label, mode="r+")
+        array = open_well(plate, well, level, label, mode="r+")
         for region in blocks(array):
             source = tuple(slice(2 * part.start, 2 * part.stop) for part in region[-2:])
             fine = np.asarray(finer[(*region[:-2], *source)])
-            _write(array, region, fine[..., ::2, ::2] if label is not None else _halve(fine))
+            block = np.ascontiguousarray(fine[..., ::2, ::2]) if label is not None else _halve(fine)
+            array[region] = block
+        finer = block if block.shape == array.shape else array
+
+
+def read_well(plate: str | Path, well: str, label: str | None = None, channel: int | None = None) -> np.ndarray:
+    """Pixels of a well's image (c, y, x), of one of its channels, or of one of its label images (y, x), as written.
+
+    Raises
+    ------
+    InputError
+        If the plate, the well or the label is not there, or its pixels are not those that `write_well` was given: of
+        a single channel this is told by the checksums of the compressed chunks alone.
+    """
+    array = open_well(plate, well, label=label)
+    try:
+        pixels = np.asarray(array[:] if channel is None else array[channel])
+    except (OSError, RuntimeError, ValueError) as error:  # what codecs say of damage
+        raise InputError(_damaged(plate, well, str(error))) from error
+    if channel is not None:
+        return pixels
+    crc = 0
+    for region in blocks(array):
+        crc = zlib.crc32(np.ascontiguousarray(pixels[region]), crc)
+    path = _pixels_path(plate, well, label)
+    if crc != zarr.open_group(path, mode="r").attrs.asdict().get("equinuclei", {}).get("crc32", crc):
+        raise InputError(_damaged(plate, well, "the checksum differs"))
+    return pixels
+
+
+def _damaged(plate: str | Path, well: str, why: str) -> str:
+    return f"{plate}: the pixels of well {well} are not those that were written ({why}): remove it, and run again."
 
 
 def level_count(plate: str | Path, well: str, label: str | None = None) -> int:
     """Levels of the pyramid of a well's image or label image."""
-    path = _image_path(plate, well) if label is None else _image_path(plate, well) / "labels" / label
-    return len(_read_metadata(path)["multiscales"][0]["datasets"])
+    return len(_read_metadata(_pixels_path(plate, well, label))["multiscales"][0]["datasets"])
 
 
 def list_wells(plate: str | Path) -> list[str]:
@@ -452,6 +488,10 @@ def _image_path(plate: str | Path, well: str) -> Path:
     return path
 
 
+def _pixels_path(plate: str | Path, well: str, label: str | None) -> Path:
+    return _image_path(plate, well) if label is None else _image_path(plate, well) / "labels" / label
+
+
 def _container(plate: str | Path, well: str) -> OmeZarrContainer:
     return open_ome_zarr_container(_image_path(plate, well))
 
@@ -524,17 +564,14 @@ def _checked(pixels: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.
     return pixels
 
 
-def _write(array: zarr.Array, region: tuple[slice, ...], block: np.ndarray) -> None:
-    array[region] = block
-    if not np.array_equal(np.asarray(array[region]), block, equal_nan=block.dtype.kind == "f"):
-        raise RuntimeError(f"{array.store_path}: region {region} was not stored as it was read")
-
-
 def _halve(pixels: np.ndarray) -> np.ndarray:
     """Mean over 2 x 2 pixels of the last two axes, of even length; integers are rounded half up."""
-    quarters = [pixels[..., y::2, x::2] for y in (0, 1) for x in (0, 1)]
+    first, *others = (pixels[..., y::2, x::2] for y in (0, 1) for x in (0, 1))
     if pixels.dtype.kind == "f":
-        return (sum(part.astype(np.float64) for part in quarters) / 4).astype(pixels.dtype)
-    wide = np.uint32 if pixels.dtype.itemsize <= 2 else np.uint64
-    total = sum(part.astype(wide) for part in quarters)
-    return ((total + 2) // 4).astype(pixels.dtype)
+        return ((first.astype(np.float64) + sum(others)) / 4).astype(pixels.dtype)
+    total = first.astype(np.uint32 if pixels.dtype.itemsize <= 2 else np.uint64)
+    for quarter in others:
+        total += quarter
+    total += 2
+    total >>= 2
+    return total.astype(pixels.dtype)

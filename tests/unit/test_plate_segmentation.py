@@ -141,15 +141,15 @@ def test_killed_and_run_again_gives_the_same_bytes(tmp_path):
     """A job that the scheduler kills amid a well leaves nothing that counts as whole."""
     folder = put_plate(tmp_path, simulated(["A01", "B02", "C03"]))
     killed = """
-import os, signal, sys
-from equinuclei import plate_segmentation, plate_store
-write, written = plate_store._write, []
+import os, signal, sys, zarr
+from equinuclei import plate_segmentation
+write, written = zarr.Array.__setitem__, []
 def stop(array, region, block):
     write(array, region, block)
     written.append(region)
     if len(written) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-plate_store._write = stop
+zarr.Array.__setitem__ = stop
 folder, weights = sys.argv[1:]
 plate_segmentation.segment_plate(folder + "/plate.ome.zarr", folder + "/fields.parquet", weights,
                                  folder + "/segmentation.ome.zarr", channel=None, min_area=5, tile=2048)
@@ -207,3 +207,22 @@ def test_a_well_does_not_depend_on_the_other_wells(tmp_path):
     assert labels_of(stores[0], "A01").max() > 1 and not labels_of(stores[1], "A01")[100:].any()
     probabilities = [np.asarray(open_well(store, "A01")[0, :100, :100]) for store in stores]
     assert np.array_equal(*probabilities)
+
+
+@pytest.mark.parametrize("damage", ["chunk", "pixels"])
+def test_pixels_that_changed_since_they_were_written_are_told(tmp_path, damage):
+    """A page says that the raw folder may be deleted: only if the plate holds what was read from there."""
+    folder = put_plate(tmp_path, simulated(["A01"], edge=1))
+    store = segment(folder)
+    (shard,) = (folder / "plate.ome.zarr/A/01/0/0").rglob("c/0/0/0")
+    if damage == "chunk":
+        content = bytearray(shard.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        shard.write_bytes(content)
+    else:
+        array = open_well(folder / "plate.ome.zarr", "A01", mode="r+")
+        array[0, 3, 4] = array[0, 3, 4] + 1
+    tables = {"nuclei_table": folder / "n.parquet", "fields_table": folder / "f.tsv", "wells_table": folder / "w.tsv"}
+    with pytest.raises(InputError, match="the pixels of well A01 are not those that were written"):
+        measure_plate(folder / "plate.ome.zarr", folder / "fields.parquet", store, channel=None, **tables)
+    assert not any(path.exists() for path in tables.values())

@@ -320,15 +320,15 @@ class TestInterruption:
         source = {"path": str(tmp_path / "in")}
         folder = tmp_path / "out"
         killed = """
-import os, signal, sys
-from equinuclei import plate_store, plates
-write, written = plate_store._write, []
+import os, signal, sys, zarr
+from equinuclei import plates
+write, written = zarr.Array.__setitem__, []
 def stop(array, region, block):
     write(array, region, block)
     written.append(region)
     if len(written) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-plate_store._write = stop
+zarr.Array.__setitem__ = stop
 plates.convert_plate({"path": sys.argv[1]}, sys.argv[2] + "/plate.ome.zarr", sys.argv[2] + "/fields.parquet", 1)
 """
         scripts = Path(plates.__file__).parents[1]

@@ -17,6 +17,7 @@ endif
 
 demo: $(READY)
 	$(BIN)/snakemake study --configfile config/demo.yaml
+	scripts/demo_plate.sh
 
 test: $(READY) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -74,3 +75,18 @@ def study(tmp_path_factory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("study")
     run = snakemake(folder, "study")
     return folder, run.stdout
+
+
+@contextmanager
+def small_disk(folder, megabytes):
+    """A file system of its own at `folder`. The test is skipped where only the administrator may mount one."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a file system cannot be mounted here: {error}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -3,13 +3,12 @@
 import copy
 import re
 import subprocess
-from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from conftest import TINY, snakemake
+from conftest import TINY, small_disk, snakemake
 
 from equinuclei.intensity import standardize
 from equinuclei.parts import read_fields, read_splits
@@ -217,21 +216,6 @@ def test_a_gpu_that_is_not_there_stops_training(tmp_path, study):
     output = refused(folder, config, target)
     assert "this job sees no GPU" in output
     assert not (folder / target).exists()
-
-
-@contextmanager
-def small_disk(folder, megabytes):
-    """A file system of its own at `folder`. The test is skipped where only the administrator may mount one."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"a file system cannot be mounted here: {error}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(tmp_path):

@@ -14,7 +14,7 @@ import tifffile
 import yaml
 import yaozarrs
 import zarr
-from conftest import project
+from conftest import project, small_disk
 from lab import Lab, jobs_of, make_old
 from ome_zarr_models.v05.hcs import HCS
 
@@ -189,6 +189,23 @@ def test_a_simulated_harmony_plate_is_scored_against_its_truth(tmp_path, study):
     tp, fp, fn = (sum(int(scores[name]) for scores in found) for name in ("TP", "FP", "FN"))
     assert shown == pytest.approx(2 * tp / (2 * tp + fp + fn), abs=6e-4) and shown > 0.4
     assert r"median area, \u00b5m\u00b2" in page and "acquired 2026-01-01 00:00" in page
+
+
+def test_a_full_disk_stops_a_plate_until_there_is_room(tmp_path, study):
+    folder, _ = study
+    weights = folder / "results/tiny/models/turning/fluorescence/seed0/weights.safetensors"
+    with small_disk(tmp_path / "disk", 1):
+        lab = Lab(tmp_path, weights, results=str(tmp_path / "disk/plates"))
+        lab.results = tmp_path / "disk/plates"
+        put_plate(lab.inbox / "good")
+        lab.tick()
+        (tmp_path / "disk/filler").write_bytes(bytes(950_000))
+        run = lab.tick(check=False)
+        assert run.returncode == 1 and "no space is left on the disk: free some" in run.stdout
+        assert "Traceback" not in run.stdout and not list(lab.results.glob("failed/*"))
+        subprocess.run(["mount", "-o", "remount,size=100m", str(tmp_path / "disk")], check=True)
+        lab.tick()
+        assert set(lab.pages()) == {"good"}
 
 
 def test_a_second_tick_beside_a_running_one_ends_at_once(lab):

@@ -17,4 +17,5 @@ with job(snakemake.log[0]), quarantine(parameters.results, snakemake.wildcards.p
         device=parameters.device,
         threads=snakemake.threads,
         ngff_version=parameters.ngff_version,
+        part=tuple(parameters.part),
     )

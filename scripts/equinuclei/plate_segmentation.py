@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from equinuclei.errors import InputError
 from equinuclei.files import digest, is_done, mark_done, sha256, work_folder
 from equinuclei.folding import fold
 from equinuclei.inference import sigmoid
@@ -22,6 +23,7 @@ from equinuclei.plate_store import (
     create_label,
     create_plate,
     create_well_image,
+    link_well,
     list_wells,
     open_well,
     plate_name,
@@ -31,6 +33,7 @@ from equinuclei.plate_store import (
     write_field_table,
     write_well,
 )
+from equinuclei.plate_store import ngff_version as read_ngff_version
 from equinuclei.tiling import predict_mosaic
 from equinuclei.torch_setup import prepare_torch
 
@@ -51,6 +54,7 @@ def segment_plate(
     device: str = "cpu",
     threads: int = 1,
     ngff_version: str = "0.5",
+    part: tuple[int, int] = (0, 1),
 ) -> None:
     """Segment the nuclei of a plate into a plate of its own, whose wells lie over those of `plate`.
 
@@ -78,6 +82,9 @@ def segment_plate(
         Of torch; threads on the CPU.
     ngff_version
         Of the output.
+    part
+        Number of this part from 0, and how many parts there are: every so many-th well alone is segmented, so that
+        several jobs share a plate. `join_parts` makes one plate of them.
 
     Raises
     ------
@@ -88,11 +95,15 @@ def segment_plate(
     torch_device = prepare_torch(device, settings["threads"], deterministic=settings["deterministic"])
     network = fold(load_model(weights)).to(torch_device).eval()
     wells = list_wells(plate)
-    read = {well: fields_with_image(fields, plate, well) for well in wells}
     number = channel_number(plate, wells, channel)
+    wells = wells[part[0] :: part[1]]
+    if not wells:  # more parts than wells
+        Path(output).mkdir(parents=True, exist_ok=True)
+        return
+    read = {well: fields_with_image(fields, plate, well) for well in wells}
     key = digest(
         ["segment", sha256(weights), sha256(fields), channel, min_area, tile, device, threads, ngff_version,
-         torch.__version__]
+         torch.__version__, part]
     )  # fmt: skip
     with work_folder(output, key) as folder:
         if not is_done(folder, "plate"):
@@ -115,6 +126,28 @@ def segment_plate(
                     "%s: %d of %d wells, %.2f s per well, %.0f s left",
                     well, len(wells) - len(left) + count, len(wells), rate, rate * (len(left) - count),
                 )  # fmt: skip
+
+
+def join_parts(plate: str | Path, parts: Sequence[str | Path], output: str | Path) -> None:
+    """Make one plate of the parts that `segment_plate` has made of a plate.
+
+    The result is the same, byte for byte, as that of one part. Files are linked, not copied, where the file system
+    allows it; the parts stay as they are.
+
+    Raises
+    ------
+    InputError
+        If a well of `plate` is in none of the parts.
+    """
+    wells = list_wells(plate)
+    holds = {well: Path(part) for part in parts if any(Path(part).iterdir()) for well in list_wells(part)}
+    if missing := [well for well in wells if well not in holds]:
+        raise InputError(f"{output}: no part holds well {', '.join(missing)}: remove the parts, and run again")
+    version = read_ngff_version(next(iter(holds.values())))
+    with work_folder(output, digest(["join", [str(part) for part in parts]])) as folder:
+        create_plate(folder, plate_name(plate), wells, version)
+        for well, part in holds.items():
+            link_well(part, folder, well)
 
 
 def _extent(fields: pd.DataFrame) -> tuple[slice, slice]:

@@ -6,6 +6,7 @@ level is sharded, one file where it fits into `SHARD_BYTES`.
 """
 
 import math
+import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -211,6 +212,21 @@ def create_label(plate: str | Path, well: str, name: str, dtype: str | np.dtype 
         _set_scales(metadata, known)
     _cut_into_shards(label, version)
     return zarr.open_array(label / "0", mode="r+")
+
+
+def link_well(source: str | Path, target: str | Path, well: str) -> None:
+    """Put a well of one plate into another that lists it, as links to the same files where that can be done."""
+    folder = _well_path(source, well).parent
+    at = Path(target, *_well_parts(well))
+    shutil.rmtree(at, ignore_errors=True)
+    shutil.copytree(folder, at, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # across file systems, or one that knows no links
+        shutil.copy2(source, target)
 
 
 def open_well(plate: str | Path, well: str, level: int = 0, label: str | None = None, mode: str = "r") -> zarr.Array:

@@ -187,7 +187,7 @@ class Plates:
     @cached_property
     def digest(self) -> str:
         """Digest of what decides how a plate is processed: when it changes, plates that failed are tried again."""
-        asides = ("inbox", "results", "quiet_minutes", "device", "threads", "table")
+        asides = ("inbox", "results", "quiet_minutes", "device", "threads", "parts", "table")
         return digest([{key: value for key, value in self.section.items() if key not in asides}, self._rows])
 
     def waiting(self) -> list[str]:

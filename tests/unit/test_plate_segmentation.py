@@ -15,7 +15,7 @@ from equinuclei import plate_segmentation
 from equinuclei.errors import InputError
 from equinuclei.files import tree_sha256
 from equinuclei.plate_results import measure_plate
-from equinuclei.plate_segmentation import segment_plate
+from equinuclei.plate_segmentation import join_parts, segment_plate
 from equinuclei.plate_store import list_wells, open_well, plate_attributes
 from equinuclei.plates import convert_plate
 from equinuclei.simulate import simulate_field
@@ -226,3 +226,22 @@ def test_pixels_that_changed_since_they_were_written_are_told(tmp_path, damage):
     with pytest.raises(InputError, match="the pixels of well A01 are not those that were written"):
         measure_plate(folder / "plate.ome.zarr", folder / "fields.parquet", store, channel=None, **tables)
     assert not any(path.exists() for path in tables.values())
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_parts_make_the_plate_that_one_job_makes(tmp_path, count):
+    folder = put_plate(tmp_path, simulated(["A01", "B02", "C03"], edge=1))
+    parts = [segment(folder, f"{number}.ome.zarr", part=(number, count)) for number in range(count)]
+    joined = folder / "joined.ome.zarr"
+    join_parts(folder / "plate.ome.zarr", parts, joined)
+    assert tree_sha256(joined) == tree_sha256(segment(folder, "whole.ome.zarr"))
+    if count == 2:
+        assert [list_wells(part) for part in parts] == [["A01", "C03"], ["B02"]]
+
+
+def test_a_well_that_no_part_holds_is_told(tmp_path):
+    folder = put_plate(tmp_path, simulated(["A01", "B02"], edge=1))
+    part = segment(folder, "0.ome.zarr", part=(0, 2))
+    with pytest.raises(InputError, match="no part holds well B02"):
+        join_parts(folder / "plate.ome.zarr", [part], folder / "joined.ome.zarr")
+    assert not (folder / "joined.ome.zarr").exists()

@@ -151,11 +151,14 @@ def test_a_late_file_runs_its_plate_again_and_a_deleted_folder_none(lab):
     assert set(pd.read_csv(lab.results / "plates.tsv", sep="\t")["plate"]) == set(lab.pages())
 
 
-def test_the_same_plate_gives_the_same_bytes(lab, tmp_path, study):
+def test_the_same_plate_gives_the_same_bytes_also_from_two_jobs(lab, tmp_path, study):
     folder, _ = study
-    other = Lab(tmp_path, folder / "results/tiny/models/turning/fluorescence/seed0/weights.safetensors")
+    weights = folder / "results/tiny/models/turning/fluorescence/seed0/weights.safetensors"
+    other = Lab(tmp_path, weights, parts=2)
     put_plate(other.inbox / "partly", 2, truncate_one)
-    other.tick(), other.tick()
+    other.tick()
+    assert len(jobs_of(other.tick())) == 7  # convert, twice segment, join, measure, report, compare
+    assert not (other.results / "partly/turning-v1/parts").exists()
     for name in ("turning-v1/segmentation.ome.zarr", "plate.ome.zarr"):
         stores = [lab_.results / "partly" / name for lab_ in (lab, other)]
         arrays = [

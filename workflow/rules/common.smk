@@ -27,6 +27,10 @@ CHOICE = f"{RESULTS}/{{dataset}}/models/{{model}}/{{modality}}/learning_rate.jso
 TABLES = ("f1", "f1_by_cell_line", "f1_difference")
 FIGURES = ("f1", "f1_difference", "training_curves")
 PLATES = study.plates.results
+PARTS = study.plates.section["parts"]
+SEGMENTATION = f"{PLATES}/{{plate}}/{{plate_model}}/segmentation.ome.zarr"
+SEGMENTATION_PART = f"{PLATES}/{{plate}}/{{plate_model}}/parts/{{part}}.ome.zarr"
+OF_PART = "" if PARTS == 1 else "_{part}"
 CODE_RULES = (
     "convert_dataset",
     "split_dataset",
@@ -46,6 +50,7 @@ wildcard_constraints:
     seed=r"\d+",
     plate=r"[A-Za-z0-9][A-Za-z0-9._-]*",
     plate_model=r"[A-Za-z0-9][A-Za-z0-9._-]*",
+    part=r"\d+",
 
 
 def code_of(rule_name):
@@ -224,6 +229,11 @@ def plate_channel(wildcards):
 def plate_weights(wildcards):
     """Weights of the rule's plate. A name always means the same weights, so their age makes nothing stale."""
     return ancient(told(study.plates.weights_of, wildcards.plate))
+
+
+def plate_part(wildcards):
+    """Number of the rule's part of a plate, and how many parts there are."""
+    return [int(wildcards.get("part", 0)), PARTS]
 
 
 def plate_map(wildcards):

@@ -70,11 +70,11 @@ rule segment_plate:
         fields=f"{PLATES}/{{plate}}/fields.parquet",
         weights=plate_weights,
     output:
-        segmentation=directory(f"{PLATES}/{{plate}}/{{plate_model}}/segmentation.ome.zarr"),
+        segmentation=directory(SEGMENTATION) if PARTS == 1 else temp(directory(SEGMENTATION_PART)),
     log:
-        f"{PLATES}/logs/segment_plate/{{plate}}_{{plate_model}}.log",
+        f"{PLATES}/logs/segment_plate/{{plate}}_{{plate_model}}{OF_PART}.log",
     benchmark:
-        f"{PLATES}/benchmarks/segment_plate/{{plate}}_{{plate_model}}.tsv"
+        f"{PLATES}/benchmarks/segment_plate/{{plate}}_{{plate_model}}{OF_PART}.tsv"
     conda:
         "../../envs/segmentation.yaml"
     threads: study.plates.section["threads"]
@@ -90,10 +90,35 @@ rule segment_plate:
         tile=study.plates.section["tile"],
         device=study.plates.section["device"],
         ngff_version=study.plates.section["ngff_version"],
+        part=plate_part,
     message:
         "Segmenting plate {wildcards.plate} with {wildcards.plate_model}"
     script:
         "../../scripts/segment_plate.py"
+
+
+if PARTS > 1:
+
+    rule join_parts:
+        input:
+            plate=f"{PLATES}/{{plate}}/plate.ome.zarr",
+            parts=expand(SEGMENTATION_PART, part=range(PARTS), allow_missing=True),
+        output:
+            segmentation=directory(SEGMENTATION),
+        log:
+            f"{PLATES}/logs/join_parts/{{plate}}_{{plate_model}}.log",
+        benchmark:
+            f"{PLATES}/benchmarks/join_parts/{{plate}}_{{plate_model}}.tsv"
+        conda:
+            "../../envs/segmentation.yaml"
+        threads: 1
+        resources:
+            mem_mb=gigabytes(2),
+            runtime=60,
+        message:
+            "Joining the parts of plate {wildcards.plate}"
+        script:
+            "../../scripts/join_parts.py"
 
 
 rule measure_plate:

@@ -178,6 +178,8 @@ def _write_store(target: str | Path, content: str, key: str, stacks: Sequence[_S
             return
         raise InputError(f"{target} exists and was made from other inputs: remove it first.")
     with work_folder(target, key) as folder:
+        if folder is None:
+            return
         about = {
             "content": content,
             "layout": "OME-Zarr images (n, y, x), one image or mask per n; fields.tsv names array and row of each",

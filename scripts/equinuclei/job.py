@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, StoppedError
 
 logger = logging.getLogger("equinuclei")
 
@@ -25,7 +25,8 @@ def job(log: str | Path) -> Iterator[None]:
     """Write the log records and warnings of the block to the file `log`, and progress also to the terminal.
 
     An InputError, a full disk and a folder that cannot be written become one message there and exit status 1, without
-    a traceback: they are the user's to mend. Any other exception is logged with its traceback and raised.
+    a traceback: they are the user's to mend. So does a StoppedError. Any other exception is logged with its traceback
+    and raised.
     """
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +47,7 @@ def job(log: str | Path) -> Iterator[None]:
             warnings.simplefilter("default")
             yield
     except Exception as error:
-        message = str(error) if isinstance(error, InputError) else _storage_problem(error)
+        message = str(error) if isinstance(error, InputError | StoppedError) else _storage_problem(error)
         if message is None:
             logging.getLogger("traceback").exception("the job failed")
             raise

@@ -93,6 +93,8 @@ def segment_plate(
          torch.__version__]
     )  # fmt: skip
     with work_folder(output, key) as folder:
+        if folder is None:
+            return
         if not is_done(folder, "plate"):
             create_plate(folder, plate_name(plate), wells, ngff_version)
             mark_done(folder, "plate")

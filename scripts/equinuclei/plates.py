@@ -110,6 +110,8 @@ def convert_plate(
             return
         raise InputError(f"{output} exists and was made from other inputs: remove it first.")
     with work_folder(output, key) as folder:
+        if folder is None:
+            return
         if not is_done(folder, "plate"):
             about = {"content": "plate", "key": key, "layout": plate.layout, "metadata": plate.metadata}
             wells = list(layout.wells)

@@ -13,7 +13,8 @@ import pandas as pd
 
 ROOT = Path(__file__).resolve().parents[1]
 
-TIMES = frozenset({"train_seconds", "seconds"})
+# What a clock says, and where an interrupted training went on.
+TIMES = frozenset({"train_seconds", "seconds", "resumed_after_epoch"})
 
 
 def without_times(path: Path) -> str:
@@ -34,7 +35,7 @@ MAY_DIFFER: list[tuple[str, str, Callable[[Path], str] | None]] = [
     ("logs/*", "times of day, in the order in which jobs ran", None),
     ("benchmarks/*", "measured time and memory", None),
     ("*.snakemake_timestamp", "time of day", None),
-    ("*/run.json", "train_seconds; all else is equal", without_times),
+    ("*/run.json", "train_seconds, resumed_after_epoch; all else is equal", without_times),
     ("*/learning_rate.json", "seconds of every candidate; all else is equal", without_times),
     ("*/tables/*.tsv", "column train_seconds; all else is equal", without_times),
     ("*/tables/summary.txt", "column train s", None),

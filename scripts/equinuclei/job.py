@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -25,8 +26,8 @@ def job(log: str | Path) -> Iterator[None]:
     """Write the log records and warnings of the block to the file `log`, and progress also to the terminal.
 
     An InputError, a full disk and a folder that cannot be written become one message there and exit status 1, without
-    a traceback: they are the user's to mend. So does a StoppedError. Any other exception is logged with its traceback
-    and raised.
+    a traceback: they are the user's to mend. So does a StoppedError, which SIGTERM raises. Any other exception is
+    logged with its traceback and raised.
     """
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +42,7 @@ def job(log: str | Path) -> Iterator[None]:
     handlers = (to_file, to_terminal)
     for handler in handlers:
         root.addHandler(handler)
+    before = signal.signal(signal.SIGTERM, _stop)  # so that what the job holds is given up for the next one
     try:
         with warnings.catch_warnings():
             logging.captureWarnings(True)
@@ -54,11 +56,18 @@ def job(log: str | Path) -> Iterator[None]:
         logger.error("Error: %s", message)
         sys.exit(1)
     finally:
+        signal.signal(signal.SIGTERM, before)
         logging.captureWarnings(False)
         for handler in handlers:
             root.removeHandler(handler)
             with suppress(OSError):
                 handler.close()
+
+
+def _stop(_number: int, _frame: object) -> None:
+    raise StoppedError(
+        "the job was told to end (SIGTERM): cancelled, preempted or out of time; what was finished is kept"
+    )
 
 
 def _storage_problem(error: BaseException | None) -> str | None:

@@ -2,6 +2,8 @@
 
 import errno
 import logging
+import os
+import signal
 import warnings
 
 import pytest
@@ -51,3 +53,14 @@ def test_an_unknown_name_is_told_with_its_nearest_neighbour():
     with pytest.raises(InputError, match=r"unknown group 'trivail'. Did you mean 'trivial'\? Known: trivial, p4."):
         check_known("group", "trivail", ["trivial", "p4"])
     check_known("group", "p4", ["p4"])
+
+
+def test_a_job_that_is_told_to_end_gives_up_what_it_holds(tmp_path, capsys):
+    before, given_up = signal.getsignal(signal.SIGTERM), []
+    with pytest.raises(SystemExit) as stopped, job(tmp_path / "a.log"):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            given_up.append(True)
+    assert stopped.value.code == 1 and given_up and signal.getsignal(signal.SIGTERM) == before
+    assert capsys.readouterr().err.startswith("Error: the job was told to end (SIGTERM)")

@@ -1,5 +1,6 @@
 # What the rules share: the checked configuration, paths, and resources that grow with the attempt.
 
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from equinuclei.codehash import code_digest
 from equinuclei.errors import InputError
 from equinuclei.models import ARCHITECTURES
 from equinuclei.settings import OTSU, Study
+
+# SLURM's signal before the end of a job (`--signal` in the profile) reaches all of its processes. A training answers it;
+# the others, which inherit this, must not die of it.
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 SCRIPTS = Path(workflow.basedir) / "scripts"
 SCHEMA = yaml.safe_load(Path(workflow.basedir, "workflow/schemas/config.schema.yaml").read_text())

@@ -1,7 +1,8 @@
-"""The frame around the work of one rule: its log, and how errors reach a person."""
+"""The frame around the work of one rule: its log, how errors reach a person, and signals the job."""
 
 import errno
 import logging
+import os
 import signal
 import sys
 import warnings
@@ -62,6 +63,17 @@ def job(log: str | Path) -> Iterator[None]:
             root.removeHandler(handler)
             with suppress(OSError):
                 handler.close()
+
+
+def pass_on(number: int, _frame: object) -> None:
+    """Send a signal on to those processes of this one's group that have a handler for it."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        process = int(status.parent.name)
+        with suppress(OSError):  # it has ended
+            lines = status.read_text().splitlines()
+            caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt"))
+            if caught >> (number - 1) & 1 and process != os.getpid() and os.getpgid(process) == os.getpgid(0):
+                os.kill(process, number)
 
 
 def _stop(_number: int, _frame: object) -> None:

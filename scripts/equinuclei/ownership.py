@@ -131,15 +131,15 @@ def _write_record(folder: Path) -> None:
 
 
 def _lives(folder: Path, base: Path, token: str) -> bool:
-    """Whether the owner of a folder lives: seen at once on this host, elsewhere from its heartbeat."""
+    """Whether the owner of a folder lives. A process that ended on this host is seen at once, others do not beat."""
     try:
         owner = json.loads(_record(folder).read_text(encoding="utf-8"))
     except ValueError:  # it is being written
         owner = {}
-    if owner.get("host") == _host():
-        return owner["started"] == _started(owner["process"])
+    if owner.get("host") == _host() and owner["started"] != _started(owner["process"]):
+        return False
     if owner.get("job") is not None and owner["job"] == os.environ.get("SLURM_JOB_ID"):
-        return False  # SLURM started this job again elsewhere
+        return False  # SLURM started this job again
     return _modified(_touched(base / f"clock-{token}")) - _modified(_record(folder)) < STALE
 
 

@@ -33,6 +33,7 @@ for name in slurm gres cgroup; do
   file=/etc/slurm/$name.conf
   if [ -e "$file" ] && [ ! -L "$file" ]; then fail "$file exists: this machine has a SLURM of its own"; fi
 done
+
 mkdir -p "$folder"/{etc,log,run,state,gpu,mysql,spool/{c1,g1,g2}}
 
 # Authentication of messages between the parts of SLURM.
@@ -138,8 +139,8 @@ SlurmctldPidFile=$folder/run/slurmctld.pid
 SlurmdPidFile=$folder/run/slurmd-%n.pid
 SlurmctldLogFile=$folder/log/slurmctld.log
 SlurmdLogFile=$folder/log/slurmd-%n.log
-NodeName=g[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[17001-17002] CPUs=4 RealMemory=40000 Gres=gpu:a100:2
-NodeName=c1 NodeHostname=$host NodeAddr=127.0.0.1 Port=17003 CPUs=8 RealMemory=40000
+NodeName=g[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[17001-17002] CPUs=4 RealMemory=400000 Gres=gpu:a100:2
+NodeName=c1 NodeHostname=$host NodeAddr=127.0.0.1 Port=17003 CPUs=8 RealMemory=400000
 PartitionName=cpu Nodes=ALL Default=YES DefaultTime=10 PriorityTier=10
 PartitionName=gpu Nodes=g[1-2] DefaultTime=10 PriorityTier=10
 PartitionName=scavenge Nodes=ALL DefaultTime=10 PriorityTier=1

@@ -11,12 +11,13 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from equinuclei.codehash import code_digest
 from equinuclei.errors import InputError
+from equinuclei.job import pass_on
 from equinuclei.models import ARCHITECTURES
 from equinuclei.settings import OTSU, Study
 
-# SLURM's signal before the end of a job (`--signal` in the profile) reaches all of its processes. A training answers it;
-# the others, which inherit this, must not die of it.
-signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+# SLURM's signal before the end of a job (`--signal` in the profile) reaches Snakemake alone where control groups keep
+# track of processes. It is the training that answers it.
+signal.signal(signal.SIGUSR1, pass_on)
 
 SCRIPTS = Path(workflow.basedir) / "scripts"
 SCHEMA = yaml.safe_load(Path(workflow.basedir, "workflow/schemas/config.schema.yaml").read_text())

@@ -1,5 +1,6 @@
 """Training of one model with Lightning: reproducible, and resumed where it stopped."""
 
+import io
 import logging
 import math
 import signal
@@ -17,6 +18,7 @@ import pandas as pd
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import Checkpoint, TQDMProgressBar
+from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
@@ -207,6 +209,16 @@ class SegmentationTask(lightning.LightningModule):
         return scores
 
 
+class _CheckpointFile(TorchCheckpointIO):
+    """Checkpoints that appear whole: Lightning's are copied from the temporary folder, and may be cut off."""
+
+    def save_checkpoint(self, checkpoint: dict, path: Path, storage_options: object = None) -> None:
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content.getbuffer())
+
+
 class _Checkpoint(Checkpoint):
     """Saves the training after every epoch, and after the current step when the job is told that it will end.
 
@@ -233,8 +245,7 @@ class _Checkpoint(Checkpoint):
 
     def _save(self, trainer: lightning.Trainer) -> None:
         require_ownership(self.path.parent)
-        with replacing(self.path) as temporary:
-            trainer.save_checkpoint(temporary)
+        trainer.save_checkpoint(self.path)
         if self.told is not None:
             raise StoppedError(
                 f"the job was told to end ({self.told}): the training is saved after step {trainer.global_step} and "
@@ -327,7 +338,8 @@ def train_model(
             # deep network without batch norm stays where that step threw it: background everywhere.
             gradient_clip_val=settings.gradient_clip,
             callbacks=[_Checkpoint(checkpoint), *bar],
-            plugins=LightningEnvironment(),  # Lightning's own for SLURM would requeue the job
+            # Of its own, Lightning takes the environment of SLURM, and would requeue the job.
+            plugins=[LightningEnvironment(), _CheckpointFile()],
             logger=False,
             enable_model_summary=False,
             enable_progress_bar=bool(bar),

@@ -151,7 +151,7 @@ class Controller:
                     continue
                 if owner["job"] == job and (folder / "training.ckpt").is_file():
                     os.kill(owner["process"], signal.SIGSTOP)
-                    return Training(owner["process"])
+                    return Training(owner["process"], record)
             return None
 
         return wait_for(found, f"{self.folder.name}: the training of job {job} has a checkpoint")
@@ -165,8 +165,12 @@ class Controller:
 class Training:
     """A process that trains."""
 
-    def __init__(self, process: int) -> None:
-        self.process = process
+    def __init__(self, process: int, record: Path) -> None:
+        self.process, self.record = process, record
+
+    def beat(self) -> None:
+        """Keep its heart beating while it is stopped."""
+        self.record.touch()
 
     def go_on(self) -> None:
         os.kill(self.process, signal.SIGCONT)

@@ -1,5 +1,5 @@
 # make demo: set up and run a small study.    make test: set up and run the tests.    make bench: speed, as ratios.
-# make verify: the same inputs give the same bytes.
+# make verify: the same inputs give the same bytes.    make verify-slurm: so they do through SLURM.
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -13,7 +13,7 @@ ifeq ($(shell command -v $(PYTHON)),)
 PYTHON := python3
 endif
 
-.PHONY: demo test lint bench verify escnn reader clean lock
+.PHONY: demo test lint bench verify verify-slurm escnn reader clean lock
 
 demo: $(READY)
 	$(BIN)/snakemake study --configfile config/demo.yaml
@@ -38,6 +38,11 @@ bench: $(READY)
 
 verify: $(READY)
 	$(BIN)/python scripts/verify_reproducibility.py
+
+# In a folder that all nodes see.
+verify-slurm: $(READY)
+	mkdir -p results
+	$(BIN)/python scripts/verify_reproducibility.py --slurm --folder results
 
 clean:
 	rm -rf $(VENV) $(ESCNN) $(READER) results/demo .pytest_cache .ruff_cache .hypothesis

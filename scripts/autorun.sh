@@ -17,21 +17,10 @@ if ! flock --nonblock 9; then
   exit 0
 fi
 
-# A snakemake that was killed leaves its lock behind. It is taken away only if no other snakemake of this machine works
-# in this folder.
-unlock() {
-  local pid
-  for pid in $(pgrep -u "$(id -u)" -f '[s]nakemake' || true); do
-    if [ "$(readlink "/proc/$pid/cwd" 2>/dev/null)" = "$PWD" ]; then
-      echo "snakemake (process $pid) is running in this folder: this tick does nothing" >&2
-      exit 0
-    fi
-  done
-  snakemake "$@" --unlock --quiet all >/dev/null
-}
-
+# A snakemake that was killed leaves its lock and its jobs behind. A lock of one that lives is none of our business: this
+# tick does nothing.
 if [ -n "$(find .snakemake/locks -type f 2>/dev/null | head -n 1)" ]; then
-  unlock "$@"
+  scripts/unlock.sh "$@" || { status=$?; [ "$status" = 75 ] && exit 0; exit "$status"; }
 fi
 
 snakemake scan_plates "$@" --forcerun scan_plates --quiet host progress reason rules

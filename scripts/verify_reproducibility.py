@@ -1,4 +1,8 @@
-"""Run the tiny study twice, in two folders with different numbers of cores, and compare every file: `make verify`."""
+"""Run the tiny study twice, in two folders, and compare every file.
+
+`make verify`: with different numbers of cores. `make verify-slurm`: the second time through SLURM; what follows `--` is
+passed on to snakemake there, such as `--default-resources slurm_account=lab mem_mb=2000 runtime=60`.
+"""
 
 import argparse
 import json
@@ -13,7 +17,8 @@ import pandas as pd
 
 ROOT = Path(__file__).resolve().parents[1]
 
-TIMES = frozenset({"train_seconds", "seconds"})
+# What a clock says, and where an interrupted training went on.
+TIMES = frozenset({"train_seconds", "seconds", "resumed_after_epoch"})
 
 
 def without_times(path: Path) -> str:
@@ -34,7 +39,7 @@ MAY_DIFFER: list[tuple[str, str, Callable[[Path], str] | None]] = [
     ("logs/*", "times of day, in the order in which jobs ran", None),
     ("benchmarks/*", "measured time and memory", None),
     ("*.snakemake_timestamp", "time of day", None),
-    ("*/run.json", "train_seconds; all else is equal", without_times),
+    ("*/run.json", "train_seconds, resumed_after_epoch; all else is equal", without_times),
     ("*/learning_rate.json", "seconds of every candidate; all else is equal", without_times),
     ("*/tables/*.tsv", "column train_seconds; all else is equal", without_times),
     ("*/tables/summary.txt", "column train s", None),
@@ -65,11 +70,11 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def run_study(folder: Path, configfile: Path, cores: int) -> None:
-    """Run a study with `folder` as working directory; its output goes to snakemake.log there."""
+def run_study(folder: Path, configfile: Path, profile: str, *options: str) -> None:
+    """Run a study with `folder` as working directory and a profile; its output goes to snakemake.log there."""
     command = [sys.executable, "-m", "snakemake", "study", "--snakefile", str(ROOT / "Snakefile")]
-    command += ["--directory", str(folder), "--workflow-profile", str(ROOT / "profiles/default")]
-    command += ["--configfile", str(configfile), "--cores", str(cores)]
+    command += ["--directory", str(folder), "--workflow-profile", str(ROOT / "profiles" / profile)]
+    command += ["--configfile", str(configfile), *options]
     folder.mkdir(parents=True)
     with (folder / "snakemake.log").open("w") as log:
         subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)
@@ -77,16 +82,25 @@ def run_study(folder: Path, configfile: Path, cores: int) -> None:
 
 def main() -> int:
     """Print what was found; the exit status is 1 if anything differs that may not."""
-    parser = argparse.ArgumentParser(prog="verify_reproducibility.py", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="verify_reproducibility.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--configfile", type=Path, default=ROOT / "config/tiny.yaml", help="study to run")
     parser.add_argument("--cores", type=int, nargs=2, default=[1, 2], help="cores of the two runs (default: 1 2)")
+    parser.add_argument("--slurm", action="store_true", help="make the second run through SLURM, with profiles/slurm")
+    parser.add_argument("--folder", type=Path, help="where to run, on disks that all nodes see (default: temporary)")
+    parser.add_argument("options", nargs="*", help="of snakemake, for the second run")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
+    runs = [("default", ["--cores", str(cores)]) for cores in arguments.cores]
+    if arguments.slurm:
+        runs[1] = ("slurm", [])
+    runs[1][1].extend(arguments.options)
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
         folders = [Path(temporary, name) for name in ("first", "second")]
-        for folder, cores in zip(folders, arguments.cores, strict=True):
-            print(f"running {arguments.configfile.name} with {cores} core{'s' if cores > 1 else ''} ...", flush=True)
+        for folder, (profile, options) in zip(folders, runs, strict=True):
+            print(f"running {arguments.configfile.name}: {' '.join([f'profiles/{profile}', *options])} ...", flush=True)
             try:
-                run_study(folder, arguments.configfile.resolve(), cores)
+                run_study(folder, arguments.configfile.resolve(), profile, *options)
             except subprocess.CalledProcessError:
                 print((folder / "snakemake.log").read_text()[-5000:], file=sys.stderr)
                 return 1

@@ -12,7 +12,7 @@ import pandas as pd
 
 from equinuclei import masks, store
 from equinuclei.errors import InputError, raise_problems
-from equinuclei.files import digest, is_done, mark_done, replacing, sha256, work_folder, write_json
+from equinuclei.files import digest, is_done, mark_done, replacing, require_space, sha256, work_folder, write_json
 from equinuclei.parts import FIELDS_COLUMNS, read_fields
 from equinuclei.provenance import code_version, package_versions
 from equinuclei.sources import read_image, read_mask, read_source, source_folder
@@ -71,6 +71,8 @@ def convert_dataset(
     plan = store.plan_stacks(_check_files(table, source_folder(source), read, kind, codes, workers))
     files = plan.drop(columns=["image", "mask"]).to_dict("list")
     key = digest(["convert", code, pixel_size, source.get("page"), files])
+    sizes = [Path(path).stat().st_size for path in {*plan["image"], *plan["mask"]}]
+    require_space(images, sum(sizes), f"converting {source_folder(source)}")
     arrays = [(array, rows.sort_values("row")) for array, rows in plan.groupby("array")]
     _write_store(
         images,
@@ -178,6 +180,8 @@ def _write_store(target: str | Path, content: str, key: str, stacks: Sequence[_S
             return
         raise InputError(f"{target} exists and was made from other inputs: remove it first.")
     with work_folder(target, key) as folder:
+        if folder is None:
+            return
         about = {
             "content": content,
             "layout": "OME-Zarr images (n, y, x), one image or mask per n; fields.tsv names array and row of each",

@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend."""
+"""The exceptions that reach a person as one message."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -11,6 +11,13 @@ class InputError(Exception):
 
     The message says which file or key, what is wrong with it, and what to do. Jobs print it without a
     traceback and end with exit status 1.
+    """
+
+
+class StoppedError(Exception):
+    """A job that must end without a result though nothing is wrong with its inputs; run again, it goes on.
+
+    The message says why. Jobs print it without a traceback and end with exit status 1.
     """
 
 

@@ -2,23 +2,26 @@
 
 import hashlib
 import json
-import os
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from equinuclei.errors import StoppedError
+from equinuclei.ownership import owned, require_ownership
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if the block ends without an error.
 
-    The temporary name keeps the suffix of `path`, because several writers choose their format by it. What stood
-    at `path` stays untouched until the new file is whole.
+    The temporary name keeps the suffix of `path`, because several writers choose their format by it, and is no other
+    job's, on this or another host. What stood at `path` stays untouched until the new file is whole.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.new-{uuid.uuid4().hex[:12]}{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
@@ -27,26 +30,28 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def scratch_folder(target: str | Path, key: str) -> Iterator[Path]:
+def scratch_folder(target: str | Path, key: str, result: str | Path | None = None) -> Iterator[Path | None]:
     """Yield a folder for unfinished work that outlives an interruption, and is removed when the block ends well.
 
-    The folder is a hidden sibling of `target` named after `key`, a digest of the code, the configuration and the
-    inputs that the result depends on. A later call with the same key gets the same folder with all that is in it;
-    folders of other keys are stale and removed.
+    It lies in a hidden sibling of `target` named after `key`, a digest of the code, the configuration and the inputs
+    that the result depends on. A later call with the same key gets the same content; folders of other keys are stale
+    and removed. One job at a time owns it (`equinuclei.ownership`): another one with the same key waits, and gets None
+    if the first has finished the work, which the existence of `result` (default: `target`) tells.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    folder = target.parent / f".{target.name}.work-{key[:16]}"
+    base = target.parent / f".{target.name}.work-{key[:16]}"
     for stale in target.parent.glob(f".{target.name}.work-*"):
-        if stale != folder:
+        if not stale.name.startswith(base.name):
             shutil.rmtree(stale, ignore_errors=True)
-    folder.mkdir(exist_ok=True)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with owned(base, Path(result or target).exists) as folder:
+        yield folder
+        if folder is not None:
+            shutil.rmtree(base, ignore_errors=True)
 
 
 @contextmanager
-def work_folder(target: str | Path, key: str) -> Iterator[Path]:
+def work_folder(target: str | Path, key: str) -> Iterator[Path | None]:
     """Yield a `scratch_folder` that becomes the folder `target` when the block ends well.
 
     The caller marks finished units itself (`mark_done`, `is_done`). If `target` exists by then, another job finished
@@ -55,6 +60,9 @@ def work_folder(target: str | Path, key: str) -> Iterator[Path]:
     target = Path(target)
     with scratch_folder(target, key) as folder:
         yield folder
+        if folder is None:
+            return
+        require_ownership(folder)
         for marker in folder.glob(".done-*"):
             marker.unlink()
         if target.is_dir() and not any(target.iterdir()):
@@ -64,13 +72,32 @@ def work_folder(target: str | Path, key: str) -> Iterator[Path]:
 
 
 def mark_done(folder: Path, unit: str) -> None:
-    """Record that `unit` (a short name made by the program) is finished in a work folder."""
+    """Record that `unit` (a short name made by the program) is finished in a work folder.
+
+    Raises StoppedError if the folder is no longer this job's.
+    """
+    require_ownership(folder)
     (folder / f".done-{unit}").touch()
 
 
 def is_done(folder: Path, unit: str) -> bool:
     """Whether `unit` was finished in a work folder by this or an earlier, interrupted job."""
     return (folder / f".done-{unit}").exists()
+
+
+def require_space(folder: str | Path, needed: int, what: str) -> None:
+    """Raise StoppedError unless the disk of `folder`, or of its nearest parent that exists, has `needed` bytes free.
+
+    what : what is to be written, for the message. Quotas are not seen.
+    """
+    folder = Path(folder).absolute()
+    disk = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(disk).free
+    if free < needed:
+        raise StoppedError(
+            f"{disk}: {what} takes about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free: free some space, or "
+            "set `results` to a larger disk, and run again"
+        )
 
 
 def sha256(path: str | Path) -> str:

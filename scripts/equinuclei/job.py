@@ -1,14 +1,16 @@
-"""The frame around the work of one rule: its log, and how errors reach a person."""
+"""The frame around the work of one rule: its log, how errors reach a person, and signals the job."""
 
 import errno
 import logging
+import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, StoppedError
 
 logger = logging.getLogger("equinuclei")
 
@@ -25,7 +27,8 @@ def job(log: str | Path) -> Iterator[None]:
     """Write the log records and warnings of the block to the file `log`, and progress also to the terminal.
 
     An InputError, a full disk and a folder that cannot be written become one message there and exit status 1, without
-    a traceback: they are the user's to mend. Any other exception is logged with its traceback and raised.
+    a traceback: they are the user's to mend. So does a StoppedError, which SIGTERM raises. Any other exception is
+    logged with its traceback and raised.
     """
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -40,24 +43,43 @@ def job(log: str | Path) -> Iterator[None]:
     handlers = (to_file, to_terminal)
     for handler in handlers:
         root.addHandler(handler)
+    before = signal.signal(signal.SIGTERM, _stop)  # so that what the job holds is given up for the next one
     try:
         with warnings.catch_warnings():
             logging.captureWarnings(True)
             warnings.simplefilter("default")
             yield
     except Exception as error:
-        message = str(error) if isinstance(error, InputError) else _storage_problem(error)
+        message = str(error) if isinstance(error, InputError | StoppedError) else _storage_problem(error)
         if message is None:
             logging.getLogger("traceback").exception("the job failed")
             raise
         logger.error("Error: %s", message)
         sys.exit(1)
     finally:
+        signal.signal(signal.SIGTERM, before)
         logging.captureWarnings(False)
         for handler in handlers:
             root.removeHandler(handler)
             with suppress(OSError):
                 handler.close()
+
+
+def pass_on(number: int, _frame: object) -> None:
+    """Send a signal on to those processes of this one's group that have a handler for it."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        process = int(status.parent.name)
+        with suppress(OSError):  # it has ended
+            lines = status.read_text().splitlines()
+            caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt"))
+            if caught >> (number - 1) & 1 and process != os.getpid() and os.getpgid(process) == os.getpgid(0):
+                os.kill(process, number)
+
+
+def _stop(_number: int, _frame: object) -> None:
+    raise StoppedError(
+        "the job was told to end (SIGTERM): cancelled, preempted or out of time; what was finished is kept"
+    )
 
 
 def _storage_problem(error: BaseException | None) -> str | None:

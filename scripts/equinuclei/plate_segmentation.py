@@ -106,6 +106,8 @@ def segment_plate(
          torch.__version__, part]
     )  # fmt: skip
     with work_folder(output, key) as folder:
+        if folder is None:
+            return
         if not is_done(folder, "plate"):
             create_plate(folder, plate_name(plate), wells, ngff_version)
             mark_done(folder, "plate")
@@ -145,6 +147,8 @@ def join_parts(plate: str | Path, parts: Sequence[str | Path], output: str | Pat
         raise InputError(f"{output}: no part holds well {', '.join(missing)}: remove the parts, and run again")
     version = read_ngff_version(next(iter(holds.values())))
     with work_folder(output, digest(["join", [str(part) for part in parts]])) as folder:
+        if folder is None:
+            return
         create_plate(folder, plate_name(plate), wells, version)
         for well, part in holds.items():
             link_well(part, folder, well)

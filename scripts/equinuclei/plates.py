@@ -16,7 +16,7 @@ import zarr
 
 from equinuclei import plate_store
 from equinuclei.errors import InputError, raise_problems
-from equinuclei.files import digest, is_done, mark_done, replacing, work_folder, write_json
+from equinuclei.files import digest, is_done, mark_done, replacing, require_space, work_folder, write_json
 from equinuclei.flat_field import flatten, illumination
 from equinuclei.sources.plates import PlateSource, choose_channels, choose_planes, find_plate_source, read_plane
 from equinuclei.sources.plates.planes import image_header
@@ -115,7 +115,10 @@ def convert_plate(
         if made == key and fields.is_file():
             return
         raise InputError(f"{output} exists and was made from other inputs: remove it first.")
+    require_space(output, sum(state[0] for state in found if state is not None), where)
     with work_folder(output, key) as folder:
+        if folder is None:
+            return
         if not is_done(folder, "plate"):
             about = {"content": "plate", "key": key, "layout": plate.layout, "metadata": plate.metadata}
             about["flat_field_corrected"] = list(layout.profiles)

@@ -51,6 +51,8 @@ def promote_model(run: str | Path, name: str, library: str | Path, *, notes: str
     certificate = read_metadata(weights)["equivariance"]
     scores = _scores(run / "scores.parquet")
     with work_folder(target, sha256(weights)) as folder:
+        if folder is None:
+            return target
         shutil.copyfile(weights, folder / WEIGHTS)
         shutil.copyfile(run / "run.json", folder / "run.json")
         (folder / CARD).write_text(_card(name, record, certificate, scores, sha256(weights), notes), encoding="utf-8")

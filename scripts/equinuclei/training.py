@@ -1,19 +1,24 @@
 """Training of one model with Lightning: reproducible, and resumed where it stopped."""
 
+import io
 import logging
 import math
+import signal
 import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import lightning
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.pytorch.callbacks import Checkpoint, TQDMProgressBar
+from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
@@ -21,12 +26,13 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import BinaryAccuracy, BinaryF1Score, BinaryPrecision, BinaryRecall
 
 from equinuclei.crops import CropSampler
-from equinuclei.errors import InputError, check_known
+from equinuclei.errors import InputError, StoppedError, check_known
 from equinuclei.files import digest, replacing, scratch_folder, write_json
 from equinuclei.layers import use_channels_last
 from equinuclei.models import ModelSpec, build_model
 from equinuclei.models.checkpoint import save_weights
 from equinuclei.models.network import SegmentationNetwork, model_cost
+from equinuclei.ownership import require_ownership
 from equinuclei.parts import Part
 from equinuclei.provenance import code_version, hardware, package_versions, read_record
 from equinuclei.torch_setup import prepare_torch
@@ -110,6 +116,7 @@ class SegmentationTask(lightning.LightningModule):
         super().__init__()
         self.network, self.sampler, self.validation, self.settings = network, sampler, validation, settings
         self.history: list[dict] = []
+        self.resumed_after_epoch = 0
         self._start, self._seconds_before = time.monotonic(), 0.0
         metrics = MetricCollection(
             {
@@ -117,8 +124,10 @@ class SegmentationTask(lightning.LightningModule):
                 "precision": BinaryPrecision(),
                 "recall": BinaryRecall(),
                 "F1": BinaryF1Score(),
-            }
+            },
+            compute_groups=False,  # grouped metrics share their counts, which a checkpoint would not restore
         )
+        metrics.persistent(True)  # a checkpoint within an epoch holds what was counted so far
         # Named as submodules, not kept in a dictionary: `train` is a method of every module.
         self.train_metrics, self.val_metrics = metrics.clone(), metrics.clone()
         self._losses: dict[str, list[Tensor]] = {"train": [], "val": []}
@@ -154,10 +163,15 @@ class SegmentationTask(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["history"] = self.history
+        checkpoint["losses"] = self._losses["train"]
         checkpoint["seconds"] = self.seconds
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.history = list(checkpoint["history"])
+        self.resumed_after_epoch = len(self.history)
+        self._losses["train"] = list(checkpoint["losses"])
+        within = f" and {len(checkpoint['losses'])} of {len(self.sampler)} steps" if checkpoint["losses"] else ""
+        logger.info("resuming after epoch %d of %d%s", len(self.history), self.settings.epochs, within)
         self._seconds_before = checkpoint["seconds"]
 
     @property
@@ -195,11 +209,55 @@ class SegmentationTask(lightning.LightningModule):
         return scores
 
 
+class _CheckpointFile(TorchCheckpointIO):
+    """Checkpoints that appear whole: Lightning's are copied from the temporary folder, and may be cut off."""
+
+    def save_checkpoint(self, checkpoint: dict, path: Path, storage_options: object = None) -> None:
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content.getbuffer())
+
+
+class _Checkpoint(Checkpoint):
+    """Saves the training after every epoch, and after the current step when the job is told that it will end.
+
+    SLURM tells it by SIGUSR1 (`--signal=USR1@120`) some time before the end, and by SIGTERM just before it kills.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.told = path, None
+
+    def on_train_start(self, _trainer: lightning.Trainer, _task: SegmentationTask) -> None:
+        # Now, as the trainer sets a handler of its own before; it restores those that it found when it ends.
+        for number in (signal.SIGUSR1, signal.SIGTERM):
+            signal.signal(number, self._tell)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, task: SegmentationTask, *_: object) -> None:
+        if self.told is not None and trainer.fit_loop.epoch_loop.batch_idx + 1 < len(task.sampler):
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, _task: SegmentationTask) -> None:
+        self._save(trainer)
+
+    def _tell(self, number: int, _frame: object) -> None:
+        self.told = signal.Signals(number).name
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        require_ownership(self.path.parent)
+        trainer.save_checkpoint(self.path)
+        if self.told is not None:
+            raise StoppedError(
+                f"the job was told to end ({self.told}): the training is saved after step {trainer.global_step} and "
+                "goes on from there when it runs again"
+            )
+
+
 class _Epochs(IterableDataset):
     """The batches of the trainer's current epoch, so that a resumed training goes on with the right crops.
 
-    A generator: Lightning makes the iterator of a resumed epoch before it has restored the epoch's number, and takes
-    the first batch after that.
+    A generator: Lightning makes the iterator of a resumed epoch before it has restored the epoch's number and the
+    steps that it has behind it, and takes the first batch after that.
     """
 
     def __init__(self, sampler: CropSampler, task: SegmentationTask) -> None:
@@ -209,7 +267,8 @@ class _Epochs(IterableDataset):
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        yield from self.sampler.epoch(self.task.current_epoch)
+        done = self.task.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        yield from islice(self.sampler.epoch(self.task.current_epoch), done, None)
 
 
 class _CentreCrops(_Epochs):
@@ -238,10 +297,12 @@ def train_model(
     Writes `weights` (safetensors), `history` (CSV, a row per epoch: loss, accuracy, precision, recall and F1 on the
     crops) and `run` (JSON: spec, settings, seed, data, versions, hardware, cost, and the measured equivariance of the
     trained network, which the weights carry too). Interrupted training is continued
-    from its last epoch, if code (`code`, a digest), spec, settings, seed and data are the same.
+    from its last epoch, or from the step at which the job was told that it will end, if code (`code`, a digest), spec,
+    settings, seed and data are the same.
 
     record : further plain values to keep in `run`. Raises InputError if the part is empty, the crops do not fit the
-    network, or a GPU is asked for and absent; DivergedError, which is one too, if the loss diverges.
+    network, or a GPU is asked for and absent; DivergedError, which is one too, if the loss diverges. StoppedError if
+    the job was told that it will end, or another one took over this training.
     """
     if not training.images:
         raise InputError("the training part is empty: check `split` in the configuration")
@@ -261,10 +322,10 @@ def train_model(
 
     data = digest([training.fields[["image_id", "image_sha256", "mask_sha256"]].to_dict("list")])
     key = digest([code, spec.to_dict(), asdict(settings), seed, data, package_versions()["torch"]])
-    with scratch_folder(Path(weights).parent / "checkpoint", key) as folder:
-        checkpoints = ModelCheckpoint(
-            dirpath=folder, filename="{epoch}", every_n_epochs=1, save_on_train_epoch_end=True
-        )
+    with scratch_folder(Path(weights).parent / "checkpoint", key, result=weights) as folder:
+        if folder is None:
+            return
+        checkpoint = folder / "training.ckpt"
         bar = [TQDMProgressBar()] if sys.stdout.isatty() else []
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         trainer = lightning.Trainer(
@@ -276,7 +337,9 @@ def train_model(
             # Without it, one steep step early on leaves its square in Adam's running mean for a thousand steps, and a
             # deep network without batch norm stays where that step threw it: background everywhere.
             gradient_clip_val=settings.gradient_clip,
-            callbacks=[checkpoints, *bar],
+            callbacks=[_Checkpoint(checkpoint), *bar],
+            # Of its own, Lightning takes the environment of SLURM, and would requeue the job.
+            plugins=[LightningEnvironment(), _CheckpointFile()],
             logger=False,
             enable_model_summary=False,
             enable_progress_bar=bool(bar),
@@ -284,20 +347,18 @@ def train_model(
             num_sanity_val_steps=0,
             default_root_dir=folder,
         )
-        last = _last_checkpoint(folder)
-        if last is not None:
-            logger.info("resuming after epoch %d of %d", _epoch(last) + 1, settings.epochs)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
             trainer.fit(
                 task,
                 train_dataloaders=DataLoader(_Epochs(sampler, task), batch_size=None),
                 val_dataloaders=DataLoader(_CentreCrops(followed, task), batch_size=None) if followed else None,
-                ckpt_path=last,
+                ckpt_path=checkpoint if checkpoint.is_file() else None,
             )
         seconds = task.seconds
         network.to("cpu").eval()
         certificate = network.certificate()
+        require_ownership(folder)
         with replacing(history) as temporary:
             pd.DataFrame(task.history).to_csv(temporary, index=False, lineterminator="\n")
         write_json(
@@ -319,7 +380,7 @@ def train_model(
                 "packages": package_versions(),
                 "hardware": hardware(),
                 "train_seconds": round(seconds, 2),
-                "resumed_after_epoch": 0 if last is None else _epoch(last) + 1,
+                "resumed_after_epoch": task.resumed_after_epoch,
             },
         )
         save_weights(network, spec, weights, certificate)
@@ -341,11 +402,3 @@ def learning_rate_factor(step: int, *, steps: int, warmup: float, schedule: str)
 
 def _uses_bfloat16(settings: TrainingSettings, device: torch.device) -> bool:
     return settings.precision == "bfloat16" or (settings.precision == "auto" and device.type == "cuda")
-
-
-def _epoch(checkpoint: Path) -> int:
-    return int(checkpoint.stem.removeprefix("epoch=").split("-")[0])
-
-
-def _last_checkpoint(folder: Path) -> Path | None:
-    return max(folder.glob("epoch=*.ckpt"), key=_epoch, default=None)

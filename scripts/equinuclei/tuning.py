@@ -80,6 +80,8 @@ def choose_learning_rate(
     packages = package_versions()
     key = [code, spec.to_dict(), dict(settings), rates, seed, training.fields.to_dict("list"), packages["torch"]]
     with scratch_folder(output, digest(key)) as folder:
+        if folder is None:
+            return
         tried = []
         for number, rate in enumerate(rates):
             done = folder / f"{number}.json"

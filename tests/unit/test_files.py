@@ -1,14 +1,18 @@
 """Outputs appear whole or not at all, and unfinished work is found again."""
 
 import hashlib
+import os
+import stat
 
 import pytest
 
+from equinuclei.errors import StoppedError
 from equinuclei.files import (
     digest,
     is_done,
     mark_done,
     replacing,
+    require_space,
     scratch_folder,
     sha256,
     work_folder,
@@ -82,3 +86,20 @@ def test_checksums(tmp_path):
     assert digest({"b": 1, "a": [2]}) == digest({"a": [2], "b": 1}) != digest({"a": [1], "b": 2})
     write_json(tmp_path / "a.json", {"µ": 1})
     assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "µ": 1\n}\n'
+
+
+def test_the_umask_decides_who_may_read_and_write(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with work_folder(tmp_path / "store", "key") as folder, replacing(folder / "a.txt") as temporary:
+            temporary.write_text("a")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "store").stat().st_mode) == 0o750
+    assert stat.S_IMODE((tmp_path / "store" / "a.txt").stat().st_mode) == 0o640
+
+
+def test_space_is_asked_for_before_it_is_used(tmp_path):
+    require_space(tmp_path / "not" / "yet", 1, "the plate")
+    with pytest.raises(StoppedError, match=f"{tmp_path}: the plate takes about 1000000000.0 GB, and .* are free"):
+        require_space(tmp_path / "not" / "yet", 10**18, "the plate")

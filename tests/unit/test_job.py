@@ -2,10 +2,16 @@
 
 import errno
 import logging
+import os
+import signal
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
+from equinuclei import job as job_module
 from equinuclei.errors import InputError, check_known
 from equinuclei.job import job
 
@@ -51,3 +57,37 @@ def test_an_unknown_name_is_told_with_its_nearest_neighbour():
     with pytest.raises(InputError, match=r"unknown group 'trivail'. Did you mean 'trivial'\? Known: trivial, p4."):
         check_known("group", "trivail", ["trivial", "p4"])
     check_known("group", "p4", ["p4"])
+
+
+def test_a_job_that_is_told_to_end_gives_up_what_it_holds(tmp_path, capsys):
+    before, given_up = signal.getsignal(signal.SIGTERM), []
+    with pytest.raises(SystemExit) as stopped, job(tmp_path / "a.log"):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            given_up.append(True)
+    assert stopped.value.code == 1 and given_up and signal.getsignal(signal.SIGTERM) == before
+    assert capsys.readouterr().err.startswith("Error: the job was told to end (SIGTERM)")
+
+
+def test_a_signal_is_passed_on_to_those_who_have_a_handler_for_it():
+    code = """
+import os, signal, subprocess, sys
+from equinuclei.job import pass_on
+signal.signal(signal.SIGUSR1, pass_on)
+child = '''import signal, time
+told = []
+signal.signal(signal.SIGUSR1, lambda *_: told.append(print("told", flush=True)))
+print("ready", flush=True)
+while not told:
+    time.sleep(0.01)'''
+ready = subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE, text=True)
+deaf = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+assert ready.stdout.readline() == "ready\\n"
+os.kill(os.getpid(), signal.SIGUSR1)
+assert ready.stdout.readline() == "told\\n"
+deaf.communicate(b"\\n")
+assert ready.wait() == deaf.returncode == 0
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(job_module.__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, start_new_session=True, timeout=60)

@@ -335,7 +335,7 @@ plates.convert_plate({"path": sys.argv[1]}, sys.argv[2] + "/plate.ome.zarr", sys
         command = [sys.executable, "-W", "ignore", "-c", killed, source["path"], str(folder)]
         assert subprocess.run(command, cwd=scripts, check=False).returncode == -9
         (work,) = folder.iterdir()
-        assert sorted(path.name for path in work.glob(".done-*")) == [".done-A01", ".done-A01.json", ".done-plate"]
+        assert sorted(path.name for path in work.glob("*/.done-*")) == [".done-A01", ".done-A01.json", ".done-plate"]
         output, _ = convert(source, folder)
         whole, _ = convert(source, tmp_path / "whole")
         assert tree_sha256(output) == tree_sha256(whole)

@@ -1,10 +1,13 @@
 """Training learns, is reproducible, and resumes bit for bit."""
 
+import os
+import signal
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, StoppedError
 from equinuclei.files import sha256, write_json
 from equinuclei.models import ModelSpec
 from equinuclei.models.checkpoint import load_model
@@ -118,6 +121,45 @@ def test_an_interrupted_training_resumes_bit_for_bit(tmp_path, monkeypatch):
     assert read_record(resumed["run"])["train_seconds"] >= 100  # of the first two epochs, as the clock below tells
     assert sha256(resumed["weights"]) == sha256(undisturbed["weights"])
     assert resumed["history"].read_text() == undisturbed["history"].read_text()
+
+
+@pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM"])
+@pytest.mark.parametrize("step", [2, 6, 12])  # of 12, three an epoch
+def test_a_job_that_is_told_its_end_saves_at_once_and_resumes_bit_for_bit(tmp_path, monkeypatch, caplog, name, step):
+    caplog.set_level("INFO")
+    taken = []
+
+    def tell(task, batch, index):
+        taken.append(index)
+        if len(taken) == step:
+            os.kill(os.getpid(), getattr(signal, name))
+        return training_step(task, batch, index)
+
+    training_step, followed = SegmentationTask.training_step, part(4, seed=1)
+    undisturbed = train(tmp_path / "a", validation=followed)
+    before = [signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)]
+    monkeypatch.setattr(SegmentationTask, "training_step", tell)
+    with pytest.raises(StoppedError, match=rf"told to end \({name}\): the training is saved after step {step} "):
+        train(tmp_path / "b", validation=followed)
+    assert len(taken) == step and not (tmp_path / "b" / "weights.safetensors").exists()
+    assert [signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)] == before
+    resumed = train(tmp_path / "b", validation=followed)
+    assert len(taken) == 12 and taken == [0, 1, 2] * 4  # none twice
+    whole = f"resuming after epoch {step // 3} of 4"
+    assert whole + (f" and {step % 3} of 3 steps" if step % 3 else "") in caplog.text
+    assert sha256(resumed["weights"]) == sha256(undisturbed["weights"])
+    assert resumed["history"].read_text() == undisturbed["history"].read_text()
+
+
+def test_a_training_that_another_job_took_over_ends(tmp_path, monkeypatch):
+    def lose(task):
+        if task.current_epoch == 2:
+            next(tmp_path.glob(".checkpoint.work-*/owner-*")).unlink()
+
+    monkeypatch.setattr(SegmentationTask, "on_train_epoch_start", lose)
+    with pytest.raises(StoppedError, match="another job took over"):
+        train(tmp_path)
+    assert not [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")]
 
 
 def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path, monkeypatch):

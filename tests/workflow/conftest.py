@@ -1,35 +1,17 @@
 """Snakemake as a user calls it, in a folder of its own."""
 
-import atexit
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from project_copy import ROOT, project
 
 TINY = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
-
-
-@cache
-def project() -> Path:
-    """A copy of the project, which tests may edit."""
-    copy = Path(tempfile.mkdtemp(prefix="equinuclei-"))
-    atexit.register(shutil.rmtree, copy, ignore_errors=True)
-    for name in ("Snakefile", "scripts", "workflow", "config", "profiles", "envs"):
-        source = ROOT / name
-        if source.is_file():
-            shutil.copy2(source, copy)
-        else:
-            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    return copy
 
 
 def snakemake(folder: Path, *arguments: str, config: dict = TINY, check: bool = True) -> subprocess.CompletedProcess:

@@ -1,5 +1,6 @@
 # What the rules share: the checked configuration, paths, and resources that grow with the attempt.
 
+import signal
 import sys
 from pathlib import Path
 
@@ -10,8 +11,13 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from equinuclei.codehash import code_digest
 from equinuclei.errors import InputError
+from equinuclei.job import pass_on
 from equinuclei.models import ARCHITECTURES
 from equinuclei.settings import OTSU, Study
+
+# SLURM's signal before the end of a job (`--signal` in the profile) reaches Snakemake alone where control groups keep
+# track of processes. It is the training that answers it.
+signal.signal(signal.SIGUSR1, pass_on)
 
 SCRIPTS = Path(workflow.basedir) / "scripts"
 SCHEMA = yaml.safe_load(Path(workflow.basedir, "workflow/schemas/config.schema.yaml").read_text())

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# After snakemake was killed: cancel the jobs that it left in SLURM's queue, and take away its lock.
+#
+#   scripts/unlock.sh [the options that snakemake was called with, such as --configfile or --workflow-profile]
+#
+# What the jobs have done is kept: data sets, trainings and plates go on from where they stood. Call it where snakemake
+# was called; it does nothing, with exit status 75, while a snakemake works there that is no job.
+set -euo pipefail
+root=$(dirname "$(readlink -f "$0")")/..
+export PATH="$root/.venv/bin:$PATH"
+
+# Where this machine is a node too, the snakemake inside a job (`--target-jobs`) works in this folder as well.
+for process in $(pgrep -u "$(id -u)" -f '[s]nakemake' || true); do
+  if [ "$(readlink "/proc/$process/cwd" 2>/dev/null)" = "$PWD" ] &&
+    ! grep -qz '^--target-jobs$' "/proc/$process/cmdline"; then
+    echo "snakemake (process $process) is running in this folder: nothing is done" >&2
+    exit 75
+  fi
+done
+
+# Jobs are named by the prefix of profiles/slurm and their run; %Z is the folder that they were submitted from.
+left_behind() {
+  squeue --noheader --user "$(id -un)" --format '%i|%j|%Z' | awk -F '|' -v folder="$PWD" \
+    '$2 ~ /^equinuclei_[0-9a-f-]+$/ && $3 == folder { print $1 }'
+}
+
+if command -v squeue >/dev/null; then
+  jobs=$(left_behind)
+  if [ -n "$jobs" ]; then
+    echo "cancelling jobs that a killed snakemake left behind:" $jobs >&2
+    scancel $jobs
+    while [ -n "$(left_behind)" ]; do sleep 1; done
+  fi
+fi
+
+snakemake --snakefile "$root/Snakefile" "$@" --unlock --quiet all >/dev/null

@@ -1,0 +1,123 @@
+"""The study and a plate through SLURM: the same bytes as without it."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import RUN, Controller, allocation, slurm, wait_for
+
+from equinuclei.files import tree_sha256
+from equinuclei.simulated_plate import simulate_plate
+from project_copy import project
+from verify_reproducibility import compare
+
+GPU = [f"train_model:{setting}" for setting in ("gpu=1", "slurm_partition=gpu", "gpu_model=a100")]
+
+
+@pytest.fixture(scope="module")
+def study(cluster, tmp_path_factory) -> Controller:
+    """The small study through SLURM; its training has a GPU, which it does not use."""
+    controller = Controller(tmp_path_factory.mktemp("cluster") / "study", "study", "--slurm-efficiency-report")
+    return controller.finish("--set-resources", *GPU)
+
+
+def test_the_study_has_the_bytes_of_the_local_run(study, undisturbed):
+    identical, _, wrong = compare(study.folder / "results", undisturbed / "results")
+    assert not wrong and any(name.endswith("weights.safetensors") for name in identical)
+    assert any(name.endswith("f1.png") for name in identical) and len(identical) > 50
+
+
+def test_every_job_runs_once_and_tells_a_person_what_it_is(study):
+    jobs = study.jobs()
+    rules = [re.match("rule_([a-z0-9_]+?)(_wildcards|$)", job["comment"])[1] for job in jobs]
+    # split_dataset runs beside Snakemake.
+    assert sorted(rules) == [
+        "aggregate_f1", "binarize_masks", "convert_dataset", "draw_figures", "predict_test", "record_provenance",
+        "score_otsu", "score_test", "simulate_dataset", "train_model",
+    ]  # fmt: skip
+    assert {job["state"] for job in jobs} == {"COMPLETED"}
+    assert all(re.fullmatch("equinuclei_[0-9a-f-]{36}", job["name"]) for job in jobs)
+    training = next(job for job in jobs if "train_model" in job["comment"])
+    assert training["comment"].endswith("wildcards_tiny_turning_fluorescence_0")
+    assert allocation(training["id"])["Partition"] == "gpu" and "gres/gpu:a100=1" in allocation(training["id"])["TRES"]
+
+
+def test_the_efficiency_report_has_a_row_per_job(study):
+    (report,) = study.folder.glob("efficiency_report_equinuclei_*.csv")
+    assert pd.read_csv(report)["RuleName"].nunique() == len(study.jobs())
+
+
+class Lab:
+    """Ticks of autorun.sh over an inbox with one plate, with results and options of its own."""
+
+    def __init__(self, folder: Path, name: str, weights: Path, *options: str) -> None:
+        self.results, self.config = folder / name, folder / f"{name}.yaml"
+        plates = {"inbox": str(folder / "inbox"), "results": str(self.results), "model": str(weights)}
+        plates |= {"device": "cpu", "threads": 1, "channel": None}
+        self.config.write_text(yaml.safe_dump({"plates": {k: v for k, v in plates.items() if v is not None}}))
+        self.command = [project() / "scripts/autorun.sh", "--configfile", self.config, *options]
+
+    def start(self) -> subprocess.Popen:
+        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        return subprocess.Popen(
+            self.command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    def tick(self) -> str:
+        process = self.start()
+        said, _ = process.communicate()
+        assert process.returncode == 0, said
+        return said
+
+
+def controllers() -> list[int]:
+    """Snakemakes that work in the copied project, but for those inside jobs."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().decode().split("\0")
+            if (folder / "cwd").readlink() == project() and "plates" in command and "--target-jobs" not in command:
+                found += [int(folder.name)] if Path(command[0]).name.startswith("python") else []
+        except OSError:
+            continue
+    return found
+
+
+def test_a_plate_has_the_bytes_of_the_local_run_though_its_snakemake_was_killed(cluster, undisturbed, tmp_path):
+    plate, truth = tmp_path / "inbox/SIM", tmp_path / "truth"
+    simulate_plate(plate, truth, barcode="SIM", wells=["A01", "B02"], fields=2, size=96, seed=3)
+    for path in (plate / "Images").iterdir():
+        os.utime(path, (time.time() - 86_400,) * 2)
+    weights = undisturbed / RUN / "weights.safetensors"
+    local = Lab(tmp_path, "local", weights, "--cores", "2")
+    options = ["--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "1"]
+    remote = Lab(tmp_path, "remote", weights, *options)
+    local.tick(), local.tick(), remote.tick()
+
+    tick = remote.start()
+
+    def left_behind():
+        lines = slurm("squeue", "--noheader", "--states=RUNNING", "--format=%i|%k|%Z").splitlines()
+        found = [line.split("|") for line in lines]
+        return [job for job, comment, folder in found if "convert_plate" in comment and folder == str(project())]
+
+    (job,) = wait_for(left_behind, "the plate's conversion runs")
+    for process in controllers():
+        os.kill(process, signal.SIGKILL)
+    tick.communicate()
+    said = remote.tick()
+    assert f"cancelling jobs that a killed snakemake left behind: {job}" in said
+    assert allocation(job)["JobState"] in ("CANCELLED", "COMPLETED")
+    digests = [tree_sha256(lab.results / "SIM_1/plate.ome.zarr") for lab in (local, remote)]
+    assert digests[0] == digests[1]
+    shutil.rmtree(local.results / "logs"), shutil.rmtree(remote.results / "logs")
+    identical, _, wrong = compare(local.results, remote.results)
+    assert not wrong and any(name.endswith("report.html") for name in identical)

@@ -20,7 +20,7 @@ demo: $(READY)
 	scripts/demo_plate.sh
 
 test: $(READY) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -30,7 +30,7 @@ def job(log: str | Path) -> Iterator[None]:
     a traceback: they are the user's to mend. So does a StoppedError, which SIGTERM raises. Any other exception is
     logged with its traceback and raised.
     """
-    log = Path(log)
+    log = Path(os.devnull if is_follower() else log)  # a follower's log is its leader's
     log.parent.mkdir(parents=True, exist_ok=True)
     to_file = logging.FileHandler(log, mode="w", encoding="utf-8")
     to_file.handleError = lambda record: None  # the log may lie on the disk that is full
@@ -63,6 +63,11 @@ def job(log: str | Path) -> Iterator[None]:
             root.removeHandler(handler)
             with suppress(OSError):
                 handler.close()
+
+
+def is_follower() -> bool:
+    """Whether this process was started by another one of the same job, to train a model on a further device."""
+    return int(os.environ.get("LOCAL_RANK", 0)) > 0
 
 
 def pass_on(number: int, _frame: object) -> None:

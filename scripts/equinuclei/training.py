@@ -3,11 +3,13 @@
 import io
 import logging
 import math
+import os
 import signal
 import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from itertools import islice
@@ -28,6 +30,7 @@ from torchmetrics.classification import BinaryAccuracy, BinaryF1Score, BinaryPre
 from equinuclei.crops import CropSampler
 from equinuclei.errors import InputError, StoppedError, check_known
 from equinuclei.files import digest, replacing, scratch_folder, write_json
+from equinuclei.job import is_follower
 from equinuclei.layers import use_channels_last
 from equinuclei.models import ModelSpec, build_model
 from equinuclei.models.checkpoint import save_weights
@@ -56,6 +59,8 @@ class TrainingSettings:
     gradient_clip : largest norm of the gradient of a step; a larger one is scaled down to it
     precision : "float32", "bfloat16" (mixed), or "auto": bfloat16 on a GPU, float32 on a CPU
     device : "cuda", or "cpu"
+    devices : GPUs of the node that share every batch (on a CPU, processes); part of the result, as sums are ordered by
+        it. The gradient is that of the whole batch; batch norm sees each device's share
     torch_threads : threads of torch on the CPU; part of the result, as sums are ordered by it
     deterministic : only operations that give the same bits at every run
     """
@@ -69,12 +74,15 @@ class TrainingSettings:
     gradient_clip: float
     precision: str
     device: str
+    devices: int
     torch_threads: int
     deterministic: bool
 
     def __post_init__(self) -> None:
         check_known("training schedule", self.schedule, SCHEDULES)
         check_known("training precision", self.precision, PRECISIONS)
+        if self.devices > self.batch_size:
+            raise InputError(f"batches of {self.batch_size} cannot be shared by {self.devices} devices")
 
     @classmethod
     def from_mapping(cls, mapping: Mapping) -> "TrainingSettings":
@@ -132,10 +140,10 @@ class SegmentationTask(lightning.LightningModule):
         self.train_metrics, self.val_metrics = metrics.clone(), metrics.clone()
         self._losses: dict[str, list[Tensor]] = {"train": [], "val": []}
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor, float], _index: int) -> Tensor:
         return self._step("train", batch)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], _index: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, Tensor, float], _index: int) -> None:
         self._step("val", batch)
 
     def on_train_start(self) -> None:
@@ -179,13 +187,16 @@ class SegmentationTask(lightning.LightningModule):
         """Seconds of training so far, those before an interruption included."""
         return self._seconds_before + time.monotonic() - self._start
 
-    def _step(self, stage: str, batch: tuple[Tensor, Tensor]) -> Tensor:
-        crops, targets = batch
+    def _step(self, stage: str, batch: tuple[Tensor, Tensor, float]) -> Tensor:
+        crops, targets, share = batch
         logits = self.network(crops)
         loss = functional.binary_cross_entropy_with_logits(logits.float(), targets)
+        if share == 0:  # nothing of the batch is left for this device, which all the same takes part in the step
+            return loss * 0
         self._losses[stage].append(loss.detach() * len(crops))
         self._metrics(stage).update(logits.detach().float() > 0, targets.int())
-        return loss
+        # Devices average their gradients, and their shares of the last batch may differ.
+        return loss if share == 1 else loss * share
 
     def _log_epoch(self, row: Mapping) -> None:
         seconds = (time.monotonic() - self._start) / (row["epoch"] - self._first)
@@ -201,7 +212,10 @@ class SegmentationTask(lightning.LightningModule):
 
     def _collect(self, stage: str) -> dict[str, float]:
         images = len(self.sampler.rows if stage == "train" else self.validation.rows)
-        scores = {f"{stage}_loss": (torch.stack(self._losses[stage]).sum() / images).item()}
+        total = torch.stack([torch.zeros((), device=self.device), *self._losses[stage]]).sum()
+        if self.trainer.world_size > 1:
+            total = self.trainer.strategy.reduce(total, reduce_op="sum")
+        scores = {f"{stage}_loss": (total / images).item()}
         metrics = self._metrics(stage)
         scores |= {f"{stage}_{name}": value.item() for name, value in metrics.compute().items()}
         metrics.reset()
@@ -220,7 +234,7 @@ class _CheckpointFile(TorchCheckpointIO):
 
 
 class _Checkpoint(Checkpoint):
-    """Saves the training after every epoch, and after the current step when the job is told that it will end.
+    """Saves the training after every epoch, and (on one device) after the current step when the job is told its end.
 
     SLURM tells it by SIGUSR1 (`--signal=USR1@120`) some time before the end, and by SIGTERM just before it kills.
     """
@@ -234,8 +248,14 @@ class _Checkpoint(Checkpoint):
             signal.signal(number, self._tell)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, task: SegmentationTask, *_: object) -> None:
-        if self.told is not None and trainer.fit_loop.epoch_loop.batch_idx + 1 < len(task.sampler):
-            self._save(trainer)
+        # Told one, told all: devices hear of it at different steps, and stop together.
+        if trainer.strategy.reduce_boolean_decision(self.told is not None, all=False):
+            self.told = self.told or "another device was"
+            if trainer.world_size > 1:
+                # What each device has counted in this epoch would be lost: the last whole epoch is saved.
+                self._stop(f"epoch {len(task.history)}")
+            elif trainer.fit_loop.epoch_loop.batch_idx + 1 < len(task.sampler):
+                self._save(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, _task: SegmentationTask) -> None:
         self._save(trainer)
@@ -244,17 +264,23 @@ class _Checkpoint(Checkpoint):
         self.told = signal.Signals(number).name
 
     def _save(self, trainer: lightning.Trainer) -> None:
-        require_ownership(self.path.parent)
-        trainer.save_checkpoint(self.path)
+        if not is_follower():
+            require_ownership(self.path.parent)
+        trainer.save_checkpoint(self.path)  # the leader writes, its followers wait
         if self.told is not None:
-            raise StoppedError(
-                f"the job was told to end ({self.told}): the training is saved after step {trainer.global_step} and "
-                "goes on from there when it runs again"
-            )
+            self._stop(f"step {trainer.global_step}")
+
+    def _stop(self, after: str) -> None:
+        raise StoppedError(
+            f"the job was told to end ({self.told}): the training is saved after {after} and goes on from there when "
+            "it runs again"
+        )
 
 
 class _Epochs(IterableDataset):
     """The batches of the trainer's current epoch, so that a resumed training goes on with the right crops.
+
+    Of several devices, each takes its share of every batch: crops, targets, and what the share weighs.
 
     A generator: Lightning makes the iterator of a resumed epoch before it has restored the epoch's number and the
     steps that it has behind it, and takes the first batch after that.
@@ -266,16 +292,22 @@ class _Epochs(IterableDataset):
     def __len__(self) -> int:
         return len(self.sampler)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, float]]:
         done = self.task.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        yield from islice(self.sampler.epoch(self.task.current_epoch), done, None)
+        yield from map(self._share, islice(self.sampler.epoch(self.task.current_epoch), done, None))
+
+    def _share(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, float]:
+        rank, devices = self.task.trainer.global_rank, self.task.trainer.world_size
+        own = range(len(batch[0]))[rank::devices]
+        shared = slice(rank, None, devices) if own else slice(1)
+        return batch[0][shared], batch[1][shared], len(own) * devices / len(batch[0])
 
 
 class _CentreCrops(_Epochs):
     """The same crops of the followed part after every epoch."""
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        yield from self.sampler.centre_crops()
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, float]]:
+        yield from map(self._share, self.sampler.centre_crops())
 
 
 def train_model(
@@ -307,6 +339,9 @@ def train_model(
     if not training.images:
         raise InputError("the training part is empty: check `split` in the configuration")
     device = prepare_torch(settings.device, settings.torch_threads, deterministic=settings.deterministic)
+    if device.type == "cuda":
+        _check_devices(settings.devices)
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     torch.manual_seed(seed)
     network = build_model(spec)
     if settings.crop % network.input_multiple:
@@ -322,7 +357,7 @@ def train_model(
 
     data = digest([training.fields[["image_id", "image_sha256", "mask_sha256"]].to_dict("list")])
     key = digest([code, spec.to_dict(), asdict(settings), seed, data, package_versions()["torch"]])
-    with scratch_folder(Path(weights).parent / "checkpoint", key, result=weights) as folder:
+    with _checkpoint_folder(Path(weights), key) as folder:
         if folder is None:
             return
         checkpoint = folder / "training.ckpt"
@@ -331,7 +366,8 @@ def train_model(
         trainer = lightning.Trainer(
             max_epochs=settings.epochs,
             accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=1,
+            devices=settings.devices,
+            strategy="ddp" if settings.devices > 1 else "auto",
             precision="bf16-mixed" if _uses_bfloat16(settings, device) else "32-true",
             deterministic=settings.deterministic,
             # Without it, one steep step early on leaves its square in Adam's running mean for a thousand steps, and a
@@ -347,7 +383,7 @@ def train_model(
             num_sanity_val_steps=0,
             default_root_dir=folder,
         )
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _followers_told_of(folder):
             warnings.filterwarnings("ignore", module="lightning")
             trainer.fit(
                 task,
@@ -355,6 +391,8 @@ def train_model(
                 val_dataloaders=DataLoader(_CentreCrops(followed, task), batch_size=None) if followed else None,
                 ckpt_path=checkpoint if checkpoint.is_file() else None,
             )
+        if is_follower():
+            return
         seconds = task.seconds
         network.to("cpu").eval()
         certificate = network.certificate()
@@ -384,6 +422,44 @@ def train_model(
             },
         )
         save_weights(network, spec, weights, certificate)
+
+
+# Of several devices, Lightning starts this very script again for each but the first, with LOCAL_RANK set.
+_FOLDER = "EQUINUCLEI_TRAINING_FOLDER"
+_SET_BY_LIGHTNING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
+
+
+def _check_devices(wanted: int) -> None:
+    if torch.cuda.device_count() < wanted:
+        raise InputError(
+            f"the configuration asks for `devices: {wanted}`, and this job sees {torch.cuda.device_count()}; a "
+            "training's devices are GPUs of one node"
+        )
+
+
+@contextmanager
+def _checkpoint_folder(weights: Path, key: str) -> Iterator[Path | None]:
+    """The folder of the checkpoint: the leader owns it, its followers are told of it."""
+    if is_follower():
+        yield Path(os.environ[_FOLDER])
+    else:
+        with scratch_folder(weights.parent / "checkpoint", key, result=weights) as folder:
+            yield folder
+
+
+@contextmanager
+def _followers_told_of(folder: Path) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in (_FOLDER, *_SET_BY_LIGHTNING)}
+    os.environ[_FOLDER] = str(folder)
+    try:
+        yield
+    finally:
+        # Or the next training of this process would take itself for a follower.
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def learning_rate_factor(step: int, *, steps: int, warmup: float, schedule: str) -> float:

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +146,8 @@ def pooled_f1(truths: Sequence[np.ndarray], predictions: Sequence[np.ndarray]) -
 def _try(
     spec: ModelSpec, rest: Part, held_out: Part, settings: TrainingSettings, seed: int, folder: Path, code: str
 ) -> dict:
-    """Train with one learning rate and score it on the images held out."""
+    """Train with one learning rate, on one device, and score it on the images held out."""
+    settings = replace(settings, devices=1)
     tried = {"learning_rate": settings.learning_rate}
     files = {"weights": folder / "weights.safetensors", "history": folder / "history.csv", "run": folder / "run.json"}
     start = time.monotonic()

@@ -33,6 +33,7 @@ SETTINGS = TrainingSettings(
     gradient_clip=0.5,
     precision="float32",
     device="cpu",
+    devices=1,
     torch_threads=1,
     deterministic=True,
 )

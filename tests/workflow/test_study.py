@@ -1,6 +1,8 @@
 """The whole study on a tiny simulated set: its results, and reruns that do what they must and no more."""
 
+import copy
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -332,3 +334,17 @@ def test_results_are_told_from_those_of_other_inputs_or_code(study):
     changed = check_run(folder)
     image.write_bytes(pixels)
     assert changed.returncode == 1 and f"differs   images/{image.name}" in changed.stdout
+
+
+def test_two_devices_train_one_model(study, tmp_path):
+    """Lightning starts the rule's script once more, for the second device."""
+    folder, _ = study
+    shutil.copytree(folder / "results/tiny", tmp_path / "results/tiny", ignore=shutil.ignore_patterns("models", ".*"))
+    config = copy.deepcopy(TINY)
+    config["training"] |= {"devices": 2, "epochs": 2}
+    config["models"] = [{"name": "shared", "preset": "simplified-p4", "widths": [2, 4]}]
+    run = "results/tiny/models/shared/fluorescence/seed0"
+    snakemake(tmp_path, f"{run}/weights.safetensors", "--rerun-triggers", "mtime", config=config)
+    assert json.loads((tmp_path / run / "run.json").read_text())["training"]["devices"] == 2
+    log = (tmp_path / "results/logs/train_model/tiny/shared_fluorescence_seed0.log").read_text()
+    assert log.count("epoch 2/2") == 1

@@ -299,7 +299,10 @@ def get_exported_models():
 
 
 def print_summaries():
-    """Show the tables that the run ended with, and where the figures are."""
+    """Show the tables that a study ended with, and where the figures are."""
+    targets = workflow.dag_settings.targets
+    if targets and "study" not in targets:
+        return
     for dataset in study.datasets:
         summary = Path(RESULTS, dataset, "tables", "summary.txt")
         if summary.is_file():

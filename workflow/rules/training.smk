@@ -53,7 +53,7 @@ rule train_model:
     resources:
         mem_mb=gigabytes(16),
         runtime=hours(8),
-        gpu=GPUS,
+        gpu=GPUS * study.training["devices"],
     params:
         spec=spec_of,
         training=training_of,

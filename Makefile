@@ -1,9 +1,11 @@
 # make demo: set up and run a small study.    make test: set up and run the tests.    make bench: speed, as ratios.
-# make verify: the same inputs give the same bytes.
+# make verify: the same inputs give the same bytes.    make conda-test: every rule in its own conda environment.
 
 PYTHON ?= python3.11
 VENV := .venv
 ESCNN := .venv-escnn
+CONDA := .venv-conda
+ENVIRONMENTS = $(wildcard envs/*.yaml)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -12,13 +14,16 @@ ifeq ($(shell command -v $(PYTHON)),)
 PYTHON := python3
 endif
 
-.PHONY: demo test lint bench verify escnn clean lock
+.PHONY: demo test conda-test lint bench verify escnn clean lock pins
 
 demo: $(READY)
 	$(BIN)/snakemake study --configfile config/demo.yaml
 
 test: $(READY) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+conda-test: $(READY) $(CONDA)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/environments tests/unit/test_environments.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -38,7 +43,7 @@ verify: $(READY)
 	$(BIN)/python scripts/verify_reproducibility.py
 
 clean:
-	rm -rf $(VENV) $(ESCNN) results/demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ESCNN) $(CONDA) results/demo .pytest_cache .ruff_cache .hypothesis
 
 # Resolve requirements.in anew for Linux (needs uv), in versions that Python 3.11 to 3.13 have. The CUDA libraries are left out: torch's own
 # build pins them where it needs them.
@@ -46,6 +51,16 @@ lock:
 	uv pip compile requirements.in --python-platform linux --python-version 3.11 --no-emit-index-url --no-annotate --no-header --quiet \
 	  | grep -vE '^(nvidia-|cuda-|triton)' > .requirements.lock
 	mv .requirements.lock requirements.lock
+
+# Pin every package of the conda environments, beside their files; needs conda. CONDA_OVERRIDE_CUDA decides whether PyTorch
+# is pinned in a build for GPUs. One environment: make pins ENVIRONMENTS=envs/training.yaml
+pins: $(CONDA)/.ready
+	$(CONDA)/bin/snakedeploy pin-conda-envs --conda-frontend conda $(ENVIRONMENTS)
+
+$(CONDA)/.ready: tests/environments/requirements.txt
+	$(PYTHON) -m venv $(CONDA)
+	$(CONDA)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 # The oracle of the group convolutions, in an environment of its own (an older numpy). Needs Python 3.11 and a Fortran
 # compiler (Debian: gfortran).

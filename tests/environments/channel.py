@@ -29,6 +29,7 @@ from rattler.index import index_fs
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 NEXT = f"{sys.version_info.major}.{sys.version_info.minor + 1}"
 SITE_PACKAGES = f"lib/python{PYTHON}/site-packages"
+LEFT_OUT = {"..", "tests", "include"}  # programs; tests and headers are two fifths of all files, and not imported
 HOOK = Path(__file__).with_name("record_imports.py")
 Contents = dict[str, Path | str]  # path in the package -> a file, or a text
 
@@ -40,10 +41,11 @@ def make_channel(site_packages: Path, channel: Path, names: Iterable[str]) -> No
     write_package(channel, "python", platform.python_version(), [], python_contents())
     for name in sorted(closure(installed, names)):
         distribution = installed[name]
-        files = {f"{SITE_PACKAGES}/{file}": file.locate() for file in distribution.files if ".." not in file.parts}
+        files = [file for file in distribution.files if not LEFT_OUT & {*file.parts}]
         depends = [f"python >={PYTHON},<{NEXT}", *map(conda_spec, requirements(installed, name))]
         version = Version(distribution.version).public
-        write_package(channel, CONDA_NAMES.get(name, name), version, depends, files)
+        contents = {f"{SITE_PACKAGES}/{file}": file.locate() for file in files}
+        write_package(channel, CONDA_NAMES.get(name, name), version, depends, contents)
     asyncio.run(index_fs(channel, write_zst=False, write_shards=False))
 
 

@@ -8,13 +8,16 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import sysconfig
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 import yaml
 
 from environments.declarations import ENVIRONMENTS, ROOT, WITH_TORCH, rules
+from equinuclei.files import digest, sha256
 from equinuclei.simulated_plate import simulate_plate
 
 HERE = Path(__file__).parent
@@ -30,27 +33,36 @@ pytestmark = pytest.mark.skipif(
 
 
 class Conda:
-    """A stand-in for an installed conda, and an environment `launcher` that holds Snakemake alone."""
+    """A stand-in for an installed conda, and an environment `launcher` that holds Snakemake alone.
 
-    def __init__(self, folder: Path) -> None:
+    `folder` is kept for later runs; it is named after what the channel is packed from, and takes the place of others.
+    """
+
+    def __init__(self) -> None:
+        folder = TOOLS / f"test-{state_of_packages()[:12]}"
         self.root, self.launcher, channel = folder / "conda", folder / "launcher", folder / "channel"
-        command = [TOOLS / "bin/python", HERE / "channel.py", sysconfig.get_path("purelib"), channel]
-        subprocess.run(command, check=True)
         program = self.root / "bin/conda"
-        program.parent.mkdir(parents=True)
-        program.write_text(f'#!/bin/sh\nexec "{TOOLS}/bin/python" "{HERE}/frontend.py" "$@"\n')
-        program.chmod(0o755)
-        (self.root / "bin/activate").write_text('export CONDA_PREFIX="$1" PATH="$1/bin:$PATH"\n')
         self.variables = {
             "PATH": f"{program.parent}:/usr/bin:/bin",
             "HOME": os.environ["HOME"],
             "CONDA_ROOT": str(self.root),
             "CONDA_CHANNEL": channel.as_uri(),
         }
-        launcher = folder / "launcher.yaml"
-        launcher.write_text("dependencies: [python =3, snakemake]\n")
-        command = [program, "env", "create", "--file", launcher, "--prefix", self.launcher]
+        if (folder / "complete").exists():
+            return
+        for old in TOOLS.glob("test-*"):
+            shutil.rmtree(old)
+        program.parent.mkdir(parents=True)
+        program.write_text(f'#!/bin/sh\nexec "{TOOLS}/bin/python" "{HERE}/frontend.py" "$@"\n')
+        program.chmod(0o755)
+        (self.root / "bin/activate").write_text('export CONDA_PREFIX="$1" PATH="$1/bin:$PATH"\n')
+        command = [TOOLS / "bin/python", HERE / "channel.py", sysconfig.get_path("purelib"), channel]
+        subprocess.run(command, check=True)
+        file = folder / "launcher.yaml"
+        file.write_text("dependencies: [python =3, snakemake]\n")
+        command = [program, "env", "create", "--file", file, "--prefix", self.launcher]
         subprocess.run(command, check=True, env=self.variables)
+        (folder / "complete").touch()
 
     def snakemake(self, project: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
         """Run snakemake in a copy of the project; imports are recorded in its folder `records`."""
@@ -74,6 +86,13 @@ class Conda:
         assert len(copies) == 1, copies
         metadata = copies[0].with_suffix("").glob("conda-meta/*.json")
         return {json.loads(path.read_text())["name"] for path in metadata}
+
+
+def state_of_packages() -> str:
+    """Digest of what is installed here, where, and of the code that packs it."""
+    installed = sorted(f"{found.name}=={found.version}" for found in distributions())
+    code = [sha256(HERE / name) for name in ("channel.py", "record_imports.py", "frontend.py")]
+    return digest([str(ROOT), sys.version, sysconfig.get_path("purelib"), *installed, *code])
 
 
 def is_copy(path: Path, source: Path) -> bool:
@@ -137,10 +156,8 @@ def package_of(path: Path, library: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def conda(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("conda")
-    yield Conda(folder)
-    shutil.rmtree(folder)  # gigabytes
+def conda():
+    return Conda()
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +231,7 @@ def test_one_way_is_chosen_per_results_folder(conda, lab, tmp_path):
         assert "Nothing to be done" in dry_run(conda, project, *other, "--rerun-triggers", "mtime", "params", "input")
 
 
-def test_pins_are_made_by_make_and_used_by_snakemake(conda, copy):
+def test_pins_are_made_by_make_and_used_by_snakemake(conda, copy, tmp_path):
     (copy / ".venv-conda").symlink_to(TOOLS)
     shutil.copytree(HERE, copy / "tests/environments")
     os.utime(copy / "tests/environments/requirements.txt", (0, 0))
@@ -227,9 +244,11 @@ def test_pins_are_made_by_make_and_used_by_snakemake(conda, copy):
 
     pins.write_text("\n".join(line for line in lines if "pyarrow" not in line) + "\n")
     target = "results/tiny/tables/f1.tsv"
-    run = conda.snakemake(copy, target, "--conda-create-envs-only", *conda.prefix)
+    environments = tmp_path / "environments"
+    arguments = ["--software-deployment-method", "conda", "--conda-prefix", str(environments)]
+    run = conda.snakemake(copy, target, *arguments, "--conda-create-envs-only")
     assert f"Using pinnings from {pins}" in run.stderr.replace("workflow/rules/../../", "")
-    (prefix,) = [path.with_name(path.name[: -len(".pin.txt")]) for path in (conda.root / "envs").glob("*.pin.txt")]
+    (prefix,) = [path.with_name(path.name.removesuffix(".pin.txt")) for path in environments.glob("*.pin.txt")]
     names = {path.name.rsplit("-", 2)[0] for path in prefix.glob("conda-meta/*.json")}
     assert "pandas" in names and "pyarrow" not in names  # though statistics.yaml names it
 

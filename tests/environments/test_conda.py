@@ -251,6 +251,7 @@ def test_pins_are_made_by_make_and_used_by_snakemake(conda, copy, tmp_path):
     (prefix,) = [path.with_name(path.name.removesuffix(".pin.txt")) for path in environments.glob("*.pin.txt")]
     names = {path.name.rsplit("-", 2)[0] for path in prefix.glob("conda-meta/*.json")}
     assert "pandas" in names and "pyarrow" not in names  # though statistics.yaml names it
+    assert "Software environment definition has changed" in dry_run(conda, copy, *conda.prefix)
 
 
 @pytest.mark.parametrize("form, copied", [("dockerfile", "COPY {} "), ("apptainer", "    {} ")])

@@ -1,7 +1,8 @@
 """Record where the script of a Snakemake rule took its modules from: `sitecustomize` of the environments under test.
 
-At its end the script leaves a JSON file in the folder $RECORD_IMPORTS: the rule, the environment's prefix, the file of
-every module that was loaded, and every import statement that was executed, as [file it stands in, file it led to].
+At its end the script leaves a JSON file in the folder $RECORD_IMPORTS: the rule, where its environment and the standard
+library are, the file of every module that was loaded, and every import statement that was executed, as [file that it
+stands in, file that it led to].
 The statements count one by one because Snakemake appends its own environment to `sys.path`, and loads some of it before
 the script begins: a module that is there already hides that the rule's environment lacks it.
 """
@@ -34,6 +35,7 @@ def write():
         record = {
             "rule": rules[0],
             "prefix": sys.prefix,
+            "standard_library": str(Path(os.__file__).parent),
             "modules": {name: file for name in list(sys.modules) if (file := file_of(name))},
             "imports": sorted([source, file] for source, name in executed if source and (file := file_of(name))),
         }

@@ -16,20 +16,27 @@ from pathlib import Path
 import pytest
 import yaml
 
-from environments.declarations import ENVIRONMENTS, ROOT, WITH_TORCH, rules
+from environments.declarations import ENVIRONMENTS, ROOT, WITH_TORCH, declared, rules
 from equinuclei.files import digest, sha256
 from equinuclei.simulated_plate import simulate_plate
 
 HERE = Path(__file__).parent
 TOOLS = ROOT / ".venv-conda"
-STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
 # Packages that use another one where it is there and do without it where it is not, and so take Snakemake's.
 OPTIONAL = {("dask", "jinja2"), ("dask", "psutil"), ("torch", "tabulate"), ("numpy", "charset_normalizer")}
 
-pytestmark = pytest.mark.skipif(
-    not (TOOLS / ".ready").exists(),
-    reason="the stand-in for conda is not installed: `make conda-test` installs it (50 MB) and runs these tests",
-)
+PYTHON = declared("training")["python"]
+
+pytestmark = [
+    pytest.mark.skipif(
+        not (TOOLS / ".ready").exists(),
+        reason="the stand-in for conda is not installed: `make conda-test` installs it and runs these tests",
+    ),
+    pytest.mark.skipif(
+        sysconfig.get_python_version() != PYTHON,
+        reason=f"the environments have Python {PYTHON}, and the stand-in for conda has the one that runs the tests",
+    ),
+]
 
 
 class Conda:
@@ -103,7 +110,10 @@ def copy_project(folder: Path) -> Path:
     folder.mkdir()
     for name in ("Snakefile", "Makefile", "scripts", "workflow", "config", "profiles", "envs"):
         source = ROOT / name
-        shutil.copytree(source, folder / name) if source.is_dir() else shutil.copy2(source, folder)
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("*.pin.txt", "__pycache__"))
+        else:
+            shutil.copy2(source, folder)
     tiny = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
     tuned = {"learning_rate": [0.004, 0.006], "tuning_epochs": 1}
     tiny["models"] = [{"name": "turning", "preset": "simplified-p4", "widths": [4, 8, 8], "training": tuned}]
@@ -125,11 +135,11 @@ def foreign_imports(record: dict, project: Path, launcher: Path) -> list[str]:
 
     Snakemake loads itself, and what it needs, from its own environment `launcher`.
     """
-    launched, own = launcher / "lib", Path(record["prefix"]) / "lib"
+    launched, own, standard = launcher / "lib", Path(record["prefix"]) / "lib", Path(record["standard_library"])
     found, allowed = [], {"snakemake"}
     for source, file in record["imports"]:
         importer, target = Path(source), Path(file)
-        if not target.is_relative_to(launched) or importer.is_relative_to(STANDARD_LIBRARY):
+        if not target.is_relative_to(launched) or importer.is_relative_to(standard):
             continue
         package = package_of(target, launched)
         preamble = importer.is_relative_to(project / ".snakemake/scripts") and package == "snakemake"
@@ -143,7 +153,7 @@ def foreign_imports(record: dict, project: Path, launcher: Path) -> list[str]:
         if path.is_relative_to(launched):
             known = package_of(path, launched) in allowed
         else:
-            homes = own, project / "scripts", STANDARD_LIBRARY
+            homes = own, project / "scripts", standard
             known = not path.is_absolute() or any(map(path.is_relative_to, homes))
         if not known:
             found.append(f"{name} is {file}")
@@ -175,7 +185,7 @@ def lab(conda, tmp_path_factory):
 @pytest.fixture
 def copy(lab, tmp_path):
     """A copy of the lab, which the test may edit."""
-    return shutil.copytree(lab[0], tmp_path / "project", ignore=shutil.ignore_patterns("scripts/tmp*"))
+    return shutil.copytree(lab[0], tmp_path / "project")
 
 
 def test_every_rule_takes_its_modules_from_its_own_environment(conda, lab):

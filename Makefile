@@ -1,10 +1,13 @@
 # make demo: set up and run a small study.    make test: set up and run the tests.    make bench: speed, as ratios.
 # make verify: the same inputs give the same bytes.    make verify-slurm: so they do through SLURM.
+# make conda-test: every rule in its own conda environment.
 
 PYTHON ?= python3.11
 VENV := .venv
 ESCNN := .venv-escnn
 READER := .venv-reader
+CONDA := .venv-conda
+ENVIRONMENTS = $(wildcard envs/*.yaml)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -13,7 +16,7 @@ ifeq ($(shell command -v $(PYTHON)),)
 PYTHON := python3
 endif
 
-.PHONY: demo test lint bench verify verify-slurm escnn reader clean lock
+.PHONY: demo test conda-test lint bench verify verify-slurm escnn reader clean lock pins
 
 demo: $(READY)
 	$(BIN)/snakemake study --configfile config/demo.yaml
@@ -21,6 +24,9 @@ demo: $(READY)
 
 test: $(READY) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+conda-test: $(READY) $(CONDA)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/environments tests/unit/test_environments.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -45,7 +51,7 @@ verify-slurm: $(READY)
 	$(BIN)/python scripts/verify_reproducibility.py --slurm --folder results
 
 clean:
-	rm -rf $(VENV) $(ESCNN) $(READER) results/demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ESCNN) $(READER) $(CONDA) results/demo .pytest_cache .ruff_cache .hypothesis
 
 # Resolve requirements.in anew for Linux (needs uv), in versions that Python 3.11 to 3.13 have. The CUDA libraries are left out: torch's own
 # build pins them where it needs them.
@@ -53,6 +59,16 @@ lock:
 	uv pip compile requirements.in --python-platform linux --python-version 3.11 --no-emit-index-url --no-annotate --no-header --quiet \
 	  | grep -vE '^(nvidia-|cuda-|triton)' > .requirements.lock
 	mv .requirements.lock requirements.lock
+
+# Pin every package of the conda environments, beside their files; needs conda. CONDA_OVERRIDE_CUDA decides whether PyTorch
+# is pinned in a build for GPUs. One environment: make pins ENVIRONMENTS=envs/training.yaml
+pins: $(CONDA)/.ready
+	$(CONDA)/bin/snakedeploy pin-conda-envs --conda-frontend conda $(ENVIRONMENTS)
+
+$(CONDA)/.ready: tests/environments/requirements.txt
+	$(PYTHON) -m venv $(CONDA)
+	$(CONDA)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 # The oracle of the group convolutions, in an environment of its own (an older numpy). Needs Python 3.11 and a Fortran
 # compiler (Debian: gfortran).

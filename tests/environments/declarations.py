@@ -1,0 +1,30 @@
+"""What the rules and the files of `envs/` declare."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENTS = {path.stem: path for path in sorted((ROOT / "envs").glob("*.yaml"))}
+WITH_TORCH = {"training", "prediction", "export", "segmentation"}
+# Name of a distribution -> name of its package on conda-forge, where they differ.
+CONDA_NAMES = {"dask": "dask-core", "matplotlib": "matplotlib-base", "torch": "pytorch"}
+DISTRIBUTIONS = {package: name for name, package in CONDA_NAMES.items()}
+
+
+def rules() -> dict[str, str]:
+    """Script, which is also the name, and environment of every rule."""
+    text = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+    blocks = re.split(r"^rule ", text, flags=re.MULTILINE)[1:]
+    return {
+        re.search(r"scripts/(\w+)\.py", block)[1]: re.search(r"envs/(\w+)\.yaml", block)[1]
+        for block in blocks
+        if "script:" in block
+    }
+
+
+def declared(environment: str) -> dict[str, str]:
+    """Conda packages that an environment file names, and their versions."""
+    lines = yaml.safe_load(ENVIRONMENTS[environment].read_text())["dependencies"]
+    return dict(re.fullmatch(r"([\w.-]+) =([\w.]+)", line).groups() for line in lines)

@@ -26,6 +26,7 @@ from equinuclei.plate_store import (
     link_well,
     list_wells,
     open_well,
+    plate_attributes,
     plate_name,
     read_field_table,
     read_pixel_size,
@@ -142,7 +143,8 @@ def join_parts(plate: str | Path, parts: Sequence[str | Path], output: str | Pat
         If a well of `plate` is in none of the parts.
     """
     wells = list_wells(plate)
-    holds = {well: Path(part) for part in parts if any(Path(part).iterdir()) for well in list_wells(part)}
+    # Of more parts than wells, some are no plate.
+    holds = {well: Path(part) for part in parts if plate_attributes(part) for well in list_wells(part)}
     if missing := [well for well in wells if well not in holds]:
         raise InputError(f"{output}: no part holds well {', '.join(missing)}: remove the parts, and run again")
     version = read_ngff_version(next(iter(holds.values())))

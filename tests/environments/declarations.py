@@ -16,7 +16,7 @@ DISTRIBUTIONS = {package: name for name, package in CONDA_NAMES.items()}
 def rules() -> dict[str, str]:
     """Script, which is also the name, and environment of every rule."""
     text = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
-    blocks = re.split(r"^rule ", text, flags=re.MULTILINE)[1:]
+    blocks = re.split(r"^ *rule ", text, flags=re.MULTILINE)[1:]
     return {
         re.search(r"scripts/(\w+)\.py", block)[1]: re.search(r"envs/(\w+)\.yaml", block)[1]
         for block in blocks

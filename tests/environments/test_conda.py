@@ -121,7 +121,7 @@ def copy_project(folder: Path) -> Path:
     tiny["evaluation"]["mirrored"] = False
     weights = "results/tiny/models/turning/fluorescence/seed0/weights.safetensors"
     tiny["plates"] = {"inbox": "inbox", "results": "plates", "model": weights, "channel": "DAPI", "device": "cpu"}
-    tiny["plates"] |= {"threads": 1, "quiet_minutes": 0}
+    tiny["plates"] |= {"threads": 1, "quiet_minutes": 0, "parts": 2}
     (folder / "lab.yaml").write_text(yaml.safe_dump(tiny))
     return folder
 
@@ -176,7 +176,8 @@ def lab(conda, tmp_path_factory):
     project = copy_project(tmp_path_factory.mktemp("lab") / "project")
     simulate_plate(project / "inbox/SIM", project / "truth", barcode="SIM", wells=["A01"], fields=1, size=96, seed=3)
     records = []
-    for arguments in (["study"], ["export", "scan_plates"], ["scan_plates", "--forcerun", "scan_plates"], ["plates"]):
+    scan_again = ["scan_plates", "--forcerun", "scan_plates"]
+    for arguments in (["study"], ["export", "scan_plates"], scan_again, ["plates"], ["overview"]):
         conda.snakemake(project, *arguments, *conda.prefix)
         records += read_records(project)
     return project, records

@@ -19,7 +19,7 @@ from equinuclei.plate_quality import (
     read_plate_map,
     z_prime,
 )
-from equinuclei.plate_results import read_table
+from equinuclei.plate_results import read_table, why_keep_raw
 
 logger = logging.getLogger("equinuclei.plate_overview")
 
@@ -37,12 +37,14 @@ class FinishedPlate:
     """Where the results of a plate lie.
 
     name, model : of the plate, and of the network that segmented it
+    plate : `plate.ome.zarr`
     folder : with fields.tsv and wells.tsv of `equinuclei.plate_results.measure_plate`
     plate_map : what is in its wells, where that is known
     """
 
     name: str
     model: str
+    plate: str | Path
     folder: str | Path
     plate_map: str | Path | None = None
 
@@ -58,7 +60,7 @@ def compare_plates(plates: Iterable[FinishedPlate], table: str | Path, page: str
         TSV file to make, with the columns `COLUMNS`. count, median_area (pixels), mean_intensity and focus are medians
         over the wells that `reference` names: the negative controls of the plate map, else all wells. z_prime is that
         of the number of nuclei. drift lists the followed columns in which a plate is an outlier among those of its
-        model (modified z-score over 3.5; of eight plates or more). raw_data says whether the workflow still needs it.
+        model (modified z-score over 3.5; of eight plates or more). raw_data says whether the raw folder may be deleted.
     page
         HTML file to make, beside the plates' folders. It works offline; its policy forbids it to load anything.
 
@@ -113,7 +115,7 @@ def _row(plate: FinishedPlate) -> dict:
         "reference": "all wells" if reference is wells else "negative controls",
         "z_prime": score,
         "warnings": len(plate_warnings(wells)),
-        "raw_data": "keep" if failed else "may be deleted",
+        "raw_data": f"keep: {kept}" if (kept := why_keep_raw(plate.plate, fields)) else "may be deleted",
     }
 
 

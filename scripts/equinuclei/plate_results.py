@@ -20,6 +20,7 @@ from equinuclei.plate_store import (
     level_count,
     list_wells,
     open_well,
+    plate_attributes,
     plate_name,
     read_channels,
     read_field_table,
@@ -131,7 +132,7 @@ def report_plate(
         acquired=acquired[0][:16].replace("T", " ") if acquired else "",
         plate_map=read_plate_map(plate_map) if plate_map else None,
         truth=_score(segmentation, truth, list(wells["well"])) if truth else None,
-        footer=_footer(fields),
+        footer=_footer(why_keep_raw(plate, fields)),
     )
 
 
@@ -148,10 +149,24 @@ def _score(segmentation: str | Path, truth: str | Path, wells: Sequence[str]) ->
     return {f"{name} F1": float(2 * tp / max(1, 2 * tp + fp + fn)) for name, (tp, fp, fn) in counts.items()}
 
 
-def _footer(fields: pd.DataFrame) -> str:
+def why_keep_raw(plate: str | Path, fields: pd.DataFrame) -> str:
+    """What a plate's raw folder holds that its conversion does not; empty if nothing.
+
+    plate : `plate.ome.zarr`; fields : the table of fields that `measure_plate` has made of it, pixels compared.
+    """
+    about = plate_attributes(plate).get("equinuclei", {})
     failed = int((fields["status"] != "ok").sum())
-    if failed:
-        return f"Keep the raw folder: {failed} of {len(fields)} fields could not be read."
+    reasons = [f"{failed} of {len(fields)} fields could not be read"] if failed else []
+    if left_out := about.get("channels_left_out"):
+        reasons.append(f"not converted: {', '.join(left_out)}")
+    if corrected := about.get("flat_field_corrected"):
+        reasons.append(f"corrected for uneven illumination: {', '.join(corrected)}")
+    return "; ".join(reasons)
+
+
+def _footer(why_keep: str) -> str:
+    if why_keep:
+        return f"Keep the raw folder: {why_keep}."
     return (
         "All fields were read, and plate.ome.zarr keeps their pixels (of stacks the plane or projection that was "
         "chosen). For this workflow the raw folder may be deleted."

@@ -122,6 +122,7 @@ def convert_plate(
         if not is_done(folder, "plate"):
             about = {"content": "plate", "key": key, "layout": plate.layout, "metadata": plate.metadata}
             about["flat_field_corrected"] = list(layout.profiles)
+            about["channels_left_out"] = sorted(set(plate.planes["channel"]) - {c.name for c in layout.channels})
             wells = list(layout.wells)
             plate_store.create_plate(folder, plate.name, wells, ngff_version, {"equinuclei": about})
             mark_done(folder, "plate")

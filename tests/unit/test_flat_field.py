@@ -10,6 +10,7 @@ from plate_exports import write_harmony
 from equinuclei import plate_store
 from equinuclei.errors import InputError
 from equinuclei.flat_field import flatten, illumination
+from equinuclei.plate_results import why_keep_raw
 from equinuclei.plates import convert_plate
 from equinuclei.sources.plates import find_plate_source
 
@@ -80,6 +81,16 @@ def test_a_plate_is_corrected_on_request(tmp_path, caplog):
     assert not np.array_equal(corrected[place], raw[place])
     attributes = plate_store.plate_attributes(paths[True])["equinuclei"]
     assert attributes["flat_field_corrected"] == ["DAPI"]
+    ok = pd.DataFrame({"status": ["ok"]})
+    assert why_keep_raw(paths[True], ok) == "corrected for uneven illumination: DAPI"
+    assert why_keep_raw(paths[False], ok) == ""
+
+
+def test_a_channel_that_is_left_out_is_a_reason_to_keep_the_raw_folder(tmp_path):
+    write_harmony(tmp_path / "plate")
+    path = tmp_path / "plate.ome.zarr"
+    convert_plate({"path": tmp_path / "plate", "channels": [460]}, path, tmp_path / "f.parquet", workers=1)
+    assert why_keep_raw(path, pd.DataFrame({"status": ["ok"]})) == "not converted: Brightfield"
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"real plates are not at {DATA}")

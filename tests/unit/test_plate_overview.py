@@ -24,7 +24,7 @@ def put(folder, name, day=1, failed=0, plate_map=None, model="m-v1", **levels):
     status = ["missing"] * failed + ["ok"] * (len(WELLS) - failed)
     fields = pd.DataFrame({"well": WELLS, "field": 1, "status": status, "acquired": f"2026-03-{day:02d}T09:30:00"})
     fields.to_csv(at / "fields.tsv", sep="\t", index=False)
-    return FinishedPlate(name, model, at, plate_map)
+    return FinishedPlate(name, model, at.parent / "plate.ome.zarr", at, plate_map)
 
 
 def compare(folder, plates):
@@ -37,7 +37,10 @@ def test_a_row_per_plate_in_the_order_of_acquisition(tmp_path):
     assert list(table.columns) == COLUMNS and table["plate"].tolist() == ["c", "b", "a"]
     row = table.iloc[1]
     assert (row["nuclei"], row["wells"], row["fields"], row["failed_fields"]) == (50 * 24, 24, 24, 3)
-    assert row["raw_data"] == "keep" and table["raw_data"].tolist()[::2] == ["may be deleted"] * 2
+    assert (
+        row["raw_data"] == "keep: 3 of 24 fields could not be read"
+        and table["raw_data"].tolist()[::2] == ["may be deleted"] * 2
+    )
     assert (row["count"], row["median_area"], row["mean_intensity"], row["focus"]) == (50, 300, 900, 0.25)
 
 
@@ -87,7 +90,7 @@ def test_a_model_of_its_own_has_charts_of_its_own(tmp_path):
 
 def test_names_are_data(tmp_path):
     at = put(tmp_path, "a").folder
-    compare(tmp_path, [FinishedPlate(HOSTILE, HOSTILE, at)])
+    compare(tmp_path, [FinishedPlate(HOSTILE, HOSTILE, tmp_path, at)])
     dom, failures = in_browser(tmp_path / "plates.html")
     assert failures == [] and "<title>hacked" not in dom and html.unescape(dom).count(HOSTILE) >= 1
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:|javascript:)""", dom)

@@ -265,6 +265,7 @@ def finished_plates(wildcards):
         {
             "name": plate,
             "model": model,
+            "plate": f"{PLATES}/{plate}/plate.ome.zarr",
             "folder": f"{PLATES}/{plate}/{model}",
             "plate_map": told(study.plates.plate_map_of, plate) or None,
         }

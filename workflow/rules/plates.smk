@@ -50,6 +50,7 @@ rule convert_plate:
     resources:
         mem_mb=gigabytes(4),
         runtime=hours(4),
+        io=1,  # `--resources io=4` lets four plates at once load the file system
     params:
         results=plates_folder,
         settings=plates_settings,

@@ -1,5 +1,7 @@
 """Look which plates of the inbox are complete: scan.tsv, and a manifest per complete plate."""
 
+from functools import partial
+
 from equinuclei.errors import InputError
 from equinuclei.inbox import READY, scan_inbox
 from equinuclei.job import job, logger
@@ -13,7 +15,7 @@ with job(snakemake.log[0]):
     plates = scan_inbox(
         snakemake.params.inbox,
         snakemake.params.results,
-        contents_of_plate,
+        partial(contents_of_plate, layout=snakemake.params.layout),
         quiet_minutes=snakemake.params.quiet_minutes,
         settings=snakemake.params.settings,
         output=snakemake.output.scan,

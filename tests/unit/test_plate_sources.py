@@ -26,6 +26,7 @@ from equinuclei.sources.plates import (
     PROJECTION,
     PlateSource,
     choose_planes,
+    contents_of_plate,
     find_plate_source,
     parse_well,
     read_plane,
@@ -462,3 +463,12 @@ class TestRealExports:
         left, right = (read_plane(planes.at[field, "path"]).astype(float) for field in (1, 2))
         overlap = [np.corrcoef(left[:, at:].ravel(), right[:, : 256 - at].ravel())[0, 1] for at in range(200, 250)]
         assert abs(200 + int(np.argmax(overlap)) - step) <= 2 and max(overlap) > 0.9
+
+
+def test_a_layout_that_is_set_is_the_only_one_tried(tmp_path):
+    write_table(tmp_path)
+    (tmp_path / "plate.tsv").rename(tmp_path / "planes.tsv")
+    assert contents_of_plate(tmp_path).layout == "table"
+    assert contents_of_plate(tmp_path, "folder").layout == "folder"
+    with pytest.raises(InputError, match="no Harmony export"):
+        contents_of_plate(tmp_path, "harmony")

@@ -9,6 +9,7 @@ import yaml
 from equinuclei.errors import InputError
 from equinuclei.models import INFERENCES, ModelSpec, resolve_spec
 from equinuclei.settings import Study
+from equinuclei.sources.plates import LAYOUTS
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
@@ -34,6 +35,10 @@ def study(**changes):
 def test_every_shipped_configuration_is_valid(name):
     shipped = study(**yaml.safe_load((ROOT / "config" / name).read_text()))
     assert shipped.runs
+
+
+def test_the_layouts_of_the_schema_are_those_of_the_readers():
+    assert SCHEMA["properties"]["plates"]["properties"]["layout"]["enum"] == [None, *LAYOUTS]
 
 
 def test_a_study_has_a_run_per_dataset_model_modality_and_seed():

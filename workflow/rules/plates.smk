@@ -27,6 +27,7 @@ rule scan_plates:
         settings=plates_settings,
         model=study.plates.section["model"],
         models=study.plates.section["models"],
+        layout=study.plates.section["layout"],
         quiet_minutes=study.plates.section["quiet_minutes"],
     message:
         "Looking for complete plates"

@@ -82,9 +82,9 @@ def find_plate_source(path: str | Path, layout: str | None = None) -> PlateSourc
     raise InputError("\n".join(lines))
 
 
-def contents_of_plate(folder: str | Path) -> Contents:
-    """What the folder of a plate holds, for the inbox. Raises InputError if no layout fits."""
-    source = find_plate_source(folder)
+def contents_of_plate(folder: str | Path, layout: str | None = None) -> Contents:
+    """What the folder of a plate holds, for the inbox. Raises InputError if no layout fits, or not `layout`."""
+    source = find_plate_source(folder, layout)
     listed = tuple(Path(path) for path in source.planes["path"].unique())
     barcode = str(source.metadata.get("barcode") or source.name)
     return Contents(barcode, str(source.metadata.get("measurement") or ""), source.layout, listed)

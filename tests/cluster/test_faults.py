@@ -168,11 +168,10 @@ def test_a_job_that_ran_out_of_memory_is_submitted_with_more(outcome, undisturbe
     assert "mem=300M" in first["TRES"] and "mem=2400M" in second["TRES"]
     assert status == 0 and same_bytes(controller, undisturbed)
 
-    controller = scene.trainer("killed_controller")
-
 
 def killed_controller(scene):
     """`kill -9` of Snakemake; it is started again while its job still runs."""
+    controller = scene.trainer("killed_controller")
     controller.start("--set-resources", ON_C1)
     first = controller.running()["id"]
     training = controller.training(first)

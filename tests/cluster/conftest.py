@@ -52,7 +52,7 @@ WEIGHTS = f"{RUN}/weights.safetensors"
 
 
 def pytest_configure(config) -> None:
-    config.addinivalue_line("markers", "scenario(function): what happens on the cluster before the test")
+    config.addinivalue_line("markers", "scenario(play): what happens on the cluster before the test")
 
 
 def slurm(*command: str) -> str:
@@ -235,7 +235,7 @@ def scene(cluster, undisturbed, tmp_path_factory) -> Scene:
 def played(request, scene) -> Iterator[dict[Callable, Future]]:
     """The scenarios of all selected tests, under way: what each returns."""
     markers = [item.get_closest_marker("scenario") for item in request.session.items]
-    scenarios = dict.fromkeys(marker.args[0] for marker in markers if marker is not None)
+    scenarios = dict.fromkeys(marker.kwargs["play"] for marker in markers if marker is not None)
     pool = ThreadPoolExecutor(AT_ONCE)
     yield {scenario: pool.submit(scenario, scene) for scenario in scenarios}
     pool.shutdown(cancel_futures=True)
@@ -244,4 +244,4 @@ def played(request, scene) -> Iterator[dict[Callable, Future]]:
 @pytest.fixture
 def outcome(request, played) -> object:
     """What the scenario of the test returned."""
-    return played[request.node.get_closest_marker("scenario").args[0]].result()
+    return played[request.node.get_closest_marker("scenario").kwargs["play"]].result()

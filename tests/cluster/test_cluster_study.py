@@ -27,14 +27,14 @@ def study(scene):
     return controller.finish("--set-resources", *GPU)
 
 
-@pytest.mark.scenario(study)
+@pytest.mark.scenario(play=study)
 def test_the_study_has_the_bytes_of_the_local_run(outcome, undisturbed):
     identical, _, wrong = compare(outcome.folder / "results", undisturbed / "results")
     assert not wrong and any(name.endswith("weights.safetensors") for name in identical)
     assert any(name.endswith("f1.png") for name in identical) and len(identical) > 50
 
 
-@pytest.mark.scenario(study)
+@pytest.mark.scenario(play=study)
 def test_every_job_runs_once_and_tells_a_person_what_it_is(outcome):
     jobs = outcome.jobs()
     rules = [re.match("rule_([a-z0-9_]+?)(_wildcards|$)", job["comment"])[1] for job in jobs]
@@ -50,7 +50,7 @@ def test_every_job_runs_once_and_tells_a_person_what_it_is(outcome):
     assert allocation(training["id"])["Partition"] == "gpu" and "gres/gpu:a100=1" in allocation(training["id"])["TRES"]
 
 
-@pytest.mark.scenario(study)
+@pytest.mark.scenario(play=study)
 def test_the_efficiency_report_has_a_row_per_job(outcome):
     (report,) = outcome.folder.glob("efficiency_report_equinuclei_*.csv")
     assert pd.read_csv(report)["RuleName"].nunique() == len(outcome.jobs())
@@ -121,7 +121,7 @@ def converting() -> list[str]:
     return [job for job, comment, folder in jobs if "convert_plate" in comment and folder == str(project())]
 
 
-@pytest.mark.scenario(plate)
+@pytest.mark.scenario(play=plate)
 def test_a_plate_has_the_bytes_of_the_local_run_though_its_snakemake_was_killed(outcome):
     local, remote, job, state, said = outcome
     assert f"cancelling jobs that a killed snakemake left behind: {job}" in said and state == "CANCELLED"

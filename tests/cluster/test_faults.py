@@ -62,7 +62,7 @@ def time_out(scene):
     return controller, controller.wait(), before, allocation(second)
 
 
-@pytest.mark.scenario(time_out)
+@pytest.mark.scenario(play=time_out)
 def test_a_job_that_ran_out_of_time_is_submitted_with_more(outcome, undisturbed):
     controller, status, first, second = outcome
     assert status == 0 and controller.jobs()[0]["state"] == "TIMEOUT"
@@ -85,7 +85,7 @@ def warning_before_the_end(scene):
     return controller, log.read_text(), controller.wait()
 
 
-@pytest.mark.scenario(warning_before_the_end)
+@pytest.mark.scenario(play=warning_before_the_end)
 def test_a_training_that_is_warned_saves_itself_and_ends(outcome, undisturbed):
     controller, first, status = outcome
     assert "the job was told to end (SIGUSR1): the training is saved after step" in first and "Traceback" not in first
@@ -102,7 +102,7 @@ def cancelled(scene):
     return controller, controller.wait()
 
 
-@pytest.mark.scenario(cancelled)
+@pytest.mark.scenario(play=cancelled)
 def test_a_cancelled_job_is_submitted_again(outcome, undisturbed):
     controller, status = outcome
     assert [job["state"] for job in controller.jobs()] == ["CANCELLED", "COMPLETED"]
@@ -121,7 +121,7 @@ def preempted(scene):
     return controller, controller.wait()
 
 
-@pytest.mark.scenario(preempted)
+@pytest.mark.scenario(play=preempted)
 def test_a_preempted_job_goes_on_when_slurm_starts_it_again(outcome, undisturbed):
     controller, status = outcome
     assert [job["state"] for job in controller.jobs()] == ["COMPLETED"]
@@ -146,7 +146,7 @@ def dead_node(scene):
     return controller, status, before == after
 
 
-@pytest.mark.scenario(dead_node)
+@pytest.mark.scenario(play=dead_node)
 def test_the_job_of_a_dead_node_runs_elsewhere_and_its_late_process_writes_nothing(outcome, undisturbed):
     controller, status, untouched = outcome
     assert status == 0 and resumed(controller) and same_bytes(controller, undisturbed) and untouched
@@ -161,7 +161,7 @@ def out_of_memory(scene):
     return controller, controller.wait(), allocation(controller.jobs()[0]["id"]), allocation(second)
 
 
-@pytest.mark.scenario(out_of_memory)
+@pytest.mark.scenario(play=out_of_memory)
 def test_a_job_that_ran_out_of_memory_is_submitted_with_more(outcome, undisturbed):
     controller, status, first, second = outcome
     assert controller.jobs()[0]["state"] in ("OUT_OF_MEMORY", "FAILED", "CANCELLED")
@@ -190,7 +190,7 @@ def killed_controller(scene):
     return controller, controller.wait()
 
 
-@pytest.mark.scenario(killed_controller)
+@pytest.mark.scenario(play=killed_controller)
 def test_a_job_that_is_submitted_twice_runs_once(outcome, undisturbed):
     controller, status = outcome
     assert [job["state"] for job in controller.jobs()] == ["COMPLETED", "COMPLETED"]
@@ -210,7 +210,7 @@ def interrupted(scene):
     return controller, status, controller.start().wait()
 
 
-@pytest.mark.scenario(interrupted)
+@pytest.mark.scenario(play=interrupted)
 def test_an_interrupted_snakemake_cancels_its_jobs_and_goes_on_when_called_again(outcome, undisturbed):
     controller, interrupted, status = outcome
     assert interrupted == 1 and len(controller.jobs()) == 2
@@ -240,7 +240,7 @@ def full_disk(scene):
     return controller, first, said, second
 
 
-@pytest.mark.scenario(full_disk)
+@pytest.mark.scenario(play=full_disk)
 def test_a_full_disk_is_told_and_the_rerun_completes(outcome, undisturbed):
     controller, first, said, second = outcome
     assert first == 1 and "no space is left on the disk: free some, and run again" in said
@@ -263,7 +263,7 @@ def slow_file_system(scene):
     return controller, state, controller.wait()
 
 
-@pytest.mark.scenario(slow_file_system)
+@pytest.mark.scenario(play=slow_file_system)
 def test_a_file_that_is_seen_late_is_waited_for(outcome, undisturbed):
     controller, state, status = outcome
     assert state == "RUNNING" and [job["state"] for job in controller.jobs()] == ["COMPLETED"]

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,7 @@ STUDY = {
 }
 RUN = "results/tiny/models/turning/fluorescence/seed0"
 WEIGHTS = f"{RUN}/weights.safetensors"
+LOG = "results/logs/train_model/tiny/turning_fluorescence_seed0.log"
 
 
 def pytest_configure(config) -> None:
@@ -60,7 +62,7 @@ def slurm(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def wait_for(found: Callable, what: str, seconds: float = 150):
+def wait_for(found: Callable, what: str, seconds: float = 600):
     """What `found` returns as soon as that is true."""
     end = time.monotonic() + seconds
     while not (result := found()):
@@ -118,7 +120,7 @@ class Controller:
             )
         return self
 
-    def wait(self, seconds: float = 200) -> int:
+    def wait(self, seconds: float = 600) -> int:
         return self.process.wait(seconds)
 
     def finish(self, *arguments: str) -> "Controller":
@@ -170,8 +172,10 @@ class Controller:
 
     @property
     def log(self) -> str:
-        """The log of the training that began last."""
-        return next(self.folder.glob("results/logs/train_model/tiny/*.log")).read_text()
+        """The log of the training that began last, empty while the next one begins."""
+        with suppress(FileNotFoundError):
+            return (self.folder / LOG).read_text()
+        return ""
 
 
 class Training:

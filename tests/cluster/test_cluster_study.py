@@ -96,7 +96,7 @@ def plate(scene):
     """A plate by ticks of autorun.sh. The one that converts it is killed, with its snakemake, while the job runs."""
     folder = scene.folder / "plate"
     images = folder / "inbox/SIM"
-    simulate_plate(images, folder / "truth", barcode="SIM", wells=["A01", "B02"], fields=2, size=96, seed=3)
+    simulate_plate(images, folder / "truth", barcode="SIM", wells=["A01", "B02"], fields=1, size=96, seed=3)
     for path in (images / "Images").iterdir():
         os.utime(path, (time.time() - 86_400,) * 2)
     weights = scene.undisturbed / RUN / "weights.safetensors"

@@ -79,10 +79,9 @@ def warning_before_the_end(scene):
     training = controller.training(first)
     slurm("scontrol", "update", f"jobid={first}", "TimeLimit=2")
     wait_for(lambda: training.was_sent(signal.SIGUSR1), "the signal before the end")
-    log = next(controller.folder.glob("results/logs/train_model/tiny/*.log"))
     training.go_on()
-    wait_for(lambda: "told to end" in log.read_text(), "the training saves itself")
-    return controller, log.read_text(), controller.wait()
+    wait_for(lambda: "told to end" in controller.log, "the training saves itself")
+    return controller, controller.log, controller.wait()
 
 
 @pytest.mark.scenario(play=warning_before_the_end)
@@ -179,11 +178,10 @@ def killed_controller(scene):
     controller.finish("--unlock")
     controller.start("--set-resources", ON_C1)
     controller.running(2)
-    log = next(controller.folder.glob("results/logs/train_model/tiny/*.log"))
 
     def waits():
         training.beat()
-        return f"waiting for its owner, SLURM job {first} on " in log.read_text()
+        return f"waiting for its owner, SLURM job {first} on " in controller.log
 
     wait_for(waits, "the second job waits")
     training.go_on()

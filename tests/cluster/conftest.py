@@ -62,7 +62,7 @@ def slurm(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def wait_for(found: Callable, what: str, seconds: float = 600):
+def wait_for(found: Callable, what: str, seconds: float = 1500):
     """What `found` returns as soon as that is true."""
     end = time.monotonic() + seconds
     while not (result := found()):
@@ -120,7 +120,7 @@ class Controller:
             )
         return self
 
-    def wait(self, seconds: float = 600) -> int:
+    def wait(self, seconds: float = 1500) -> int:
         return self.process.wait(seconds)
 
     def finish(self, *arguments: str) -> "Controller":

@@ -62,8 +62,8 @@ class Lab:
     def __init__(self, folder: Path, name: str, weights: Path, *options: str) -> None:
         self.results, self.config = folder / name, folder / f"{name}.yaml"
         plates = {"inbox": str(folder / "inbox"), "results": str(self.results), "model": str(weights)}
-        plates |= {"device": "cpu", "threads": 1, "channel": None}
-        self.config.write_text(yaml.safe_dump({"plates": {k: v for k, v in plates.items() if v is not None}}))
+        plates |= {"device": "cpu", "threads": 1, "channel": "DAPI"}
+        self.config.write_text(yaml.safe_dump({"plates": plates}))
         self.command = [project() / "scripts/autorun.sh", "--configfile", self.config, *options]
 
     def start(self) -> subprocess.Popen:

@@ -41,6 +41,7 @@ if ! munge -n &>/dev/null; then
   install -d -o munge -g munge -m 755 /run/munge
   setpriv --reuid=munge --regid=munge --clear-groups munged
   await 'munge -n'
+  cp /run/munge/munged.pid "$folder/run/munged.pid" # ours to stop
 fi
 
 # Accounting: a database and its daemon, on ports of their own.

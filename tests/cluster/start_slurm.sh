@@ -130,6 +130,8 @@ GresTypes=gpu
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 KillWait=3
+# Tests look at jobs that ended long ago.
+MinJobAge=3600
 ReturnToService=2
 # A node that does not answer for so long is down, and its jobs are lost.
 SlurmdTimeout=10

@@ -1,4 +1,8 @@
-"""A real SLURM on this machine, a small study run without it, and controllers that run it there and are disturbed."""
+"""A real SLURM on this machine, a small study run without it, and scenarios in which it runs there and is disturbed.
+
+Scenarios are played beside each other, as most of their time is waiting. A test names its own by the marker `scenario`
+and gets what that returned as `outcome`; those of selected tests alone are played.
+"""
 
 import json
 import os
@@ -9,10 +13,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
+
+AT_ONCE = 6
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -41,6 +50,11 @@ STUDY = {
 }
 RUN = "results/tiny/models/turning/fluorescence/seed0"
 WEIGHTS = f"{RUN}/weights.safetensors"
+LOG = "results/logs/train_model/tiny/turning_fluorescence_seed0.log"
+
+
+def pytest_configure(config) -> None:
+    config.addinivalue_line("markers", "scenario(play): what happens on the cluster before the test")
 
 
 def slurm(*command: str) -> str:
@@ -48,7 +62,7 @@ def slurm(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def wait_for(found: Callable, what: str, seconds: float = 150):
+def wait_for(found: Callable, what: str, seconds: float = 1500):
     """What `found` returns as soon as that is true."""
     end = time.monotonic() + seconds
     while not (result := found()):
@@ -106,7 +120,7 @@ class Controller:
             )
         return self
 
-    def wait(self, seconds: float = 200) -> int:
+    def wait(self, seconds: float = 1500) -> int:
         return self.process.wait(seconds)
 
     def finish(self, *arguments: str) -> "Controller":
@@ -158,8 +172,10 @@ class Controller:
 
     @property
     def log(self) -> str:
-        """The log of the training that began last."""
-        return next(self.folder.glob("results/logs/train_model/tiny/*.log")).read_text()
+        """The log of the training that began last, empty while the next one begins."""
+        with suppress(FileNotFoundError):
+            return (self.folder / LOG).read_text()
+        return ""
 
 
 class Training:
@@ -199,15 +215,37 @@ def undisturbed(cluster, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def trainer(undisturbed, tmp_path_factory) -> Callable[..., Controller]:
-    """Make a controller of the training alone, in a folder of the given name; its data set is the undisturbed one's."""
-    parent = tmp_path_factory.mktemp("disturbed")
+@dataclass(frozen=True)
+class Scene:
+    """Where a scenario is played."""
 
-    def make(name: str, *arguments: str) -> Controller:
-        data = undisturbed / "results/tiny"
+    cluster: Path
+    undisturbed: Path
+    folder: Path
+
+    def trainer(self, name: str, *arguments: str) -> Controller:
+        """A controller of the training alone, in a folder of the given name; its data set is the undisturbed one's."""
         ignored = shutil.ignore_patterns("models", "tables", "figures", "otsu")
-        shutil.copytree(data, parent / name / "results/tiny", ignore=ignored)
-        return Controller(parent / name, WEIGHTS, *arguments)
+        shutil.copytree(self.undisturbed / "results/tiny", self.folder / name / "results/tiny", ignore=ignored)
+        return Controller(self.folder / name, WEIGHTS, *arguments)
 
-    return make
+
+@pytest.fixture(scope="session")
+def scene(cluster, undisturbed, tmp_path_factory) -> Scene:
+    return Scene(cluster, undisturbed, tmp_path_factory.mktemp("disturbed"))
+
+
+@pytest.fixture(scope="session")
+def played(request, scene) -> Iterator[dict[Callable, Future]]:
+    """The scenarios of all selected tests, under way: what each returns."""
+    markers = [item.get_closest_marker("scenario") for item in request.session.items]
+    scenarios = dict.fromkeys(marker.kwargs["play"] for marker in markers if marker is not None)
+    pool = ThreadPoolExecutor(AT_ONCE)
+    yield {scenario: pool.submit(scenario, scene) for scenario in scenarios}
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture
+def outcome(request, played) -> object:
+    """What the scenario of the test returned."""
+    return played[request.node.get_closest_marker("scenario").kwargs["play"]].result()

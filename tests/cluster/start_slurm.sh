@@ -41,6 +41,7 @@ if ! munge -n &>/dev/null; then
   install -d -o munge -g munge -m 755 /run/munge
   setpriv --reuid=munge --regid=munge --clear-groups munged
   await 'munge -n'
+  cp /run/munge/munged.pid "$folder/run/munged.pid" # ours to stop
 fi
 
 # Accounting: a database and its daemon, on ports of their own.
@@ -129,6 +130,8 @@ GresTypes=gpu
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 KillWait=3
+# Tests look at jobs that ended long ago.
+MinJobAge=3600
 ReturnToService=2
 # A node that does not answer for so long is down, and its jobs are lost.
 SlurmdTimeout=10

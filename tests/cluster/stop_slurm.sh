@@ -14,7 +14,7 @@ if [ -s "$folder/run/slurmctld.pid" ]; then
     sleep 0.1
   done
 fi
-for file in "$folder"/run/slurmd-*.pid "$folder"/run/{slurmctld,slurmdbd,mysql}.pid; do
+for file in "$folder"/run/slurmd-*.pid "$folder"/run/{slurmctld,slurmdbd,mysql,munged}.pid; do
   [ -s "$file" ] || continue
   process=$(cat "$file")
   kill "$process" 2>/dev/null

@@ -1,38 +1,22 @@
 """What clusters do to jobs. Whatever it is, the training ends in the same bytes as one that was left alone.
 
-The scenarios run beside each other, as most of their time is waiting for SLURM. A training that has a checkpoint is
-stopped (SIGSTOP) before something is done to its job, so that it does not end before.
+A training that has a checkpoint is stopped (SIGSTOP) before something is done to its job, so that it does not end
+before.
 """
 
 import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
 from pathlib import Path
 
 import pytest
-from conftest import RUN, Controller, allocation, slurm, wait_for
+from conftest import RUN, WEIGHTS, Controller, allocation, slurm, wait_for
 
 from verify_reproducibility import compare
 
 ON_C1 = "train_model:slurm_extra='--signal=USR1@120 --nodelist=c1'"
-
-SCENARIOS: list[Callable] = []
-
-
-def scenario(function: Callable) -> Callable:
-    SCENARIOS.append(function)
-    return function
-
-
-@pytest.fixture(scope="module")
-def played(cluster, trainer) -> dict[str, Future]:
-    """The scenarios, under way: what each returns, by its name."""
-    make = {function: trainer(function.__name__) for function in SCENARIOS}
-    with ThreadPoolExecutor(len(SCENARIOS)) as pool:
-        yield {function.__name__: pool.submit(function, controller, cluster) for function, controller in make.items()}
 
 
 def same_bytes(controller: Controller, undisturbed: Path) -> bool:
@@ -66,9 +50,9 @@ def start_again_now(job: str, *changes: str) -> None:
     slurm("scontrol", "update", f"jobid={job}", *changes, "StartTime=now")
 
 
-@scenario
-def time_out(controller, cluster):
+def time_out(scene):
     """The job reaches its time limit, with memory and time as the rule declares."""
+    controller = scene.trainer("time_out")
     controller.start("--set-resources", ON_C1)
     first = controller.running()["id"]
     controller.training(first)
@@ -78,37 +62,38 @@ def time_out(controller, cluster):
     return controller, controller.wait(), before, allocation(second)
 
 
-def test_a_job_that_ran_out_of_time_is_submitted_with_more(played, undisturbed):
-    controller, status, first, second = played["time_out"].result()
+@pytest.mark.scenario(play=time_out)
+def test_a_job_that_ran_out_of_time_is_submitted_with_more(outcome, undisturbed):
+    controller, status, first, second = outcome
     assert status == 0 and controller.jobs()[0]["state"] == "TIMEOUT"
     assert (first["TimeLimit"], second["TimeLimit"]) == ("08:00:00", "16:00:00")
     assert "mem=16000M" in first["TRES"] and "mem=32000M" in second["TRES"]
     assert resumed(controller) and same_bytes(controller, undisturbed)
 
 
-@scenario
-def warning_before_the_end(controller, cluster):
+def warning_before_the_end(scene):
     """SLURM's signal before the end of the time, as the profile asks for it."""
+    controller = scene.trainer("warning_before_the_end")
     controller.start("--set-resources", ON_C1)
     first = controller.running()["id"]
     training = controller.training(first)
     slurm("scontrol", "update", f"jobid={first}", "TimeLimit=2")
     wait_for(lambda: training.was_sent(signal.SIGUSR1), "the signal before the end")
-    log = next(controller.folder.glob("results/logs/train_model/tiny/*.log"))
     training.go_on()
-    wait_for(lambda: "told to end" in log.read_text(), "the training saves itself")
-    return controller, log.read_text(), controller.wait()
+    wait_for(lambda: "told to end" in controller.log, "the training saves itself")
+    return controller, controller.log, controller.wait()
 
 
-def test_a_training_that_is_warned_saves_itself_and_ends(played, undisturbed):
-    controller, first, status = played["warning_before_the_end"].result()
+@pytest.mark.scenario(play=warning_before_the_end)
+def test_a_training_that_is_warned_saves_itself_and_ends(outcome, undisturbed):
+    controller, first, status = outcome
     assert "the job was told to end (SIGUSR1): the training is saved after step" in first and "Traceback" not in first
     assert [job["state"] for job in controller.jobs()] == ["FAILED", "COMPLETED"]
     assert status == 0 and resumed(controller) and same_bytes(controller, undisturbed)
 
 
-@scenario
-def cancelled(controller, cluster):
+def cancelled(scene):
+    controller = scene.trainer("cancelled")
     controller.start("--set-resources", ON_C1)
     first = controller.running()["id"]
     controller.training(first)
@@ -116,16 +101,17 @@ def cancelled(controller, cluster):
     return controller, controller.wait()
 
 
-def test_a_cancelled_job_is_submitted_again(played, undisturbed):
-    controller, status = played["cancelled"].result()
+@pytest.mark.scenario(play=cancelled)
+def test_a_cancelled_job_is_submitted_again(outcome, undisturbed):
+    controller, status = outcome
     assert [job["state"] for job in controller.jobs()] == ["CANCELLED", "COMPLETED"]
     assert status == 0 and resumed(controller) and same_bytes(controller, undisturbed)
 
 
-@scenario
-def preempted(controller, cluster):
+def preempted(scene):
     """A job of a partition with priority needs the node: SLURM ends the training and puts it back into the queue."""
     extra = ["train_model:slurm_partition=scavenge", "train_model:slurm_extra='--nodelist=g2'"]
+    controller = scene.trainer("preempted")
     controller.start("--set-resources", *extra)
     job = controller.running()["id"]
     controller.training(job)
@@ -134,19 +120,20 @@ def preempted(controller, cluster):
     return controller, controller.wait()
 
 
-def test_a_preempted_job_goes_on_when_slurm_starts_it_again(played, undisturbed):
-    controller, status = played["preempted"].result()
+@pytest.mark.scenario(play=preempted)
+def test_a_preempted_job_goes_on_when_slurm_starts_it_again(outcome, undisturbed):
+    controller, status = outcome
     assert [job["state"] for job in controller.jobs()] == ["COMPLETED"]
     assert status == 0 and resumed(controller) and same_bytes(controller, undisturbed)
 
 
-@scenario
-def dead_node(controller, cluster):
+def dead_node(scene):
     """The node's daemon is killed. What ran there goes on, unseen by SLURM, when everything is over."""
+    controller = scene.trainer("dead_node")
     controller.start("--set-resources", "train_model:slurm_extra='--exclude=c1,g2'")
     job = controller.running()["id"]
     training = controller.training(job)
-    daemon = int((cluster / "run/slurmd-g1.pid").read_text())
+    daemon = int((scene.cluster / "run/slurmd-g1.pid").read_text())
     subprocess.run(["kill", "-9", str(daemon)], check=True)
     start_again_now(job, "ExcNodeList=g1")
     status = controller.wait()
@@ -158,30 +145,32 @@ def dead_node(controller, cluster):
     return controller, status, before == after
 
 
-def test_the_job_of_a_dead_node_runs_elsewhere_and_its_late_process_writes_nothing(played, undisturbed):
-    controller, status, untouched = played["dead_node"].result()
+@pytest.mark.scenario(play=dead_node)
+def test_the_job_of_a_dead_node_runs_elsewhere_and_its_late_process_writes_nothing(outcome, undisturbed):
+    controller, status, untouched = outcome
     assert status == 0 and resumed(controller) and same_bytes(controller, undisturbed) and untouched
 
 
-@scenario
-def out_of_memory(controller, cluster):
+def out_of_memory(scene):
     """The first allocation is too small for torch."""
     memory = "train_model:mem_mb=300 * 8 ** (attempt - 1)"
+    controller = scene.trainer("out_of_memory")
     controller.start("--set-resources", memory, ON_C1)
     second = controller.running(2)["id"]
     return controller, controller.wait(), allocation(controller.jobs()[0]["id"]), allocation(second)
 
 
-def test_a_job_that_ran_out_of_memory_is_submitted_with_more(played, undisturbed):
-    controller, status, first, second = played["out_of_memory"].result()
+@pytest.mark.scenario(play=out_of_memory)
+def test_a_job_that_ran_out_of_memory_is_submitted_with_more(outcome, undisturbed):
+    controller, status, first, second = outcome
     assert controller.jobs()[0]["state"] in ("OUT_OF_MEMORY", "FAILED", "CANCELLED")
     assert "mem=300M" in first["TRES"] and "mem=2400M" in second["TRES"]
     assert status == 0 and same_bytes(controller, undisturbed)
 
 
-@scenario
-def killed_controller(controller, cluster):
+def killed_controller(scene):
     """`kill -9` of Snakemake; it is started again while its job still runs."""
+    controller = scene.trainer("killed_controller")
     controller.start("--set-resources", ON_C1)
     first = controller.running()["id"]
     training = controller.training(first)
@@ -189,27 +178,27 @@ def killed_controller(controller, cluster):
     controller.finish("--unlock")
     controller.start("--set-resources", ON_C1)
     controller.running(2)
-    log = next(controller.folder.glob("results/logs/train_model/tiny/*.log"))
 
     def waits():
         training.beat()
-        return f"waiting for its owner, SLURM job {first} on " in log.read_text()
+        return f"waiting for its owner, SLURM job {first} on " in controller.log
 
     wait_for(waits, "the second job waits")
     training.go_on()
     return controller, controller.wait()
 
 
-def test_a_job_that_is_submitted_twice_runs_once(played, undisturbed):
-    controller, status = played["killed_controller"].result()
+@pytest.mark.scenario(play=killed_controller)
+def test_a_job_that_is_submitted_twice_runs_once(outcome, undisturbed):
+    controller, status = outcome
     assert [job["state"] for job in controller.jobs()] == ["COMPLETED", "COMPLETED"]
     assert "finished by the job that this one waited for" in controller.log and not trained_epochs(controller)
     assert status == 0 and same_bytes(controller, undisturbed)
 
 
-@scenario
-def interrupted(controller, cluster):
+def interrupted(scene):
     """Ctrl-C."""
+    controller = scene.trainer("interrupted")
     controller.start("--set-resources", ON_C1)
     first = controller.running()["id"]
     controller.training(first)
@@ -219,15 +208,16 @@ def interrupted(controller, cluster):
     return controller, status, controller.start().wait()
 
 
-def test_an_interrupted_snakemake_cancels_its_jobs_and_goes_on_when_called_again(played, undisturbed):
-    controller, interrupted, status = played["interrupted"].result()
+@pytest.mark.scenario(play=interrupted)
+def test_an_interrupted_snakemake_cancels_its_jobs_and_goes_on_when_called_again(outcome, undisturbed):
+    controller, interrupted, status = outcome
     assert interrupted == 1 and len(controller.jobs()) == 2
     assert status == 0 and resumed(controller) and same_bytes(controller, undisturbed)
 
 
-@scenario
-def full_disk(controller, cluster):
+def full_disk(scene):
     """The results lie on a disk too small for them."""
+    controller = scene.trainer("full_disk")
     results = controller.folder / "results"
     kept = results.rename(controller.folder / "kept")
     results.mkdir()
@@ -248,7 +238,31 @@ def full_disk(controller, cluster):
     return controller, first, said, second
 
 
-def test_a_full_disk_is_told_and_the_rerun_completes(played, undisturbed):
-    controller, first, said, second = played["full_disk"].result()
+@pytest.mark.scenario(play=full_disk)
+def test_a_full_disk_is_told_and_the_rerun_completes(outcome, undisturbed):
+    controller, first, said, second = outcome
     assert first == 1 and "no space is left on the disk: free some, and run again" in said
     assert second == 0 and same_bytes(controller, undisturbed)
+
+
+def slow_file_system(scene):
+    """The weights are seen seconds after the training that wrote them has ended, as network file systems may do."""
+    controller = scene.trainer("slow_file_system")
+    controller.start("--set-resources", ON_C1)
+    training = controller.training(controller.running()["id"])
+    training.go_on()
+    weights, unseen = controller.folder / WEIGHTS, controller.folder / "unseen"
+    wait_for(weights.exists, "the weights")
+    weights.rename(unseen)
+    wait_for(lambda: not Path(f"/proc/{training.process}").exists(), "the end of the training")
+    time.sleep(3)
+    state = controller.jobs()[0]["state"]
+    unseen.rename(weights)
+    return controller, state, controller.wait()
+
+
+@pytest.mark.scenario(play=slow_file_system)
+def test_a_file_that_is_seen_late_is_waited_for(outcome, undisturbed):
+    controller, state, status = outcome
+    assert state == "RUNNING" and [job["state"] for job in controller.jobs()] == ["COMPLETED"]
+    assert status == 0 and same_bytes(controller, undisturbed)

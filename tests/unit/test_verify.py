@@ -12,7 +12,9 @@ def folders(tmp_path):
     for name, seconds in (("a", 1.5), ("b", 2.5)):
         study = tmp_path / name / "tiny"
         (study / "tables").mkdir(parents=True)
-        (study / "run.json").write_text(json.dumps({"seed": 0, "runs": [{"train_seconds": seconds}]}))
+        (study / "run.json").write_text(
+            json.dumps({"seed": 0, "resumed_after_epoch": int(seconds), "runs": [{"train_seconds": seconds}]})
+        )
         (study / "tables" / "f1.tsv").write_text(f"model\tF1\ttrain_seconds\nnet\t0.5\t{seconds}\n")
         (study / "weights.safetensors").write_bytes(b"weights")
     return tmp_path / "a", tmp_path / "b"
@@ -28,7 +30,7 @@ def test_times_may_differ(folders):
     "name, content",
     [
         ("weights.safetensors", "other"),
-        ("run.json", '{"seed": 1, "runs": [{"train_seconds": 1}]}'),
+        ("run.json", '{"seed": 1, "resumed_after_epoch": 1, "runs": [{"train_seconds": 1}]}'),
         ("tables/f1.tsv", "model\tF1\ttrain_seconds\nnet\t0.6\t1.5\n"),
     ],
 )

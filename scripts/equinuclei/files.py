@@ -95,8 +95,8 @@ def require_space(folder: str | Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(disk).free
     if free < needed:
         raise StoppedError(
-            f"{disk}: {what} takes about {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free: free some space, or "
-            "set `results` to a larger disk, and run again"
+            f"{disk}: {what} takes about {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free: free some space, "
+            "or set `results` to a larger disk, and run again"
         )
 
 

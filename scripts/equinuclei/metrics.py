@@ -130,8 +130,8 @@ def score_image(
     -------
     A row per transform, in the order of `predictions`: rotation (int), mirrored (bool); pixel_<key> for each key of
     `pixel_scores`; object<100 threshold>_TP, _FP, _FN, _precision, _recall, _F1, _AP, _PQ for each threshold
-    (object50_F1, object55_F1, ...), with the connected components of the prediction as its objects; agreement, the `mask_iou` with
-    the prediction (0, False), NaN when both are empty.
+    (object50_F1, object55_F1, ...), with the connected components of the prediction as its objects; agreement, the
+    `mask_iou` with the prediction (0, False), NaN when both are empty.
 
     Raises ValueError if (0, False) is missing, and as `pixel_scores` and `object_scores` do.
     """

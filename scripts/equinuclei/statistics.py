@@ -82,14 +82,14 @@ def f1_table(scores: pd.DataFrame, models: pd.DataFrame, order: Sequence[str] | 
     images (NaN where there are none). All but the pooled columns are per image.
     """
     columns = [*_KEYS, "images", "seeds", *_COSTS, *_MEANS, *_FLOOR]
-    return _in_order(_with_costs(_summary(scores, []), models), [], order)[columns]
+    return in_order(_with_costs(_summary(scores, []), models), [], order)[columns]
 
 
 def f1_by_cell_line(scores: pd.DataFrame, models: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:
     """`f1_table` per cell line: dataset, modality, cell_line, model, inference, and all its other columns."""
     columns = ["dataset", "modality", "cell_line", "model", "inference", "images", "seeds", *_COSTS, *_MEANS, *_FLOOR]
     table = _with_costs(_summary(scores, ["cell_line"]), models)
-    return _in_order(table, ["cell_line"], order)[columns]
+    return in_order(table, ["cell_line"], order)[columns]
 
 
 def f1_difference(scores: pd.DataFrame) -> pd.DataFrame:
@@ -151,7 +151,7 @@ def f1_difference_table(scores: pd.DataFrame, models: pd.DataFrame, order: Seque
             )
         )
     columns = [*keys, "images", "comparisons", *_COSTS, *table.columns[2:]]
-    return _in_order(_with_costs(table.reset_index(), models), ["level"], order)[columns]
+    return in_order(_with_costs(table.reset_index(), models), ["level"], order)[columns]
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> None:
@@ -282,8 +282,8 @@ def _fraction(pairs: pd.DataFrame, level: str, suffix: str) -> tuple[pd.Series, 
     return 2 * TP, 2 * TP + FP + FN
 
 
-def _in_order(table: pd.DataFrame, by: list[str], order: Sequence[str] | None) -> pd.DataFrame:
-    """Sort by dataset, modality, the columns `by`, model (in `order`, Otsu last) and inference mode."""
+def in_order(table: pd.DataFrame, by: list[str], order: Sequence[str] | None) -> pd.DataFrame:
+    """Sort by dataset, modality, the columns `by`, model (in `order`, Otsu last) and inference mode, stably."""
     names = [name for name in dict.fromkeys([*(order or ()), *table["model"]]) if name != OTSU]
     wanted = {"level": LEVELS, "model": [*names, OTSU], "inference": list(INFERENCES)}
 

@@ -13,7 +13,9 @@ units n - 1 are drawn, each with weight n / (n - 1), so that the variance is rig
 Stat. Assoc. 83, 1988, 231-241). t is Student's, with the degrees of freedom of Welch and Satterthwaite: groups less
 strata, and seeds less one, weighed by the variance that each has when resampled alone. There are two to five seeds and
 sometimes a dozen groups, and percentile intervals are too narrow then (Hesterberg, The American Statistician 69, 2015,
-371-386): in simulations with 12 groups they covered the truth in 84 %, these in 93 %.
+371-386). In simulations with 78 % of the variance between groups, of 12 groups and one seed, these intervals covered
+the truth in 95 %, percentiles of the same samples in 91 %; of 40 groups and two seeds that differ more than the groups
+do, in 91 and 84 %.
 
 A cell line with one group cannot be resampled by itself: such lines form a stratum together, and if there is one of
 them, it joins the line with the most groups. With one group in all there is no interval.
@@ -144,10 +146,12 @@ def contrast_table(
     for (dataset, modality), part in values.groupby(["dataset", "modality"], observed=True):
         design = _Design(part, order)
         pairs = dict.fromkeys(design.pairs(declared), "declared")
-        turned = {(b, a) for a, b, _ in pairs}  # their other measures look at them from the same side
+        # Pairs that are declared under one measure are seen from the same side under the others.
+        sides = {frozenset((a, b)): (a, b) for a, b, _ in reversed(pairs)}
         shown = [number for number, (_, inference) in enumerate(design.nets) if inference != "exact"]
         for (a, b), measure in product(combinations(shown, 2), MEASURES):
-            pairs.setdefault((b, a, measure) if (a, b) in turned else (a, b, measure), "exploratory")
+            if not {(a, b, measure), (b, a, measure)} & pairs.keys():
+                pairs[(*sides.get(frozenset((a, b)), (a, b)), measure)] = "exploratory"
         tables.append(_contrasts(design, pairs, equivariant).assign(dataset=dataset, modality=modality))
     return _joined(tables, ["dataset", "modality", *_COLUMNS])
 

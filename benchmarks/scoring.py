@@ -4,7 +4,7 @@ workflow scores them (one process, from stores to scores.parquet), carried over 
 The images are simulated. A prediction is Otsu's mask moved by a few pixels, another way for each rotation, so that none
 is easier to match than a network's.
 
-    python benchmarks/scoring.py [--fields 8] [--size 1080] [--objects 20000] [--rounds 3]
+    python benchmarks/scoring.py [--fields 4] [--size 1080] [--objects 20000] [--rounds 3]
 """
 
 import argparse
@@ -117,7 +117,7 @@ def score(paths: dict[str, Path], splits: str) -> tuple[int, float, float, float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fields", type=int, default=8, help="fields per cell line")
+    parser.add_argument("--fields", type=int, default=4, help="fields per cell line")
     parser.add_argument("--size", type=int, default=1080)
     parser.add_argument("--objects", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)

@@ -253,7 +253,8 @@ def resample(numerator: np.ndarray, denominator: np.ndarray, groups: Sequence[st
         draws[:, strata == stratum] = _draws(int((strata == stratum).sum()), random)
     seed_draws = _draws(seeds, random) if seeds > 1 else np.ones((REPLICATES, 1))
     tops, bottoms = (np.moveaxis(np.tensordot(draws, array, axes=(1, 2)), 1, -1) for array in sums)
-    resampled = tops / bottoms  # (replicates, seeds, nets)
+    with np.errstate(invalid="ignore"):  # a sample may hold no object at all; then there is no interval
+        resampled = tops / bottoms  # (replicates, seeds, nets)
     return Resampled(
         value=by_seed.mean(axis=1),
         both=(resampled * seed_draws[:, :, np.newaxis]).mean(axis=1),

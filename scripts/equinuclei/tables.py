@@ -4,6 +4,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from equinuclei.contrasts import MARGIN, contrast_table, contrasts_by_cell_line, image_values, interval_table
@@ -158,15 +159,15 @@ def _contrasts(declared: pd.DataFrame) -> str:
     """The declared contrasts of one modality as text, with what their intervals cover."""
     if declared.empty:
         return "none (`contrasts` of the configuration); contrasts.tsv has every pair, exploratory\n"
-    modes = declared[["a_inference", "b_inference"]].ne("deployed")
+    intervals = declared[["low", "high"]].itertuples(index=False, name=None)
     shown = declared.assign(
+        interval=["-" if np.isnan(low) else f"{low:+.4f} to {high:+.4f}" for low, high in intervals],
         **{
-            end: declared[end].where(~modes[f"{end}_inference"], declared[end] + ", " + declared[f"{end}_inference"])
+            end: declared[end].where(
+                declared[f"{end}_inference"] == "deployed", declared[end] + ", " + declared[f"{end}_inference"]
+            )
             for end in "ab"
         },
-        interval=[
-            f"{low:+.4f} to {high:+.4f}" if low == low else "-" for low, high in declared[["low", "high"]].to_numpy()
-        ],
     )
     groups, seeds = declared["groups"].max(), declared["seeds"].max()
     over = f"{groups} groups of images" + (f" and {seeds} seeds" if seeds > 1 else "; one seed: not over trainings")

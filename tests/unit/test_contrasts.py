@@ -88,13 +88,13 @@ def coverage(monkeypatch, groups, *, by_image=False, **design):
     return np.mean(covered)
 
 
-# A share of 300 has a standard error of 0.013 at 0.95.
+# A share of 300 studies has a standard error of 0.013 at 0.95.
 @pytest.mark.parametrize(
     "groups, design",
     [(12, {}), (40, {}), (40, {"seeds": 2, "seed_variance": 0.02}), (40, {"seeds": 5, "seed_variance": 0.1})],
 )
 def test_an_interval_over_groups_covers_the_truth(monkeypatch, groups, design):
-    assert 0.91 <= coverage(monkeypatch, groups, **design) <= 0.99
+    assert 0.9 <= coverage(monkeypatch, groups, **design) <= 0.99
 
 
 def test_an_interval_over_images_does_not(monkeypatch):

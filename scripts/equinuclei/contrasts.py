@@ -71,20 +71,8 @@ whose difference is exactly 0. Of differences less is better."""
 _NET = ["model", "inference"]
 _IMAGE = ["cell_line", "group", "image_id"]
 _COUNTS = [f"{level}_{count}" for level in LEVELS for count in ("TP", "FP", "FN")]
-_COLUMNS = [
-    "a",
-    "a_inference",
-    "b",
-    "b_inference",
-    "measure",
-    "kind",
-    "images",
-    "groups",
-    "seeds",
-    "a_value",
-    "b_value",
-]
-_COLUMNS += ["difference", "low", "high", "p", "p_holm", "verdict", "note"]
+_COLUMNS = ["a", "a_inference", "b", "b_inference", "measure", "kind", "images", "groups", "seeds"]
+_COLUMNS += ["a_value", "b_value", "difference", "low", "high", "p", "p_holm", "verdict", "note"]
 # Modes that make any net exact under rotations.
 _EXACT_MODES = ("canonical", "tta4", "tta8")
 
@@ -105,11 +93,10 @@ def image_values(scores: pd.DataFrame) -> pd.DataFrame:
     values = turned[turned["rotation"] == 0].set_index(keys)[[*_COUNTS, *columns]]
     comparisons = f1_difference(turned)
     for level in LEVELS:
-        of_level = comparisons[comparisons["level"] == level]
-        found = of_level.assign(absolute=of_level["f1_difference"].abs(), zero=of_level["f1_difference"] == 0)
-        values[[f"{level}_difference", f"{level}_zeros"]] = found.groupby(keys, observed=True)[
-            ["absolute", "zero"]
-        ].mean()
+        found = comparisons[comparisons["level"] == level]
+        found = found.assign(absolute=found["f1_difference"].abs(), zero=found["f1_difference"] == 0)
+        means = found.groupby(keys, observed=True)[["absolute", "zero"]].mean()
+        values[[f"{level}_difference", f"{level}_zeros"]] = means
         of_level = [column for column in (*columns, *DIFFERENCES, *ZEROS) if column.startswith(level)]
         empty = values[f"{level}_TP"] + values[f"{level}_FN"] == 0
         values[of_level] = values[of_level].mask(empty)
@@ -176,7 +163,7 @@ def interval_table(values: pd.DataFrame, order: Sequence[str] | None = None) -> 
     """Every model by itself: a row per dataset, modality, model, inference and measure.
 
     Returns dataset, modality, model, inference, measure, images, groups, seeds, value, low and high: the 95 % interval
-    as for contrasts, cut to 0 ... 1 (NaN with one group).
+    as for contrasts, cut to 0 ... 1 (NaN with one group; without width where all groups have the same value).
     """
     tables = []
     for (dataset, modality), of_modality in values.groupby(["dataset", "modality"], observed=True):

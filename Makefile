@@ -41,6 +41,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/evaluation.py --architecture simplified --exact
 	$(BIN)/python benchmarks/dataset.py
 	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/scoring.py
 
 verify: $(READY)
 	$(BIN)/python scripts/verify_reproducibility.py

@@ -1,4 +1,4 @@
-"""Aggregate the scores of every model of a data set: f1.tsv, f1_by_cell_line.tsv, f1_difference.tsv, summary.txt."""
+"""Aggregate the scores of every model of a data set: tables of scores and contrasts, and summary.txt."""
 
 from equinuclei.job import job
 from equinuclei.tables import aggregate_f1
@@ -8,9 +8,15 @@ with job(snakemake.log[0]):
         [*snakemake.input.scores, *snakemake.input.otsu],
         runs=snakemake.input.runs,
         models=snakemake.params.models,
+        declared=snakemake.params.contrasts,
+        equivariant=snakemake.params.equivariant,
         f1=snakemake.output.f1,
         by_cell_line=snakemake.output.by_cell_line,
+        by_threshold=snakemake.output.by_threshold,
         difference=snakemake.output.difference,
         differences=snakemake.output.differences,
+        intervals=snakemake.output.intervals,
+        contrasts=snakemake.output.contrasts,
+        contrasts_by_line=snakemake.output.contrasts_by_line,
         summary=snakemake.output.summary,
     )

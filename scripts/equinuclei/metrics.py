@@ -1,9 +1,10 @@
 """Scores of a predicted mask against the true one: by pixels, and by objects.
 
-Every ratio is one division of two integers. Equal counts therefore give bit-equal scores, on every machine.
+Every ratio of counts is one division of two integers. Equal counts therefore give bit-equal scores, on every machine.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -93,19 +94,20 @@ def object_scores(
     -------
     A row per threshold: threshold, TP, FP, FN (int), and
     precision = TP / (TP + FP), recall = TP / (TP + FN), F1 = 2 TP / (2 TP + FP + FN), AP = TP / (TP + FP + FN), the
-    "average precision" of Caicedo et al. Without any object on either side the four are NaN; without any object on one
-    side they are 0.
+    "average precision" of Caicedo et al.; and PQ, the panoptic quality: the sum of the intersections over union of the
+    pairs, divided by TP + FP / 2 + FN / 2 (Kirillov et al., CVPR 2019, equation 1). Without any object on either side
+    the five are NaN; without any object on one side they are 0.
+
+    From a threshold of 0.5 on the counts and PQ are the same for every maximum matching: an object can have two
+    candidates only where both overlap it by exactly 0.5. Below 0.5 PQ depends on the pairs chosen, and is NaN.
 
     Memory grows with the foreground pixels and with the pairs that overlap, never with objects times objects.
 
     Raises ValueError if the shapes differ, a label is negative or not an integer, or a threshold is outside (0, 1].
     """
-    rows = []
-    for threshold, counts in zip(thresholds, _object_counts(truth_labels, predicted_labels, thresholds), strict=True):
-        TP, FP, FN = counts
-        row = {"threshold": float(threshold), "TP": TP, "FP": FP, "FN": FN, **_ratios(TP, FP, FN)}
-        rows.append({**row, "AP": _score(TP, TP + FP + FN, TP + FP + FN == 0)})
-    return pd.DataFrame(rows, columns=["threshold", "TP", "FP", "FN", "precision", "recall", "F1", "AP"])
+    matches = zip(thresholds, _match_objects(truth_labels, predicted_labels, thresholds), strict=True)
+    rows = [{"threshold": float(threshold), **scores} for threshold, scores in matches]
+    return pd.DataFrame(rows, columns=["threshold", "TP", "FP", "FN", "precision", "recall", "F1", "AP", "PQ"])
 
 
 def score_image(
@@ -127,9 +129,9 @@ def score_image(
     Returns
     -------
     A row per transform, in the order of `predictions`: rotation (int), mirrored (bool); pixel_<key> for each key of
-    `pixel_scores`; object<100 threshold>_TP, _FP, _FN, _precision, _recall, _F1, _AP for each threshold (object50_F1,
-    object55_F1, ...), with the connected components of the prediction as its objects; agreement, the `mask_iou` with
-    the prediction (0, False), NaN when both are empty.
+    `pixel_scores`; object<100 threshold>_TP, _FP, _FN, _precision, _recall, _F1, _AP, _PQ for each threshold
+    (object50_F1, object55_F1, ...), with the connected components of the prediction as its objects; agreement, the
+    `mask_iou` with the prediction (0, False), NaN when both are empty.
 
     Raises ValueError if (0, False) is missing, and as `pixel_scores` and `object_scores` do.
     """
@@ -141,20 +143,17 @@ def score_image(
         row: dict[str, int | float | bool] = {"rotation": int(rotation), "mirrored": bool(mirrored)}
         row |= {f"pixel_{key}": value for key, value in pixel_scores(truth, prediction).items()}
         labels = connected_components(prediction)
-        for threshold, (TP, FP, FN) in zip(thresholds, _object_counts(truth_labels, labels, thresholds), strict=True):
-            name = f"object{100 * threshold:g}"
-            row |= {f"{name}_TP": TP, f"{name}_FP": FP, f"{name}_FN": FN}
-            row |= {f"{name}_{key}": value for key, value in _ratios(TP, FP, FN).items()}
-            row[f"{name}_AP"] = _score(TP, TP + FP + FN, TP + FP + FN == 0)
+        for threshold, scores in zip(thresholds, _match_objects(truth_labels, labels, thresholds), strict=True):
+            row |= {f"object{100 * threshold:g}_{key}": value for key, value in scores.items()}
         row["agreement"] = mask_iou(prediction, reference)
         rows.append(row)
     return rows
 
 
-def _object_counts(
+def _match_objects(
     truth: np.ndarray, prediction: np.ndarray, thresholds: Sequence[float]
-) -> list[tuple[int, int, int]]:
-    """TP, FP, FN of two label images for each threshold."""
+) -> Iterator[dict[str, int | float]]:
+    """TP, FP, FN, precision, recall, F1, AP and PQ of two label images for each threshold."""
     truth, prediction = np.asarray(truth), np.asarray(prediction)
     if truth.shape != prediction.shape:
         raise ValueError(f"label images of different shapes: {truth.shape} and {prediction.shape}")
@@ -162,19 +161,29 @@ def _object_counts(
     truth, true_areas = _compact(truth)
     prediction, predicted_areas = _compact(prediction)
     both = (truth != 0) & (prediction != 0)
-    pairs = (truth[both] - 1, prediction[both] - 1)
+    pixels = (truth[both] - 1, prediction[both] - 1)
     shape = (len(true_areas), len(predicted_areas))
     # Conversion to CSR adds up the pixels of the same pair.
-    overlap = coo_array((np.ones(len(pairs[0]), dtype=np.int64), pairs), shape=shape).tocsr().tocoo()
+    overlap = coo_array((np.ones(len(pixels[0]), dtype=np.int64), pixels), shape=shape).tocsr().tocoo()
     row, column, intersection = overlap.row, overlap.col, overlap.data
     union = true_areas[row] + predicted_areas[column] - intersection
-    counts = []
+    iou = intersection / union
     for limit in limits:
-        close = intersection * limit.denominator >= limit.numerator * union
-        graph = csr_array((np.ones(np.count_nonzero(close), dtype=np.int8), (row[close], column[close])), shape=shape)
-        TP = int(np.count_nonzero(maximum_bipartite_matching(graph, perm_type="column") >= 0)) if graph.nnz else 0
-        counts.append((TP, shape[1] - TP, shape[0] - TP))
-    return counts
+        close = np.flatnonzero(intersection * limit.denominator >= limit.numerator * union)
+        pairs = close
+        if close.size:
+            graph = csr_array((np.ones(close.size, dtype=np.int8), (row[close], column[close])), shape=shape)
+            partner = maximum_bipartite_matching(graph, perm_type="column")
+            pairs = close[partner[row[close]] == column[close]]
+        TP, FP, FN = pairs.size, shape[1] - pairs.size, shape[0] - pairs.size
+        # A sum that is rounded once does not depend on the order of the objects.
+        quality = 2 * math.fsum(iou[pairs]) if 2 * limit >= 1 else float("nan")
+        empty = TP + FP + FN == 0
+        yield {
+            **{"TP": TP, "FP": FP, "FN": FN, **_ratios(TP, FP, FN)},
+            "AP": _score(TP, TP + FP + FN, empty),
+            "PQ": _score(quality, 2 * TP + FP + FN, empty),
+        }
 
 
 def _compact(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -217,7 +226,7 @@ def _ratios(TP: int, FP: int, FN: int) -> dict[str, float]:
     }
 
 
-def _score(numerator: int, denominator: int, undefined: bool) -> float:
+def _score(numerator: float, denominator: int, undefined: bool) -> float:
     if undefined:
         return float("nan")
     return numerator / denominator if denominator else 0.0

@@ -8,6 +8,7 @@ import csv
 import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -20,6 +21,9 @@ from equinuclei.files import digest
 from equinuclei.inbox import waiting_plates
 from equinuclei.model_library import WEIGHTS, find_weights
 from equinuclei.models import INFERENCES, OTSU, PRESETS, ModelSpec, resolve_spec
+
+CONTRAST_MEASURE = "object50_F1"
+"""What a declared contrast compares where it names no measure."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Study:
         for entry in config["models"]:
             model = self._model(entry)
             _add_unique(self.models, model.name, model, "model")
+        self.contrasts: list[dict[str, str]] = _contrasts(config["contrasts"], self.models)
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
@@ -98,6 +103,11 @@ class Study:
         del settings["learning_rate"]
         return settings | {"epochs": settings.pop("tuning_epochs")}
 
+    @cached_property
+    def equivariant(self) -> list[str]:
+        """The models whose architecture is equivariant under quarter turns at least."""
+        return [name for name, model in self.models.items() if model.spec.group != "trivial"]
+
     def inference_of(self, model: str) -> list[str]:
         """The inference modes of a model, its own or the study's, in the order of INFERENCES."""
         return list(self.models[model].inferences)
@@ -129,7 +139,7 @@ class Study:
         }
         evaluation = {key: value for key, value in self.evaluation.items() if key != "inference"}
         seeds = {"seeds": self.seeds, "split_seed": self.split_seed}
-        return {"dataset": setting, "models": models, "evaluation": evaluation, **seeds}
+        return {"dataset": setting, "models": models, "contrasts": self.contrasts, "evaluation": evaluation, **seeds}
 
     def is_simulated(self, dataset: str) -> bool:
         """Whether the data set is made by the workflow itself."""
@@ -162,10 +172,52 @@ class Study:
             raise InputError(f"models: {OTSU!r} is the name of the threshold every model is compared with; use another")
         if "architecture" not in spec and (name in PRESETS or not spec):
             spec.setdefault("preset", name)  # named after the preset that it changes, or is
-        try:
+        with _told_of("models"):
             return StudyModel(name, resolve_spec(spec), training, inferences)
-        except InputError as error:
-            raise InputError(f"models: {error}") from error
+
+
+def _contrasts(entries: Sequence[Mapping], models: Mapping[str, StudyModel]) -> list[dict[str, str]]:
+    """The declared contrasts as plain values: a, a_inference, b, b_inference, measure.
+
+    A contrast of a preset that is no model of the study is left out, so that the list of config.yaml serves studies of
+    fewer models. Any other name that the study lacks is a mistake.
+    """
+    contrasts: list[dict[str, str]] = []
+    for entry in entries:
+        names = (entry["a"], entry["b"])
+        for name in names:
+            if name not in PRESETS:
+                with _told_of("contrasts"):
+                    check_known("model", name, [*models, OTSU])
+        if any(name not in models and name != OTSU for name in names):
+            continue
+        modes = entry.get("inference", "deployed")
+        contrast = {}
+        for end, name, mode in zip("ab", names, [modes, modes] if isinstance(modes, str) else modes, strict=True):
+            of_model = ("deployed",) if name == OTSU else models[name].inferences
+            if mode not in of_model:
+                raise InputError(
+                    f"contrasts: {name} is not predicted under {mode!r}, only {', '.join(of_model)}: "
+                    f"add the mode to the model's `inference` or to that of `evaluation`"
+                )
+            contrast |= {end: name, f"{end}_inference": mode}
+        contrast["measure"] = entry.get("measure", CONTRAST_MEASURE)
+        _check_contrast(contrast, contrasts)
+        contrasts.append(contrast)
+    return contrasts
+
+
+def _check_contrast(contrast: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> None:
+    """Raise InputError for a contrast of a net with itself, or of two that are compared already."""
+
+    def nets(of: Mapping[str, str]) -> set[tuple[str, str]]:
+        return {(of[end], of[f"{end}_inference"]) for end in "ab"}
+
+    told = f"contrasts: {contrast['a']} against {contrast['b']} ({contrast['measure']})"
+    if len(nets(contrast)) == 1:
+        raise InputError(f"{told} compares a model with itself: change one of them")
+    if any(contrast["measure"] == other["measure"] and nets(contrast) == nets(other) for other in others):
+        raise InputError(f"{told} is declared twice: remove one")
 
 
 class Plates:
@@ -308,6 +360,15 @@ def _inference_modes(where: str, chosen: Sequence[str]) -> tuple[str, ...]:
             f"{where}: `inference` lacks 'deployed', the network as it is; contours and F1 figures are made from it"
         )
     return tuple(name for name in INFERENCES if name in chosen)
+
+
+@contextmanager
+def _told_of(key: str) -> Iterator[None]:
+    """An InputError of the block, with the key of the configuration that it is about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from error
 
 
 def _add_unique(named: dict, name: str, value: object, what: str) -> None:

@@ -82,14 +82,50 @@ def f1_table(scores: pd.DataFrame, models: pd.DataFrame, order: Sequence[str] | 
     images (NaN where there are none). All but the pooled columns are per image.
     """
     columns = [*_KEYS, "images", "seeds", *_COSTS, *_MEANS, *_FLOOR]
-    return _in_order(_with_costs(_summary(scores, []), models), [], order)[columns]
+    return in_order(_with_costs(_summary(scores, []), models), [], order)[columns]
 
 
 def f1_by_cell_line(scores: pd.DataFrame, models: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:
     """`f1_table` per cell line: dataset, modality, cell_line, model, inference, and all its other columns."""
     columns = ["dataset", "modality", "cell_line", "model", "inference", "images", "seeds", *_COSTS, *_MEANS, *_FLOOR]
     table = _with_costs(_summary(scores, ["cell_line"]), models)
-    return _in_order(table, ["cell_line"], order)[columns]
+    return in_order(table, ["cell_line"], order)[columns]
+
+
+def f1_by_threshold(scores: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:
+    """Object scores at every threshold on the intersection over union, on the images as they are.
+
+    Returns
+    -------
+    A row per dataset, modality, model, inference and threshold (0.5, ... 0.95): images and seeds (numbers of); F1,
+    precision, recall, AP and PQ (see `metrics.object_scores`), each the mean over images, then over seeds; and from
+    counts and overlaps summed over all images, then averaged over seeds, F1_pooled, AP_pooled and PQ_pooled.
+    """
+    plain = scores[(scores["rotation"] == 0) & ~scores["mirrored"].astype(bool)]
+    tables = []
+    for percent in sorted(int(name) for name in plain.columns.str.extract(r"^object(\d+)_PQ$")[0].dropna()):
+        names = {f"object{percent}_{key}": key for key in ("TP", "FP", "FN", "F1", "precision", "recall", "AP", "PQ")}
+        part = plain[[*_KEYS, "seed", "image_id", *names]].rename(columns=names)
+        # Twice the denominator of PQ; where it is 0, there is no object, and no overlap either.
+        part["total"] = 2 * part["TP"] + part["FP"] + part["FN"]
+        part["overlap"] = (part["PQ"] * part["total"]).fillna(0.0)
+        by_seed = part.groupby([*_KEYS, "seed"], sort=False, observed=True)
+        sums = by_seed[["TP", "FP", "FN", "total", "overlap"]].sum()
+        pooled = pd.DataFrame(
+            {
+                "F1_pooled": 2 * sums["TP"] / sums["total"],
+                "AP_pooled": sums["TP"] / (sums["TP"] + sums["FP"] + sums["FN"]),
+                "PQ_pooled": sums["overlap"] / sums["total"],
+            }
+        )
+        means = by_seed[["F1", "precision", "recall", "AP", "PQ"]].mean().join(pooled)
+        table = means.groupby(level=_KEYS, sort=False, observed=True).mean()
+        sizes = part.groupby(_KEYS, sort=False, observed=True)
+        table = table.join(sizes.agg(images=("image_id", "nunique"), seeds=("seed", "nunique")))
+        tables.append(table.reset_index().assign(threshold=percent / 100))
+    columns = [*_KEYS, "threshold", "images", "seeds", "F1", "F1_pooled", "precision", "recall"]
+    columns += ["AP", "AP_pooled", "PQ", "PQ_pooled"]
+    return in_order(pd.concat(tables, ignore_index=True), [], order)[columns]
 
 
 def f1_difference(scores: pd.DataFrame) -> pd.DataFrame:
@@ -151,7 +187,7 @@ def f1_difference_table(scores: pd.DataFrame, models: pd.DataFrame, order: Seque
             )
         )
     columns = [*keys, "images", "comparisons", *_COSTS, *table.columns[2:]]
-    return _in_order(_with_costs(table.reset_index(), models), ["level"], order)[columns]
+    return in_order(_with_costs(table.reset_index(), models), ["level"], order)[columns]
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> None:
@@ -282,8 +318,8 @@ def _fraction(pairs: pd.DataFrame, level: str, suffix: str) -> tuple[pd.Series, 
     return 2 * TP, 2 * TP + FP + FN
 
 
-def _in_order(table: pd.DataFrame, by: list[str], order: Sequence[str] | None) -> pd.DataFrame:
-    """Sort by dataset, modality, the columns `by`, model (in `order`, Otsu last) and inference mode."""
+def in_order(table: pd.DataFrame, by: list[str], order: Sequence[str] | None) -> pd.DataFrame:
+    """Sort by dataset, modality, the columns `by`, model (in `order`, Otsu last) and inference mode, stably."""
     names = [name for name in dict.fromkeys([*(order or ()), *table["model"]]) if name != OTSU]
     wanted = {"level": LEVELS, "model": [*names, OTSU], "inference": list(INFERENCES)}
 

@@ -1,15 +1,18 @@
 """The tables of a study as files: from the scores and records of all models of a data set."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from equinuclei.contrasts import MARGIN, contrast_table, contrasts_by_cell_line, image_values, interval_table
 from equinuclei.files import replacing
 from equinuclei.provenance import read_record
 from equinuclei.statistics import (
     f1_by_cell_line,
+    f1_by_threshold,
     f1_difference,
     f1_difference_table,
     f1_table,
@@ -47,6 +50,18 @@ _DIFFERENCE_SHOWN = {
     "exact_zeros": "exact zeros",
     "identical_masks": "same masks",
 }
+_CONTRASTS_SHOWN = {
+    "a": "a",
+    "b": "b",
+    "measure": "measure",
+    "a_value": "a: value",
+    "b_value": "b: value",
+    "difference": "a - b",
+    "interval": "95 % interval",
+    "p_holm": "p (Holm)",
+    "verdict": "a is",
+    "note": "",
+}
 _PIXELS = ["pixel_TP", "pixel_FP", "pixel_FN", "pixel_TN"]
 
 
@@ -55,18 +70,25 @@ def aggregate_f1(
     *,
     runs: Sequence[str | Path],
     models: Sequence[str],
+    declared: Sequence[Mapping[str, str]],
+    equivariant: Collection[str],
     f1: str | Path,
     by_cell_line: str | Path,
+    by_threshold: str | Path,
     difference: str | Path,
     differences: str | Path,
+    intervals: str | Path,
+    contrasts: str | Path,
+    contrasts_by_line: str | Path,
     summary: str | Path,
 ) -> None:
     """Aggregate the scores of all models of a data set.
 
     scores : scores.parquet of every model, and of Otsu's threshold; runs : run.json of every model; models : their
-    names in the order of the tables. Writes the TSV files `f1`, `by_cell_line` and `difference` (see
-    `equinuclei.statistics`), every single difference as parquet (`differences`), and a text for the terminal
-    (`summary`).
+    names in the order of the tables; declared and equivariant : see `equinuclei.contrasts.contrast_table`. Writes the
+    TSV files `f1`, `by_cell_line`, `by_threshold` and `difference` (see `equinuclei.statistics`), `intervals`,
+    `contrasts` and `contrasts_by_line` (see `equinuclei.contrasts`), every single difference as parquet
+    (`differences`), and a text for the terminal (`summary`).
     """
     table = pd.concat([pd.read_parquet(path) for path in scores], ignore_index=True)
     _warn_of_constant_predictions(table)
@@ -75,11 +97,17 @@ def aggregate_f1(
     summary_difference = f1_difference_table(table, records, models)
     write_table(summary_f1, f1)
     write_table(f1_by_cell_line(table, records, models), by_cell_line)
+    write_table(f1_by_threshold(table, models), by_threshold)
     write_table(summary_difference, difference)
+    values = image_values(table)
+    compared = contrast_table(values, declared, equivariant, models)
+    write_table(interval_table(values, models), intervals)
+    write_table(compared, contrasts)
+    write_table(contrasts_by_cell_line(values, declared, equivariant, models), contrasts_by_line)
     with replacing(differences) as temporary:
         f1_difference(table).to_parquet(temporary, index=False)
     with replacing(summary) as temporary:
-        temporary.write_text(_summary(summary_f1, summary_difference), encoding="utf-8")
+        temporary.write_text(_summary(summary_f1, summary_difference, compared), encoding="utf-8")
 
 
 def read_runs(paths: Sequence[str | Path]) -> pd.DataFrame:
@@ -108,8 +136,11 @@ def _warn_of_constant_predictions(scores: pd.DataFrame) -> None:
                 )  # fmt: skip
 
 
-def _summary(f1: pd.DataFrame, difference: pd.DataFrame) -> str:
-    """Both tables as text, a section per modality. F1 of "exact" is left out: it is that of "deployed" to rounding."""
+def _summary(f1: pd.DataFrame, difference: pd.DataFrame, contrasts: pd.DataFrame) -> str:
+    """The tables as text, sections per modality, then the declared contrasts.
+
+    F1 of "exact" is left out: it is that of "deployed" to rounding.
+    """
     sections = []
     for (dataset, modality), rows in f1.groupby(["dataset", "modality"], sort=False):
         of_modality = difference[(difference["dataset"] == dataset) & (difference["modality"] == modality)]
@@ -118,7 +149,32 @@ def _summary(f1: pd.DataFrame, difference: pd.DataFrame) -> str:
             f"{dataset}, {modality}: f1-score_difference between an image and its rotations\n"
             f"{_format(of_modality, _DIFFERENCE_SHOWN)}",
         ]
+    for (dataset, modality), rows in contrasts.groupby(["dataset", "modality"], sort=False):
+        declared = rows[rows["kind"] == "declared"]
+        sections.append(f"{dataset}, {modality}: declared contrasts\n{_contrasts(declared)}")
     return "\n".join(sections)
+
+
+def _contrasts(declared: pd.DataFrame) -> str:
+    """The declared contrasts of one modality as text, with what their intervals cover."""
+    if declared.empty:
+        return "none (`contrasts` of the configuration); contrasts.tsv has every pair, exploratory\n"
+    intervals = declared[["low", "high"]].itertuples(index=False, name=None)
+    shown = declared.assign(
+        interval=["-" if np.isnan(low) else f"{low:+.4f} to {high:+.4f}" for low, high in intervals],
+        **{
+            end: declared[end].where(
+                declared[f"{end}_inference"] == "deployed", declared[end] + ", " + declared[f"{end}_inference"]
+            )
+            for end in "ab"
+        },
+    )
+    groups, seeds = declared["groups"].max(), declared["seeds"].max()
+    over = f"{groups} groups of images" + (f" and {seeds} seeds" if seeds > 1 else "; one seed: not over trainings")
+    return (
+        f"{_format(shown, _CONTRASTS_SHOWN)}"
+        f"Intervals over {over}. Equivalent: within {MARGIN:g}. contrasts.tsv has every pair, exploratory.\n"
+    )
 
 
 def _format(table: pd.DataFrame, shown: dict[str, str]) -> str:

@@ -1,15 +1,23 @@
 """Object scores against `stardist.matching`, where that package is installed (its metrics need no TensorFlow)."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import tifffile
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from equinuclei.instances import connected_components
 from equinuclei.metrics import THRESHOLDS, object_scores
+from equinuclei.scoring import otsu_mask
 
 matching = pytest.importorskip("stardist.matching").matching
+
+ROOT = Path(__file__).parents[2]
+REAL = ROOT / yaml.safe_load((ROOT / "config/real.yaml").read_text())["data_root"] / "dsb2018_fluo"
 
 
 def label_pairs():
@@ -24,16 +32,20 @@ def label_pairs():
     return shapes.flatmap(pair)
 
 
-def assert_equal_counts(truth, prediction):
-    ours = object_scores(truth, prediction)[["TP", "FP", "FN"]].to_numpy().tolist()
+def assert_equal_scores(truth, prediction):
+    ours = object_scores(truth, prediction)
     theirs = matching(truth, prediction, thresh=list(THRESHOLDS))
-    assert ours == [[score.tp, score.fp, score.fn] for score in theirs]
+    counts = ours[["TP", "FP", "FN"]].to_numpy().tolist()
+    assert counts == [[score.tp, score.fp, score.fn] for score in theirs]
+    # stardist gives 0 where there is no object on either side.
+    expected = [[s.precision, s.recall, s.f1, s.accuracy, s.panoptic_quality] for s in theirs]
+    np.testing.assert_allclose(ours[["precision", "recall", "F1", "AP", "PQ"]].fillna(0), expected, atol=1e-7)
 
 
 @settings(deadline=None, max_examples=300)
 @given(label_pairs())
 def test_random_label_images(pair):
-    assert_equal_counts(*pair)
+    assert_equal_scores(*pair)
 
 
 @settings(deadline=None, max_examples=20)
@@ -43,4 +55,14 @@ def test_smooth_label_images(seed, shift):
     coarse = random.random((20, 20)) < 0.35
     mask = np.kron(coarse, np.ones((6, 6), dtype=bool))
     moved = np.roll(mask, (shift, 1), axis=(0, 1)) & (random.random(mask.shape) < 0.99)
-    assert_equal_counts(connected_components(mask), connected_components(moved))
+    assert_equal_scores(connected_components(mask), connected_components(moved))
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"needs the real set {REAL.name}")
+@pytest.mark.parametrize("place", range(0, 460, 23))
+def test_real_label_images(place):
+    path = sorted((REAL / "masks").glob("*.tif"))[place]
+    truth = tifffile.imread(path).astype(np.int32)
+    image = tifffile.imread(REAL / "images" / path.name)
+    assert_equal_scores(truth, connected_components(otsu_mask(image)))
+    assert_equal_scores(truth, connected_components(truth > 0))

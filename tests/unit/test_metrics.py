@@ -1,3 +1,4 @@
+import tracemalloc
 from itertools import permutations
 
 import numpy as np
@@ -136,11 +137,11 @@ def test_object_scores_of_a_known_pair():
     truth = np.array([[1, 1, 1, 1, 1, 0, 2, 2, 2, 0, 0, 3, 0, 0]])
     prediction = np.array([[1, 1, 1, 1, 0, 0, 0, 2, 2, 2, 0, 0, 3, 4]])
     scores = object_scores(truth, prediction, (0.5, 0.8, 0.85))
-    assert scores.columns.tolist() == ["threshold", "TP", "FP", "FN", "precision", "recall", "F1", "AP"]
+    assert scores.columns.tolist() == ["threshold", "TP", "FP", "FN", "precision", "recall", "F1", "AP", "PQ"]
     assert scores.to_numpy().tolist() == [
-        [0.5, 2, 2, 1, 2 / 4, 2 / 3, 4 / 7, 2 / 5],
-        [0.8, 1, 3, 2, 1 / 4, 1 / 3, 2 / 7, 1 / 6],
-        [0.85, 0, 4, 3, 0, 0, 0, 0],
+        [0.5, 2, 2, 1, 2 / 4, 2 / 3, 4 / 7, 2 / 5, 2.6 / 7],
+        [0.8, 1, 3, 2, 1 / 4, 1 / 3, 2 / 7, 1 / 6, 1.6 / 7],
+        [0.85, 0, 4, 3, 0, 0, 0, 0, 0],
     ]
     assert scores["TP"].dtype.kind == "i"
 
@@ -164,7 +165,15 @@ def test_pairs_are_as_many_as_possible():
     # Greedy by overlap pairs 1-1 (4/10), after which the true and the predicted 2 have nobody: 1 pair instead of 2.
     truth = np.array([[1] * 7 + [2] * 3])
     prediction = np.array([[2] * 3 + [1] * 7])
-    assert object_scores(truth, prediction, [0.3])["TP"].tolist() == [2]
+    scores = object_scores(truth, prediction, [0.3])
+    assert scores["TP"].tolist() == [2]
+    assert np.isnan(scores["PQ"].item())  # it would depend on the pairs chosen
+
+
+def test_panoptic_quality_does_not_depend_on_which_of_two_halves_is_paired():
+    for halves in ((3, 3), (1, 2, 3), (3, 2, 1)):
+        row = object_scores(stretch(*halves), stretch(6), [0.5]).iloc[0]
+        assert row["PQ"] == 2 * 0.5 / (2 + len(halves) - 1)
 
 
 def brute_force(truth, prediction, threshold):
@@ -174,6 +183,20 @@ def brute_force(truth, prediction, threshold):
         true, predicted, truth, prediction = predicted, true, prediction, truth
     close = {(i, j): mask_iou(truth == i, prediction == j) >= threshold - 1e-9 for i in true for j in predicted}
     return max(sum(close[pair] for pair in zip(true, order, strict=False)) for order in permutations(predicted))
+
+
+@settings(deadline=None)
+@given(label_pairs(4, 5), st.sampled_from((0.55, 0.6, 0.75)))
+def test_panoptic_quality_agrees_with_its_definition(pair, threshold):
+    true, predicted = (np.setdiff1d(labels, 0).tolist() for labels in pair)
+    # Above 0.5 an object has one candidate at most.
+    overlaps = [mask_iou(pair[0] == i, pair[1] == j) for i in true for j in predicted]
+    quality = object_scores(*pair, [threshold])["PQ"].item()
+    if not true and not predicted:
+        assert np.isnan(quality)
+    else:
+        matched = sum(overlap for overlap in overlaps if overlap >= threshold - 1e-9)
+        assert quality == pytest.approx(2 * matched / (len(true) + len(predicted)))
 
 
 @settings(deadline=None)
@@ -208,7 +231,22 @@ def test_the_numbers_of_labels_do_not_matter(pair, order, gap, dtype):
 def test_identical_label_images_have_a_score_of_one(pair):
     scores = object_scores(pair[0], pair[0])
     expected = 1.0 if pair[0].any() else np.nan
-    assert_equal(scores[["precision", "recall", "F1", "AP"]].to_numpy(), np.full((10, 4), expected))
+    assert_equal(scores[["precision", "recall", "F1", "AP", "PQ"]].to_numpy(), np.full((10, 5), expected))
+
+
+def test_memory_does_not_grow_with_objects_times_objects():
+    # 20,736 objects on each side: a table of all pairs would take 3.4 GB.
+    labels = np.kron(np.arange(1, 144**2 + 1, dtype=np.int32).reshape(144, 144), np.ones((8, 8), dtype=np.int32))
+    moved = np.roll(labels, 1, axis=1)
+    tracemalloc.start()
+    try:
+        scores = object_scores(labels, moved)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # An object of 8 x 8 pixels moved by one overlaps itself by 7/9 of the union.
+    assert scores["TP"].tolist()[5:7] == [144 * 144, 0]
+    assert peak < 20 * labels.nbytes
 
 
 def test_labels_larger_than_the_image_and_no_background():
@@ -221,13 +259,13 @@ def test_labels_larger_than_the_image_and_no_background():
 def test_without_objects_on_either_side_scores_are_undefined():
     scores = object_scores(np.zeros((2, 2), dtype=int), np.zeros((2, 2), dtype=int))
     assert (scores[["TP", "FP", "FN"]] == 0).all(axis=None)
-    assert scores[["precision", "recall", "F1", "AP"]].isna().all(axis=None)
+    assert scores[["precision", "recall", "F1", "AP", "PQ"]].isna().all(axis=None)
 
 
 def test_without_objects_on_one_side_scores_are_zero():
     for pair in ((stretch(2, 2), stretch(-4)), (stretch(-4), stretch(2, 2))):
         scores = object_scores(*pair)
-        assert (scores[["precision", "recall", "F1", "AP", "TP"]] == 0).all(axis=None)
+        assert (scores[["precision", "recall", "F1", "AP", "PQ", "TP"]] == 0).all(axis=None)
         assert (scores["FP"] + scores["FN"] == 2).all()
 
 
@@ -268,7 +306,7 @@ def test_score_image():
         "rotation",
         "mirrored",
         *(f"pixel_{key}" for key in keys),
-        *(f"{level}_{key}" for level in levels for key in ("TP", "FP", "FN", "precision", "recall", "F1", "AP")),
+        *(f"{level}_{key}" for level in levels for key in ("TP", "FP", "FN", "precision", "recall", "F1", "AP", "PQ")),
         "agreement",
     ]
 
@@ -283,7 +321,7 @@ def test_score_image_agrees_with_the_single_scores(pair):
     for key, value in pixel_scores(truth, prediction).items():
         assert_equal(row[f"pixel_{key}"], value)
     for _, score in objects.iterrows():
-        for key in ("TP", "FP", "FN", "F1", "AP"):
+        for key in ("TP", "FP", "FN", "precision", "recall", "F1", "AP", "PQ"):
             assert_equal(row[f"object{round(100 * score['threshold'])}_{key}"], score[key])
     assert_equal(row["agreement"], mask_iou(truth, prediction))
 

@@ -98,6 +98,37 @@ def test_a_model_may_have_inference_modes_of_its_own():
 
 def test_the_schema_knows_every_inference_mode():
     assert SCHEMA["$defs"]["inference"]["items"]["enum"] == list(INFERENCES)
+    one, two = SCHEMA["$defs"]["contrast"]["properties"]["inference"]["oneOf"]
+    assert one["enum"] == two["items"]["enum"] == list(INFERENCES)
+
+
+def contrast(a, b, measure="object50_F1", modes=("deployed", "deployed")):
+    return {"a": a, "a_inference": modes[0], "b": b, "b_inference": modes[1], "measure": measure}
+
+
+def test_declared_contrasts_are_spelt_out():
+    models = ["unet", {"name": "unet-aug", "inference": ["deployed", "tta8"]}, {"name": "mine", "preset": "unet-p4"}]
+    declared = [
+        {"a": "mine", "b": "unet"},
+        {"a": "mine", "b": "unet-aug", "inference": ["deployed", "tta8"], "measure": "pixel_F1"},
+        {"a": "unet", "b": "otsu", "inference": "deployed"},
+        {"a": "mine", "b": "unet", "inference": "exact", "measure": "pixel_difference"},
+    ]
+    expanded = study(models=models, contrasts=declared)
+    assert expanded.contrasts == [
+        contrast("mine", "unet"),
+        contrast("mine", "unet-aug", "pixel_F1", ("deployed", "tta8")),
+        contrast("unet", "otsu"),
+        contrast("mine", "unet", "pixel_difference", ("exact", "exact")),
+    ]
+    assert expanded.resolved("seven_cell_lines")["contrasts"] == expanded.contrasts
+    assert expanded.equivariant == ["mine"]
+
+
+def test_contrasts_of_presets_that_a_study_lacks_are_left_out():
+    assert len(study().contrasts) == len(DEFAULT["contrasts"]) == 7
+    assert study(models=["unet", {"name": "mine", "preset": "unet-p4"}]).contrasts == []
+    assert study(models=["simplified-rot", "simplified-p4"]).contrasts == [contrast("simplified-p4", "simplified-rot")]
 
 
 def test_paths_count_from_the_data_root():
@@ -156,6 +187,34 @@ def test_a_source_removed_after_its_conversion_is_as_it_was(tmp_path):
         (
             {"models": [{"name": "unet", "inference": "exact"}]},
             r"models\[0\].inference: 'exact' is not of type 'array'",
+        ),
+        ({"contrasts": [{"a": "unet"}]}, r"contrasts\[0\]: 'b' is a required property"),
+        ({"contrasts": [{"a": "unet", "b": "unet-p4", "inferense": "exact"}]}, "did you mean 'inference'"),
+        ({"contrasts": [{"a": "unet", "b": "unet-p4", "inference": "exat"}]}, "'exat' is not one of"),
+        (
+            {"contrasts": [{"a": "unet", "b": "unet-p4", "measure": "F1"}]},
+            r"contrasts\[0\].measure: 'F1' is not one of",
+        ),
+        ({"contrasts": [{"a": "unet-p4", "b": "unett"}]}, r"contrasts: unknown model 'unett'. Did you mean 'unet'\?"),
+        (
+            {"models": ["unet"], "contrasts": [{"a": "unet-p4", "b": "unett"}]},
+            "contrasts: unknown model 'unett'. Did you mean 'unet'",
+        ),
+        (
+            {"contrasts": [{"a": "unet", "b": "unet-p4", "inference": "tta8"}]},
+            "contrasts: unet is not predicted under 'tta8', only deployed, exact",
+        ),
+        (
+            {"contrasts": [{"a": "unet", "b": "otsu", "inference": "exact"}]},
+            "contrasts: otsu is not predicted under 'exact'",
+        ),
+        (
+            {"contrasts": [{"a": "unet", "b": "unet"}]},
+            r"contrasts: unet against unet \(object50_F1\) compares a model with",
+        ),
+        (
+            {"contrasts": [{"a": "unet", "b": "unet-p4"}, {"a": "unet-p4", "b": "unet"}]},
+            r"contrasts: unet-p4 against unet \(object50_F1\) is declared twice",
         ),
         ({"seeds": [0, 0]}, "seeds"),
         ({"datasets": [{**DEFAULT["datasets"][0], "split": [1, 2]}]}, r"datasets\[0\].split"),

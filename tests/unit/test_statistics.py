@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equinuclei import statistics
+from equinuclei.metrics import THRESHOLDS, object_scores, score_image
 from equinuclei.models import INFERENCES
-from equinuclei.statistics import f1_by_cell_line, f1_difference, f1_difference_table, f1_table
+from equinuclei.statistics import f1_by_cell_line, f1_by_threshold, f1_difference, f1_difference_table, f1_table
 
 NAN = float("nan")
 
@@ -147,6 +148,41 @@ def test_f1_by_cell_line(scores, models):
     assert net["pixel_F1"] == pytest.approx((3 / 4 + 1 / 2) / 2)
     assert net["otsu_pixel_F1"] == pytest.approx(3 / 4)
     assert [net["images"], net["parameters"], net["gflops"], net["train_seconds"]] == [1, 1_940_001, 24.1, 200]
+
+
+def test_f1_by_threshold():
+    """Of seed 1 two images, of which one has an object too many; of seed 2 one image is empty on both sides."""
+    square = np.zeros((12, 12), dtype=bool)
+    square[:5, :6] = True
+    two = square | np.rot90(square, 2)
+    less = two & (np.arange(12) != 0)  # the first square loses 5 of 30 pixels
+
+    def rows(seed, image, truth, prediction):
+        (row,) = score_image(truth, (truth * (1 + (np.arange(12) > 5))).astype(int), {(0, False): prediction})
+        names = {"dataset": "demo", "modality": "fluorescent", "model": "net", "inference": "deployed"}
+        return {**names, "seed": seed, "image_id": image, **row}
+
+    blank = np.zeros_like(square)
+    scores = [rows(1, "a", two, less), rows(1, "b", square, two), rows(2, "a", two, two), rows(2, "b", blank, blank)]
+    table = f1_by_threshold(pd.DataFrame(scores))
+    assert table.columns.tolist() == [
+        *("dataset", "modality", "model", "inference", "threshold", "images", "seeds", "F1", "F1_pooled"),
+        *("precision", "recall", "AP", "AP_pooled", "PQ", "PQ_pooled"),
+    ]
+    assert (
+        table["threshold"].tolist() == list(THRESHOLDS) and table["images"].eq(2).all() and table["seeds"].eq(2).all()
+    )
+    at = table.set_index("threshold")
+    shared = 25 / 30
+    # Seed 1: two of two and one of two predicted; seed 2: everything, in one image.
+    assert at.loc[0.8, "F1"] == pytest.approx(((1 + 2 / 3) / 2 + 1) / 2)
+    assert at.loc[0.8, "F1_pooled"] == pytest.approx((6 / 7 + 1) / 2)
+    assert at.loc[0.8, "AP_pooled"] == pytest.approx((3 / 4 + 1) / 2)
+    assert at.loc[0.8, "PQ"] == pytest.approx((((1 + shared) / 2 + 1 / 1.5) / 2 + 1) / 2)
+    assert at.loc[0.8, "PQ_pooled"] == pytest.approx(((2 + shared) / 3.5 + 1) / 2)
+    assert at.loc[0.85, "F1"] == pytest.approx(((1 / 2 + 2 / 3) / 2 + 1) / 2)
+    of_one = object_scores(np.array([[1, 1, 0, 2]]), np.array([[1, 0, 0, 2]])).set_index("threshold")
+    assert of_one.loc[0.5, "PQ"] == 1.5 / 2
 
 
 def test_f1_difference_has_a_sign_and_drops_what_is_undefined():

@@ -206,17 +206,37 @@ def test_tables_and_figures_are_written(converted, tmp_path, caplog):
     run = names | {"parameters": 10, "gflops": 1.5, "train_seconds": 2.0}
     (tmp_path / "run.json").write_text(json.dumps(run))
     (tmp_path / "history.csv").write_text("epoch,train_loss,train_F1\n1,0.5,0.1\n2,0.4,0.2\n")
-    tables = {name: tmp_path / f"{name}.tsv" for name in ("f1", "by_cell_line", "difference")}
+    names_of_tables = (
+        "f1",
+        "by_cell_line",
+        "by_threshold",
+        "difference",
+        "intervals",
+        "contrasts",
+        "contrasts_by_line",
+    )
+    tables = {name: tmp_path / f"{name}.tsv" for name in names_of_tables}
     tables |= {"differences": tmp_path / "differences.parquet", "summary": tmp_path / "summary.txt"}
     scored = [tmp_path / "scores.parquet", tmp_path / "otsu.parquet"]
-    aggregate_f1(scored, runs=[tmp_path / "run.json"], models=["net"], **tables)
+    declared = [{"a": "net", "a_inference": "deployed", "b": "otsu", "b_inference": "deployed", "measure": "pixel_F1"}]
+    declared.append({**declared[0], "a_inference": "tta4", "measure": "pixel_difference"})
+    aggregate_f1(scored, runs=[tmp_path / "run.json"], models=["net"], declared=declared, equivariant=["net"], **tables)
     f1 = pd.read_csv(tables["f1"], sep="\t")
     assert f1["model"].tolist() == ["net"] * 3 + ["otsu"] and f1["parameters"].iloc[0] == 10
     assert f1["gflops"].tolist()[:3] == [1.5, 1.5, 6]
     assert not warnings_of(caplog)
     by_modality = tables["summary"].read_text().split("\n\n")
-    assert [sum(line.startswith("net ") for line in part.splitlines()) for part in by_modality] == [2, 6]
+    assert [sum(line.startswith("net ") for line in part.splitlines()) for part in by_modality[:2]] == [2, 6]
     assert "f1-score_difference" in by_modality[1] and "exact " not in by_modality[0]
+    contrasts = pd.read_csv(tables["contrasts"], sep="\t", keep_default_na=False)
+    assert contrasts["kind"].eq("declared").sum() == 2 and len(contrasts) == 3 * 10
+    assert contrasts["note"].iloc[1] == "a and b: zero by construction"
+    shown = by_modality[2].splitlines()
+    assert shown[0] == "set, fluorescence: declared contrasts" and shown[3].startswith("net ")
+    assert shown[4].startswith("net, tta4 ") and shown[4].endswith("a and b: zero by construction")
+    assert "one seed" in shown[-1]
+    assert pd.read_csv(tables["contrasts_by_line"], sep="\t")["cell_line"].nunique() == 2
+    assert set(pd.read_csv(tables["intervals"], sep="\t")["model"]) == {"net", "otsu"}
     figures = {f"{name}_figure": tmp_path / f"{name}.png" for name in ("f1", "difference", "curves")}
     draw_figures(
         f1=tables["f1"],

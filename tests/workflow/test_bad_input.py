@@ -34,6 +34,10 @@ def refused(folder, config, *arguments):
             "unknown model 'simplified-p5'. Did you mean 'simplified-p4'? Known: unet, unet-aug,",
         ),
         ({"evaluation": {"mirored": True}}, "evaluation: unknown key 'mirored' (did you mean 'mirrored'?)"),
+        (
+            {"contrasts": [{"a": "turnin", "b": "plain"}]},
+            "contrasts: unknown model 'turnin'. Did you mean 'turning'? Known: plain, turning, otsu.",
+        ),
         ({"training": {"epochs": "many"}}, "training.epochs: 'many' is not of type 'integer'"),
     ],
 )
@@ -210,7 +214,7 @@ def test_data_that_are_not_there_are_told_and_nothing_is_trained(tmp_path):
 
 def test_a_gpu_that_is_not_there_stops_training(tmp_path, study):
     folder, _ = study
-    config = {**TINY, "training": {**TINY["training"], "device": "cuda"}}
+    config = {**TINY, "training": {**TINY["training"], "device": "cuda"}, "contrasts": []}
     config["models"] = [{"name": "on-gpu", "preset": "simplified", "widths": [2, 4]}]
     target = "results/tiny/models/on-gpu/fluorescence/seed0/weights.safetensors"
     output = refused(folder, config, target)

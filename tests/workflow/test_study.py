@@ -181,6 +181,25 @@ def test_the_tables_compare_all_models_with_the_floor(study):
     assert by_line.groupby("cell_line").size().eq(len(rows)).all() and by_line["cell_line"].nunique() == 7
 
 
+def test_declared_contrasts_are_told_from_explored_ones(study):
+    contrasts = table(study, "contrasts.tsv")
+    declared = contrasts[contrasts["kind"] == "declared"]
+    nets = ["a", "a_inference", "b", "b_inference", "measure"]
+    assert declared[nets].to_numpy().tolist() == [
+        ["turning", "deployed", "plain", "deployed", "pixel_F1"],
+        ["turning", "deployed", "plain", "tta4", "pixel_F1"],
+        ["turning", "deployed", "plain", "deployed", "pixel_difference"],
+    ]
+    exact = declared.iloc[2]
+    assert [exact["verdict"], exact["note"]] == ["better", "a: zero by construction"]
+    assert set(contrasts["kind"]) == {"declared", "exploratory"} and declared["p_holm"].notna().sum() == 2
+    assert table(study, "contrasts_by_cell_line.tsv")["cell_line"].nunique() == 7
+    intervals = table(study, "intervals.tsv")
+    assert intervals[["low", "value", "high"]].notna().all(axis=None)
+    assert table(study, "f1_by_threshold.tsv")["threshold"].nunique() == 10
+    assert "declared contrasts" in result(study, "tables", "summary.txt").read_text()
+
+
 def test_figures_are_drawn_and_the_tables_printed(study):
     _, output = study
     for name in ("f1", "f1_difference", "training_curves"):
@@ -219,6 +238,9 @@ def test_a_changed_setting_reruns_what_depends_on_it(study):
     evaluation = {"predict_test": 2, "score_test": 2, "aggregate_f1": 1, "draw_figures": 1}
     evaluation |= {"record_provenance": 1, "study": 1}
     assert jobs == evaluation
+    fewer = {**TINY, "contrasts": TINY["contrasts"][:1]}
+    jobs = planned_jobs(snakemake(folder, "--dry-run", "study", config=fewer))
+    assert jobs == {"aggregate_f1": 1, "draw_figures": 1, "record_provenance": 1, "study": 1}
     # "plain" has its own list of inference modes: the study's is not for it.
     changed = {**TINY, "evaluation": {**TINY["evaluation"], "inference": ["deployed"]}}
     jobs = planned_jobs(snakemake(folder, "--dry-run", "study", config=changed))

@@ -30,7 +30,15 @@ except InputError as error:
 RESULTS = study.results
 RUN = f"{RESULTS}/{{dataset}}/models/{{model}}/{{modality}}/seed{{seed}}"
 CHOICE = f"{RESULTS}/{{dataset}}/models/{{model}}/{{modality}}/learning_rate.json"
-TABLES = ("f1", "f1_by_cell_line", "f1_difference")
+TABLES = (
+    "f1",
+    "f1_by_cell_line",
+    "f1_by_threshold",
+    "f1_difference",
+    "intervals",
+    "contrasts",
+    "contrasts_by_cell_line",
+)
 FIGURES = ("f1", "f1_difference", "training_curves")
 PLATES = study.plates.results
 PARTS = study.plates.section["parts"]

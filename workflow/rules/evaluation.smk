@@ -108,9 +108,33 @@ rule aggregate_f1:
             category="{dataset}",
             subcategory="Tables",
         ),
+        by_threshold=report(
+            f"{RESULTS}/{{dataset}}/tables/f1_by_threshold.tsv",
+            caption="../report/f1_by_threshold.rst",
+            category="{dataset}",
+            subcategory="Tables",
+        ),
         difference=report(
             f"{RESULTS}/{{dataset}}/tables/f1_difference.tsv",
             caption="../report/f1_difference.rst",
+            category="{dataset}",
+            subcategory="Tables",
+        ),
+        intervals=report(
+            f"{RESULTS}/{{dataset}}/tables/intervals.tsv",
+            caption="../report/intervals.rst",
+            category="{dataset}",
+            subcategory="Tables",
+        ),
+        contrasts=report(
+            f"{RESULTS}/{{dataset}}/tables/contrasts.tsv",
+            caption="../report/contrasts.rst",
+            category="{dataset}",
+            subcategory="Tables",
+        ),
+        contrasts_by_line=report(
+            f"{RESULTS}/{{dataset}}/tables/contrasts_by_cell_line.tsv",
+            caption="../report/contrasts_by_cell_line.rst",
             category="{dataset}",
             subcategory="Tables",
         ),
@@ -128,8 +152,10 @@ rule aggregate_f1:
         runtime=30,
     params:
         models=list(study.models),
+        contrasts=study.contrasts,
+        equivariant=study.equivariant,
         code=code_of("aggregate_f1"),
     message:
-        "Writing the F1 tables of {wildcards.dataset}"
+        "Writing the tables of {wildcards.dataset}"
     script:
         "../../scripts/aggregate_f1.py"

@@ -117,6 +117,7 @@ def copy_project(folder: Path) -> Path:
     tiny = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
     tuned = {"learning_rate": [0.004, 0.006], "tuning_epochs": 1}
     tiny["models"] = [{"name": "turning", "preset": "simplified-p4", "widths": [4, 8, 8], "training": tuned}]
+    tiny["contrasts"] = []
     tiny["training"]["epochs"] = 1
     tiny["evaluation"]["mirrored"] = False
     weights = "results/tiny/models/turning/fluorescence/seed0/weights.safetensors"

@@ -365,6 +365,7 @@ def test_two_devices_train_one_model(study, tmp_path):
     config = copy.deepcopy(TINY)
     config["training"] |= {"devices": 2, "epochs": 2}
     config["models"] = [{"name": "shared", "preset": "simplified-p4", "widths": [2, 4]}]
+    config["contrasts"] = []
     run = "results/tiny/models/shared/fluorescence/seed0"
     snakemake(tmp_path, f"{run}/weights.safetensors", "--rerun-triggers", "mtime", config=config)
     assert json.loads((tmp_path / run / "run.json").read_text())["training"]["devices"] == 2

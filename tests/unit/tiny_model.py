@@ -1,6 +1,7 @@
 """A small network, trained for a moment on one simulated field."""
 
 import atexit
+import math
 import shutil
 import tempfile
 from functools import cache
@@ -28,7 +29,7 @@ def tiny_weights() -> Path:
     image = torch.from_numpy(standardize(field.images["fluorescence"]))[None, None]
     truth = torch.from_numpy((field.instances > 0).astype(np.float32))[None, None]
     network = build_model(SPEC)
-    network.set_prior(0.15)
+    network.set_prior([math.log(0.15 / 0.85)])
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     for _ in range(80):
         optimizer.zero_grad()

@@ -47,7 +47,8 @@ def test_every_job_runs_once_and_tells_a_person_what_it_is(outcome):
     assert all(re.fullmatch("equinuclei_[0-9a-f-]{36}", job["name"]) for job in jobs)
     training = next(job for job in jobs if "train_model" in job["comment"])
     assert training["comment"].endswith("wildcards_tiny_turning_fluorescence_0")
-    assert allocation(training["id"])["Partition"] == "gpu" and "gres/gpu:a100=1" in allocation(training["id"])["TRES"]
+    given = allocation(training["id"])
+    assert given["Partition"] == "gpu" and "gres/gpu=1" in given["TRES"] and given["TresPerJob"] == "gres:gpu:a100:1"
 
 
 @pytest.mark.scenario(play=study)

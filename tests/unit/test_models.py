@@ -79,7 +79,7 @@ def test_networks_of_any_width_and_depth_are_exact(architecture, group, widths, 
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("target", TARGETS)
 def test_exact_mode_computes_the_same_maps(architecture, group, target):
-    torch.manual_seed(1)
+    torch.manual_seed(7)  # with others some of the networks are dead
     network = randomize(build_model(ModelSpec(architecture, group, (3, 4, 5), target=target))).double().eval()
     image = torch.randn(2, 1, 12, 20, dtype=torch.double)
     with torch.no_grad():

@@ -57,13 +57,6 @@ def pytest_configure(config) -> None:
     config.addinivalue_line("markers", "scenario(play): what happens on the cluster before the test")
 
 
-def pytest_collection_modifyitems(items) -> None:
-    """Of several workers, one plays all of the cluster's tests, as there is one cluster; other files are dealt out."""
-    for item in items:
-        group = "cluster" if HERE in item.path.parents else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 def slurm(*command: str) -> str:
     """Output of a command of SLURM."""
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

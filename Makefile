@@ -23,7 +23,9 @@ demo: $(READY)
 	scripts/demo_plate.sh
 
 test: $(READY) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile=ci
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/cluster -n 2 --dist loadfile --no-loadscope-reorder \
+	  --hypothesis-profile=ci
 
 conda-test: $(READY) $(CONDA)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/environments tests/unit/test_environments.py

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from equinuclei.augmentation import photometric, resize_crop, zoom_factors
 from equinuclei.intensity import intensity_statistics
 from equinuclei.symmetry import IDENTITY, Element, Group
 
@@ -16,7 +17,10 @@ AUGMENTATION_GROUPS = {"none": Group.TRIVIAL, "rotations": Group.P4, "dihedral":
 
 
 class CropSampler:
-    """Batches of crops: an epoch is one crop of every image, in random order and place.
+    """Batches of crops: an epoch is as many crops as there are images, in random order and place.
+
+    That is one of every image; or, with `groups`, each from an image of a group that is drawn, so that a field of view
+    of many images counts no more than one of a single image.
 
     Every random choice comes from (seed, epoch), so an epoch is the same whether training ran through or resumed.
 
@@ -28,6 +32,9 @@ class CropSampler:
     batch_size : crops per batch; the last batch of an epoch may be smaller
     augmentation : "none", "rotations" (quarter turns) or "dihedral" (quarter turns and mirrors), one random element a
     crop
+    zoom : crops are magnified by 1 / zoom to zoom; what is made smaller is no larger than its image
+    photometric : whether crops undergo `augmentation.photometric`
+    groups : a name per image, or None
     seed : of all random choices
     device : where the images are held and cropped; a GPU that cannot hold them leaves them on the CPU
     """
@@ -40,13 +47,18 @@ class CropSampler:
         crop: int,
         batch_size: int,
         augmentation: str = "none",
+        zoom: float = 1.0,
+        photometric: bool = False,
+        groups: Sequence[str] | None = None,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
         self.crop, self.batch_size, self.seed = crop, batch_size, seed
         self.device = torch.device(device)
         self.elements = AUGMENTATION_GROUPS[augmentation].elements
+        self.zoom, self.photometric = zoom, photometric
         self.rows = range(len(images))
+        self._weights = None if groups is None else _equal_groups(groups)
         statistics = np.array([intensity_statistics(image) for image in images], dtype=np.float32)
         self._means, self._stds = statistics[:, 0], np.where(statistics[:, 1] > 0, statistics[:, 1], 1)
         held = self._holding_device(
@@ -66,25 +78,40 @@ class CropSampler:
         # Drawn for the whole epoch at once, and for every augmentation alike: all models see the same crops.
         places = rng.random((len(order), 2))
         turns = rng.integers(0, 2**31, len(order)) % len(self.elements)
+        if self._weights is not None:
+            order = rng.choice(len(order), len(order), p=self._weights)
+        factors = zoom_factors(rng, self.zoom, len(order))
+        exposures = [rng.spawn(1)[0] if self.photometric else None for _ in order]
         for start in range(0, len(order), self.batch_size):
             batch = slice(start, start + self.batch_size)
-            yield self._batch(order[batch], places[batch], [self.elements[t] for t in turns[batch]])
+            elements = [self.elements[t] for t in turns[batch]]
+            yield self._batch(order[batch], places[batch], elements, factors[batch], exposures[batch])
 
     def centre_crops(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of the central crop of every image, in order, without augmentation: to follow a held-out part."""
         for start in range(0, len(self.rows), self.batch_size):
             rows = self.rows[start : start + self.batch_size]
-            yield self._batch(rows, np.full((len(rows), 2), 0.5), [IDENTITY] * len(rows))
+            count = len(rows)
+            yield self._batch(rows, np.full((count, 2), 0.5), [IDENTITY] * count, np.ones(count), [None] * count)
 
-    def _batch(self, rows: Sequence[int], places: np.ndarray, elements: Sequence[Element]) -> tuple[Tensor, Tensor]:
+    def _batch(
+        self,
+        rows: Sequence[int],
+        places: np.ndarray,
+        elements: Sequence[Element],
+        factors: np.ndarray,
+        exposures: Sequence[np.random.Generator | None],
+    ) -> tuple[Tensor, Tensor]:
         crops, targets = [], []
-        for row, place, element in zip(rows, places, elements, strict=True):
+        for row, place, element, factor, exposure in zip(rows, places, elements, factors, exposures, strict=True):
             image, target = self._images[row], self._targets[row]
-            top, left = (int(p * (size - self.crop + 1)) for p, size in zip(place, image.shape, strict=True))
-            window = (slice(top, top + self.crop), slice(left, left + self.crop))
-            crop = image[window].to(self.device, torch.float32)
-            crops.append(element((crop - float(self._means[row])) / float(self._stds[row])))
-            targets.append(element(target[window].to(self.device, torch.float32)))
+            edge = min(max(1, round(self.crop / factor)), *image.shape)
+            top, left = (int(p * (size - edge + 1)) for p, size in zip(place, image.shape, strict=True))
+            window = (slice(top, top + edge), slice(left, left + edge))
+            crop = (image[window].to(self.device, torch.float32) - float(self._means[row])) / float(self._stds[row])
+            crop, truth = resize_crop(crop, target[window].to(self.device, torch.float32), self.crop)
+            crops.append(element(crop if exposure is None else photometric(crop, exposure)))
+            targets.append(element(truth))
         return torch.stack(crops).unsqueeze(1), torch.stack(targets).unsqueeze(1)
 
     def _holding_device(self, nbytes: int) -> torch.device:
@@ -92,6 +119,12 @@ class CropSampler:
             return self.device
         free, _ = torch.cuda.mem_get_info(self.device)
         return self.device if nbytes < free / 2 else torch.device("cpu")
+
+
+def _equal_groups(groups: Sequence[str]) -> np.ndarray:
+    """The chance of every image, so that all groups have the same."""
+    _, place, sizes = np.unique(np.asarray(groups, dtype=str), return_inverse=True, return_counts=True)
+    return 1 / (len(sizes) * sizes[place])
 
 
 def _at_least(grid: np.ndarray, size: int) -> np.ndarray:

@@ -44,14 +44,18 @@ logger = logging.getLogger("equinuclei.training")
 
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("auto", "float32", "bfloat16")
+SAMPLING = ("images", "groups")
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
     """How a model is trained. Every field is a key of `training` in the configuration.
 
-    epochs : an epoch is one crop of every image
+    epochs : an epoch is as many crops as there are images
     crop : edge of the crops in pixels
+    sampling : "images", one crop of every image in an epoch; "groups", images by chance, the same for every group
+    zoom : crops are magnified by 1 / zoom to zoom
+    photometric : whether crops are shown at other exposures too (`augmentation.photometric`)
     batch_size : crops per step
     learning_rate : of Adam (Kingma & Ba 2015)
     schedule : "constant", or "cosine" (to zero at the last step, Loshchilov & Hutter 2017)
@@ -67,6 +71,9 @@ class TrainingSettings:
 
     epochs: int
     crop: int
+    sampling: str
+    zoom: float
+    photometric: bool
     batch_size: int
     learning_rate: float
     schedule: str
@@ -81,6 +88,7 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         check_known("training schedule", self.schedule, SCHEDULES)
         check_known("training precision", self.precision, PRECISIONS)
+        check_known("training sampling", self.sampling, SAMPLING)
         if self.devices > self.batch_size:
             raise InputError(f"batches of {self.batch_size} cannot be shared by {self.devices} devices")
 
@@ -347,7 +355,15 @@ def train_model(
     if settings.crop % network.input_multiple:
         raise InputError(f"crops of {settings.crop} pixels: this network needs a multiple of {network.input_multiple}")
     sample = {"crop": settings.crop, "batch_size": settings.batch_size, "seed": seed, "device": device}
-    sampler = CropSampler(training.images, training.targets, augmentation=spec.augmentation, **sample)
+    sampler = CropSampler(
+        training.images,
+        training.targets,
+        augmentation=spec.augmentation,
+        zoom=settings.zoom,
+        photometric=settings.photometric,
+        groups=training.fields["group"].astype(str) if settings.sampling == "groups" else None,
+        **sample,
+    )
     followed = CropSampler(validation.images, validation.targets, **sample) if validation else None
     network.set_prior(TARGETS[spec.target].prior(training.targets))
     if device.type == "cuda" or not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):

@@ -69,3 +69,39 @@ def test_small_images_are_padded_and_standardised_by_their_own_pixels():
     expected = np.pad(standardize(image), [(1, 2), (0, 0)], mode="symmetric")[:, 6:14]
     np.testing.assert_array_equal(crop[0, 0].numpy(), expected)
     assert target.shape == (1, 1, 8, 8)
+
+
+def test_zoomed_crops_show_more_or_fewer_pixels_of_image_and_truth_alike():
+    """The truth of a disc is where the image is bright, however large it is shown."""
+    y, x = np.mgrid[:96, :96] - 47.5
+    disc = y**2 + x**2 < 15**2
+    shown = sampler([(1000 * disc).astype(np.uint16)], [disc], crop=64, zoom=2)
+    areas = []
+    for epoch in range(60):
+        ((crop, target),) = shown.epoch(epoch)
+        assert crop.shape == target.shape == (1, 1, 64, 64) and set(target.unique().tolist()) <= {0, 1}
+        bright = crop > (crop.min() + crop.max()) / 2
+        assert (bright.float() - target).abs().mean() < 0.02
+        areas.append(target.sum().item())
+    # A window is no larger than the image: 96 of 64 pixels are two thirds of its size, 0.44 of its area.
+    whole = 4 / 9 * disc.sum()
+    assert any(abs(area - whole) < 0.05 * whole for area in areas) and max(areas) > 2.5 * disc.sum()
+
+
+def test_groups_count_alike_however_many_images_they_have():
+    images = [np.full((8, 8), value, np.uint8) for value in range(10)]
+    targets = [np.full((8, 8), row == 9) for row in range(10)]
+    balanced = sampler(images, targets, groups=["many"] * 9 + ["one"])
+    share = np.mean([target[:, 0, 0, 0].mean() for epoch in range(100) for _, target in balanced.epoch(epoch)])
+    assert 0.4 < share < 0.6
+
+
+def test_photometric_changes_the_image_and_not_the_truth():
+    images = [numbered((20, 20), start) for start in range(6)]
+    (plain, truth), (changed, same) = (next(iter(sampler(images, photometric=p).epoch(0))) for p in (False, True))
+    assert torch.equal(truth, same) and changed.isfinite().all()
+    assert all(not torch.equal(a, b) for a, b in zip(plain, changed, strict=True))
+    again, _ = next(iter(sampler(images, photometric=True).epoch(0)))
+    assert torch.equal(changed, again)
+    constant, _ = next(iter(sampler([np.full((8, 8), 3, np.uint8)], photometric=True).epoch(0)))
+    assert constant.isfinite().all()

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from equinuclei.folding import fold
 from equinuclei.image_folder import write_labels
 from equinuclei.inference import pad_placements
-from equinuclei.instances import label_nuclei
+from equinuclei.instances import parted_nuclei
 from equinuclei.intensity import standardize
 from equinuclei.models import PRESETS, build_model
 from equinuclei.tiling import predict_mosaic
@@ -37,21 +37,22 @@ def steps(model: str, size: int, tile: int, folder: Path) -> dict[str, Callable[
     # Weights are random: what is labelled are discs, so that there is as much of it as there would be.
     truth = touching_discs(size)
     image = np.random.default_rng(0).normal(np.where(truth, 9000, 3000), 1000).clip(0, 65535).astype(np.uint16)
-    labels, truth = label_nuclei(truth), np.where(truth, 1.0, -1.0).astype(np.float32)
+    codes = truth.astype(np.uint8)
+    labels = parted_nuclei(codes, "binary")
     before, after = pad_placements(size, network.input_multiple)[0]
     standardized = torch.from_numpy(standardize(image))[None, None]
     padded = functional.pad(standardized, (before, after, before, after), mode="reflect")
 
     def whole(side: int, whole_pixels: int | None = None) -> None:
         predict_mosaic(network, image, tile=side, whole_pixels=whole_pixels)
-        write_labels(folder / "labels.tif", label_nuclei(truth))
+        write_labels(folder / "labels.tif", parted_nuclei(codes, "binary"))
 
     return {
         "network": lambda: network(padded),
         "whole step": lambda: whole(tile),
         f"in tiles of {size // 2}": lambda: whole(size // 2, 0),
         "standardising": lambda: standardize(image),
-        "labelling": lambda: label_nuclei(truth),
+        "labelling": lambda: parted_nuclei(codes, "binary"),
         "writing": lambda: write_labels(folder / "labels.tif", labels),
     }
 

@@ -1,4 +1,4 @@
-"""Derive the targets of a data set from its annotations: targets.zarr with binary, three-class and instance masks."""
+"""Derive the targets of a data set from its annotations: targets.zarr with every kind of target, and instances."""
 
 from equinuclei.dataset import binarize_masks
 from equinuclei.job import job

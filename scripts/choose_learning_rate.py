@@ -6,6 +6,7 @@ from equinuclei.parts import load_part
 from equinuclei.tuning import choose_learning_rate
 
 with job(snakemake.log[0]):
+    spec = resolve_spec(snakemake.params.spec)
     training = load_part(
         snakemake.input.images,
         snakemake.input.targets,
@@ -13,10 +14,11 @@ with job(snakemake.log[0]):
         snakemake.input.splits,
         modality=snakemake.wildcards.modality,
         part="train",
+        target=spec.target,
         workers=snakemake.threads,
     )
     choose_learning_rate(
-        resolve_spec(snakemake.params.spec),
+        spec,
         training,
         snakemake.params.training,
         snakemake.params.candidates,

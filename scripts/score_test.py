@@ -13,4 +13,6 @@ with job(snakemake.log[0]):
         labels={key: snakemake.wildcards[key] for key in ("dataset", "model", "modality")}
         | {"seed": int(snakemake.wildcards.seed)},
         scores=snakemake.output.scores,
+        instances=snakemake.params.instances,
+        border_as=snakemake.params.mask["border_as"],
     )

@@ -49,6 +49,8 @@ def main(words: list[str] | None = None) -> int:
             page=arguments.page,
             pixel_size=arguments.pixel_size,
             min_area=arguments.min_area,
+            fill_holes=arguments.fill_holes,
+            exclude_border=arguments.exclude_border,
             tile=arguments.tile,
             device=arguments.device,
             torch_threads=arguments.threads,
@@ -92,6 +94,10 @@ def _parse(words: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--min-area", type=_at_least(0), default=0, metavar="N", help="leave out nuclei of fewer pixels (default: 0)"
+    )
+    parser.add_argument("--fill-holes", action="store_true", help="fill the holes of nuclei")
+    parser.add_argument(
+        "--exclude-border", action="store_true", help="leave out nuclei that the border of the image cuts"
     )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda: a GPU (default: cpu)")
     parser.add_argument(

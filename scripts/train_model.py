@@ -6,17 +6,19 @@ from equinuclei.parts import load_training_parts
 from equinuclei.training import resolve_settings, train_model
 
 with job(snakemake.log[0]):
+    spec = resolve_spec(snakemake.params.spec)
     training, validation = load_training_parts(
         snakemake.input.images,
         snakemake.input.targets,
         snakemake.input.fields,
         snakemake.input.splits,
         modality=snakemake.wildcards.modality,
+        target=spec.target,
         workers=snakemake.threads,
     )
     settings, choice = resolve_settings(snakemake.params.training, snakemake.input.learning_rate or None)
     train_model(
-        resolve_spec(snakemake.params.spec),
+        spec,
         training,
         validation,
         settings,

@@ -23,7 +23,7 @@ class CropSampler:
     Parameters
     ----------
     images : arrays (y, x), any real dtype up to 32 bits
-    targets : arrays (y, x), bool, as `images`
+    targets : arrays (y, x), bool or uint8, as `images`
     crop : edge of the square crop in pixels; smaller images are padded symmetrically by reflection, once
     batch_size : crops per batch; the last batch of an epoch may be smaller
     augmentation : "none", "rotations" (quarter turns) or "dihedral" (quarter turns and mirrors), one random element a
@@ -47,7 +47,6 @@ class CropSampler:
         self.device = torch.device(device)
         self.elements = AUGMENTATION_GROUPS[augmentation].elements
         self.rows = range(len(images))
-        self.nucleus_fraction = sum(int(t.sum()) for t in targets) / max(1, sum(t.size for t in targets))
         statistics = np.array([intensity_statistics(image) for image in images], dtype=np.float32)
         self._means, self._stds = statistics[:, 0], np.where(statistics[:, 1] > 0, statistics[:, 1], 1)
         held = self._holding_device(

@@ -109,8 +109,9 @@ def binarize_masks(
         Store and TSV of `convert_dataset`.
     targets
         Store to make. Its arrays "<kind>/<array>" have the rows of the annotations; the kinds are binary (uint8, 0 and
-        1), three_class (uint8; 0 background, 1 border, 2 nucleus; not where the source is binary) and instances
-        (uint16, or uint32 in an array with an image of more than 65535 nuclei).
+        1), three_class (uint8; 0 background, 1 border, 2 nucleus), distance (uint8, `masks.to_distance`) and instances
+        (uint16, or uint32 in an array with an image of more than 65535 nuclei). Where the source is binary there is
+        neither three_class nor distance.
     mask
         `kind`, and optionally `codes` and `border_as` (see `equinuclei.masks`).
     workers
@@ -128,10 +129,11 @@ def binarize_masks(
     derive: dict[str, tuple[Sequence[str], Callable[[np.ndarray], np.ndarray]]] = {
         "binary": (["uint8"], lambda pixels: masks.to_binary(pixels, kind, codes, border_as).astype(np.uint8)),
         "three_class": (["uint8"], lambda pixels: masks.to_three_class(pixels, kind, codes)),
+        "distance": (["uint8"], lambda pixels: masks.to_distance(pixels, kind, codes, border_as)),
         "instances": (["uint16", "uint32"], lambda pixels: masks.to_instances(pixels, kind, codes, border_as)),
     }
     if kind == "binary":
-        del derive["three_class"]
+        del derive["three_class"], derive["distance"]
     stacks = []
     for array, rows in table.groupby("array"):
         stored = store.open_stack(annotations, array)

@@ -18,12 +18,12 @@ from equinuclei.models.network import SegmentationNetwork
 
 logger = logging.getLogger("equinuclei.export")
 
-# Largest difference between the logits of an exported network and of the network, relative to the largest logit.
+# Largest difference between the maps of an exported network and of the network, relative to the largest value.
 TOLERANCE = 1e-4
 
 
 def export_program(network: SegmentationNetwork) -> ExportedProgram:
-    """The folded network as a program of PyTorch operations alone: images [N, 1, H, W] float32 -> logits [N, 1, H, W].
+    """The folded network as a program of PyTorch operations alone: images [N, 1, H, W] float32 -> maps [N, K, H, W].
 
     N, H and W are dynamic; H and W are multiples of `network.input_multiple`, at least two of it.
     """
@@ -38,9 +38,10 @@ def write_exports(
 ) -> dict[str, float]:
     """Write a network as a PyTorch program (`program`, .pt2) and as ONNX (`onnx_file`), and run both.
 
-    Both take standardised images (zero mean, unit variance) named `image` and give `logits`; a logit above 0 is a
-    nucleus. `metadata` is kept in both files, each value as JSON. Returns the largest difference of their
-    logits from the network's on random images, relative to the largest logit, under the keys "program" and "onnx".
+    Both take standardised images (zero mean, unit variance) named `image` and give the maps of the network's target,
+    named `logits` (`equinuclei.targets`); a logit of foreground above 0 is a nucleus. `metadata` is kept in both files,
+    each value as JSON. Returns the largest difference of their maps from the network's on random images, relative to
+    the largest value, under the keys "program" and "onnx".
 
     Raises RuntimeError, and writes nothing, if one is above TOLERANCE.
     """
@@ -60,13 +61,13 @@ def write_exports(
 
 
 def export_model(weights: str | Path, *, program: str | Path, onnx_file: str | Path) -> None:
-    """Export a trained network from its weights; see `write_exports`. Spec and certificate are kept in the files.
+    """Export a trained network from its weights; see `write_exports`. Its spec, target and certificate are kept there.
 
     Raises InputError for weights that cannot be loaded.
     """
     network = load_model(weights)
     frame = {"standardized": True, "multiple": network.input_multiple, "reach": network.reach}
-    metadata = read_metadata(weights) | {"input": frame}
+    metadata = read_metadata(weights) | {"input": frame, "target": network.target}
     errors = write_exports(network, program=program, onnx_file=onnx_file, metadata=metadata)
     logger.info("largest relative error: PyTorch program %.1e, ONNX Runtime %.1e", errors["program"], errors["onnx"])
 

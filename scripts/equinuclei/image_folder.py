@@ -17,13 +17,13 @@ from skimage.segmentation import find_boundaries
 from equinuclei.errors import InputError
 from equinuclei.files import replacing
 from equinuclei.folding import fold
-from equinuclei.inference import sigmoid
-from equinuclei.instances import label_nuclei
+from equinuclei.instances import parted_nuclei
 from equinuclei.measure import measure_nuclei
 from equinuclei.model_library import find_weights
 from equinuclei.models.checkpoint import load_model
 from equinuclei.models.network import SegmentationNetwork
 from equinuclei.sources.images import SUFFIXES, read_image
+from equinuclei.targets import TARGETS
 from equinuclei.tiling import TILE, predict_mosaic
 from equinuclei.torch_setup import prepare_torch
 
@@ -44,6 +44,8 @@ def segment_folder(
     page: int | None = None,
     pixel_size: float | None = None,
     min_area: int = 0,
+    fill_holes: bool = False,
+    exclude_border: bool = False,
     tile: int = TILE,
     device: str = "cpu",
     torch_threads: int = 1,
@@ -58,7 +60,7 @@ def segment_folder(
         with it where several would share a name. Files of an earlier run are replaced. Nothing is written elsewhere.
     page : page of every image, counted from 0; see `sources.images.read_image`.
     pixel_size : micrometres per pixel.
-    min_area : nuclei of fewer pixels are left out.
+    min_area, fill_holes, exclude_border : of `instances.nuclei`.
     tile : see `tiling.predict_mosaic`. device : cpu or cuda.
 
     An image that cannot be read is told, and the others go on. Returns the number of those.
@@ -72,6 +74,7 @@ def segment_folder(
         raise InputError("--device cuda: there is no GPU that PyTorch can use here; take --device cpu")
     on = prepare_torch(device, torch_threads, deterministic=True)
     network = fold(load_model(weights, on))
+    cleaning = {"min_area": min_area, "fill_holes": fill_holes, "exclude_border": exclude_border}
     tables, failed = [], 0
     table = Path(output) / "nuclei.tsv"
     table.unlink(missing_ok=True)  # an earlier run's, which would not go with the labels of this one
@@ -81,7 +84,7 @@ def segment_folder(
         progress = f"[{number}/{len(found)}] {name}"
         try:
             image = read_image(path, page)
-            labels, probability = segment_image(network, image, tile=tile, min_area=min_area, device=on)
+            labels, probability = segment_image(network, image, tile=tile, device=on, **cleaning)
             write_labels(labels_file, labels)
             _write_overlay(overlay_file, image, labels)
         except (InputError, OSError) as error:
@@ -113,19 +116,24 @@ def segment_image(
     image: np.ndarray,
     *,
     tile: int = TILE,
-    min_area: int = 0,
     device: torch.device | str = "cpu",
+    min_area: int = 0,
+    fill_holes: bool = False,
+    exclude_border: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labels, int32 (y, x), and probability, float32 (y, x), of the nuclei of an image (y, x).
 
-    network : as folded by `folding.fold`, on the device. Raises InputError for an image that is too small for the
+    network : as folded by `folding.fold`, on the device; min_area, fill_holes, exclude_border : of `instances.nuclei`;
+    touching nuclei are parted as the network's target allows. Raises InputError for an image that is too small for the
     network, or too large for the memory of the GPU.
     """
     try:
-        logits = predict_mosaic(network, image, tile=tile, device=device)
+        maps = predict_mosaic(network, image, tile=tile, device=device)
     except torch.OutOfMemoryError as error:
         raise InputError(f"the GPU's memory is too small for tiles of {tile} pixels: try --tile {tile // 2}") from error
-    return label_nuclei(logits, min_area), sigmoid(logits)
+    target = TARGETS[network.target]
+    options = {"min_area": min_area, "fill_holes": fill_holes, "exclude_border": exclude_border}
+    return parted_nuclei(target.codes(maps), network.target, **options), target.probability(maps)
 
 
 def find_images(folder: str | Path) -> list[Path]:

@@ -1,4 +1,7 @@
-"""Logits of whole images, and of their rotations, without breaking a network's symmetry."""
+"""Maps of whole images, and of their rotations, without breaking a network's symmetry.
+
+Maps are what a network makes of an image, [N, K, H, W]: logits, and distances (`equinuclei.targets`).
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import product
@@ -42,10 +45,10 @@ def image_placements(height: int, width: int, multiple: int) -> tuple[list[tuple
     return vertical, horizontal
 
 
-def predict_logits(network: SegmentationNetwork, images: Tensor, *, exact: bool = False) -> Tensor:
-    """Logits [N, 1, H, W] of standardised images [N, 1, H, W] of any size, as equivariant as the network itself.
+def predict_maps(network: SegmentationNetwork, images: Tensor, *, exact: bool = False) -> Tensor:
+    """Maps [N, K, H, W] of standardised images [N, 1, H, W] of any size, as equivariant as the network itself.
 
-    Images are padded by reflection to the network's input multiple. Where a pad is odd, the logits are averaged over
+    Images are padded by reflection to the network's input multiple. Where a pad is odd, the maps are averaged over
     its two mirrored placements (four, if both are odd), at two or four times the cost. `exact`: in the network's exact
     mode, bit-identical under its group.
 
@@ -54,44 +57,44 @@ def predict_logits(network: SegmentationNetwork, images: Tensor, *, exact: bool 
     height, width = images.shape[-2:]
     vertical, horizontal = image_placements(height, width, network.input_multiple)
     evaluate = network.exact if exact else network
-    logits = {}
+    maps = {}
     for (v, (top, bottom)), (h, (left, right)) in product(enumerate(vertical), enumerate(horizontal)):
         padded = functional.pad(images, (left, right, top, bottom), mode="reflect")
-        logits[v, h] = evaluate(padded)[..., top : top + height, left : left + width]
-    return mean_over_placements(logits)
+        maps[v, h] = evaluate(padded)[..., top : top + height, left : left + width]
+    return mean_over_placements(maps)
 
 
-def mean_over_placements(logits: Mapping[tuple[int, int], Placed]) -> Placed:
-    """The mean of logits under one, two or four placements of the pad, by the numbers of the (vertical, horizontal)."""
-    if len(logits) == 4:
+def mean_over_placements(maps: Mapping[tuple[int, int], Placed]) -> Placed:
+    """The mean of maps under one, two or four placements of the pad, by the numbers of the (vertical, horizontal)."""
+    if len(maps) == 4:
         # Floating-point addition commutes but does not associate. Opposite corners stay opposite when the square is
         # turned, so this order of the sums is the only one that survives a rotation.
-        return ((logits[0, 0] + logits[1, 1]) + (logits[0, 1] + logits[1, 0])) / 4
-    return sum(logits.values()) / len(logits)
+        return ((maps[0, 0] + maps[1, 1]) + (maps[0, 1] + maps[1, 0])) / 4
+    return sum(maps.values()) / len(maps)
 
 
 def predict_exact(network: SegmentationNetwork, image: Tensor) -> Tensor:
-    """Logits in exact mode: bit-identical under the group of the network."""
-    return predict_logits(network, image, exact=True)
+    """Maps in exact mode: bit-identical under the group of the network."""
+    return predict_maps(network, image, exact=True)
 
 
 def predict_canonical(network: SegmentationNetwork, image: Tensor) -> Tensor:
-    """Logits of the image in its canonical orientation, turned back: any network becomes exactly equivariant.
+    """Maps of the image in its canonical orientation, turned back: any network becomes exactly equivariant.
 
     Bit-identical under all of p4m, for one prediction per image: the network always sees the same image. An image that
     has a symmetry of its own has several ways back; the mean over them has the symmetry too.
     """
     elements = canonical_elements(image[0, 0].cpu().numpy())
-    logits = predict_logits(network, elements[0](image).contiguous())
-    return mean_over_coset({g.inverse: g.inverse(logits) for g in elements})
+    maps = predict_maps(network, elements[0](image).contiguous())
+    return mean_over_coset({g.inverse: g.inverse(maps) for g in elements})
 
 
 def predict_augmented(network: SegmentationNetwork, image: Tensor, group: Group) -> Tensor:
-    """Test-time augmentation: mean of the logits of all of an image's transforms under a group, turned back.
+    """Test-time augmentation: mean of the maps of all of an image's transforms under a group, turned back.
 
     Bit-identical under the group, for as many predictions as it has elements.
     """
-    return mean_over_coset({g: g(predict_logits(network, g.inverse(image).contiguous())) for g in group.elements})
+    return mean_over_coset({g: g(predict_maps(network, g.inverse(image).contiguous())) for g in group.elements})
 
 
 def predict_tta4(network: SegmentationNetwork, image: Tensor) -> Tensor:
@@ -105,7 +108,7 @@ def predict_tta8(network: SegmentationNetwork, image: Tensor) -> Tensor:
 
 
 METHODS: dict[str, Callable[[SegmentationNetwork, Tensor], Tensor]] = {
-    "deployed": predict_logits,
+    "deployed": predict_maps,
     "exact": predict_exact,
     "canonical": predict_canonical,
     "tta4": predict_tta4,
@@ -122,21 +125,16 @@ def predict_transforms(
     device: torch.device | str = "cpu",
     inference: str = "deployed",
 ) -> dict[Element, np.ndarray]:
-    """Logits of an image's transforms, each brought back into the frame of the image.
+    """Maps of an image's transforms, each brought back into the frame of the image.
 
-    image : (y, x), stored dtype; inference : a key of METHODS. Returns, per element g, g^-1(network(g(image))): (y, x)
-    float32, equal for all g if the network is equivariant. One image at a time: the last bits of a logit may depend on
-    the batch.
+    image : (y, x), stored dtype; inference : a key of METHODS. Returns, per element g, g^-1(network(g(image))):
+    (K, y, x) float32, equal for all g if the network is equivariant. One image at a time: the last bits of a map may
+    depend on the batch.
     """
     standardized = standardize(image)
-    logits = {}
+    maps = {}
     for element in elements:
         turned = torch.from_numpy(np.ascontiguousarray(element(standardized))).to(device)
-        output = METHODS[inference](network, turned[None, None])[0, 0]
-        logits[element] = np.ascontiguousarray(element.inverse(output.float().cpu().numpy()))
-    return logits
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Probability of a nucleus pixel, float32, same shape."""
-    return torch.sigmoid(torch.from_numpy(logits)).numpy()
+        output = METHODS[inference](network, turned[None, None])[0]
+        maps[element] = np.ascontiguousarray(element.inverse(output.float().cpu().numpy()))
+    return maps

@@ -10,10 +10,12 @@ or "nucleus". The border of an instance mask is derived: the outermost pixels in
 from collections.abc import Mapping
 
 import numpy as np
+from scipy import ndimage
 from skimage.measure import label
 from skimage.segmentation import expand_labels, find_boundaries, relabel_sequential
 
 from equinuclei.errors import InputError
+from equinuclei.symmetry import Group
 
 KINDS = ("three_class", "instances", "binary")
 CLASSES = ("background", "border", "nucleus")
@@ -120,6 +122,52 @@ def to_instances(
     else:
         labels = label(to_binary(mask, kind, codes, border_as), connectivity=1)
     return labels.astype(np.uint16 if labels.max(initial=0) <= np.iinfo(np.uint16).max else np.uint32)
+
+
+def to_distance(mask: np.ndarray, kind: str, codes: Codes = DEFAULT_CODES, border_as: str = "background") -> np.ndarray:
+    """Distance of pixels to the border of their nucleus, uint8 (y, x): 0 is background, 255 a nucleus' farthest pixels.
+
+    The nuclei are those of `to_instances`. A distance is that to the nearest pixel which is not of the same nucleus
+    (Euclidean, exact), divided by the nucleus' largest one, in steps of 1/255 and at least 1. A nucleus that touches
+    has its border there, too; where the image ends there is none, since nothing is known to lie behind it.
+
+    It depends neither on the numbers of the nuclei nor on orientation: a border pixel of a three-class mask that is as
+    near to one nucleus as to another is part of neither, and gets 1.
+
+    Raises
+    ------
+    InputError
+        If the kind is binary: it does not tell nuclei apart.
+    """
+    if kind == "binary":
+        raise InputError("distances cannot be made from a binary mask: it does not tell touching nuclei apart.")
+    labels = to_instances(mask, kind, codes, border_as).astype(np.int64)
+    distance = np.zeros(labels.shape, np.uint8)
+    distance[labels > 0] = 1
+    if kind == "three_class" and border_as == "nucleus":
+        labels[_undecided(to_three_class(mask, kind, codes), labels)] = 0
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
+        # A pixel beyond the nucleus on every side, but for those where the image ends: no nearer one is farther away.
+        box = (slice(max(rows.start - 1, 0), rows.stop + 1), slice(max(columns.start - 1, 0), columns.stop + 1))
+        inside = labels[box] == number
+        if inside.all():
+            distance[box] = 255  # the nucleus is all of the image
+            continue
+        of_nucleus = ndimage.distance_transform_edt(inside)
+        steps = np.rint(255 * of_nucleus / of_nucleus.max())
+        distance[box][inside] = np.maximum(steps, 1)[inside]
+    return distance
+
+
+def _undecided(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Border pixels as near to one nucleus as to another, bool (y, x): which one they go to depends on orientation.
+
+    labels : of `_grow_into_border`
+    """
+    nuclei = np.where(classes == NUCLEUS, labels, 0)
+    grown = [g.inverse(expand_labels(g(nuclei), distance=np.inf)) for g in Group.P4M.elements]
+    # Border without a nucleus, whose numbers come last, goes to none.
+    return (labels <= nuclei.max()) & np.any([other != grown[0] for other in grown[1:]], axis=0)
 
 
 def _grow_into_border(classes: np.ndarray) -> np.ndarray:

@@ -115,6 +115,8 @@ def score_image(
     truth_labels: np.ndarray,
     predictions: Mapping[tuple[int, bool], np.ndarray],
     thresholds: Sequence[float] = THRESHOLDS,
+    *,
+    objects: Mapping[tuple[int, bool], np.ndarray] | None = None,
 ) -> list[dict[str, int | float | bool]]:
     """Score the predictions of one image and of its rotated and mirrored copies.
 
@@ -125,13 +127,13 @@ def score_image(
     predictions: bool (y, x) per transform (rotation in degrees, mirrored), each already turned back into the frame of
         the image itself. (0, False), the image as it is, must be among them.
     thresholds: as in `object_scores`.
+    objects: integer (y, x) per transform, the predicted objects; None: the connected components of the predictions.
 
     Returns
     -------
     A row per transform, in the order of `predictions`: rotation (int), mirrored (bool); pixel_<key> for each key of
     `pixel_scores`; object<100 threshold>_TP, _FP, _FN, _precision, _recall, _F1, _AP, _PQ for each threshold
-    (object50_F1, object55_F1, ...), with the connected components of the prediction as its objects; agreement, the
-    `mask_iou` with the prediction (0, False), NaN when both are empty.
+    (object50_F1, object55_F1, ...); agreement, the `mask_iou` with the prediction (0, False), NaN when both are empty.
 
     Raises ValueError if (0, False) is missing, and as `pixel_scores` and `object_scores` do.
     """
@@ -142,7 +144,7 @@ def score_image(
     for (rotation, mirrored), prediction in predictions.items():
         row: dict[str, int | float | bool] = {"rotation": int(rotation), "mirrored": bool(mirrored)}
         row |= {f"pixel_{key}": value for key, value in pixel_scores(truth, prediction).items()}
-        labels = connected_components(prediction)
+        labels = connected_components(prediction) if objects is None else objects[rotation, mirrored]
         for threshold, scores in zip(thresholds, _match_objects(truth_labels, labels, thresholds), strict=True):
             row |= {f"object{100 * threshold:g}_{key}": value for key, value in scores.items()}
         row["agreement"] = mask_iou(prediction, reference)

@@ -38,11 +38,12 @@ PREDICTIONS_COLUMNS = ["image_id", "array", "row"]
 
 @dataclass(frozen=True)
 class Part:
-    """Images of one modality and one part of a data set, with their binary targets, in memory.
+    """Images of one modality and one part of a data set, with what is to be learnt of them, in memory.
 
     fields : rows of fields.tsv with the column `part`, sorted by image_id
     images : an image per row, (y, x), stored dtype
-    targets : nucleus against background per row, bool (y, x)
+    targets : a truth of one target per row, (y, x): bool for "binary", uint8 for others (`equinuclei.targets`); above 0
+        in nuclei
     """
 
     fields: pd.DataFrame
@@ -58,16 +59,17 @@ def load_part(
     *,
     modality: str,
     part: str,
+    target: str = "binary",
     workers: int = 2,
 ) -> Part:
-    """Load the images and binary targets of one modality and part. Raises InputError as `part_fields` does."""
+    """Load the images of one modality and part, with truths of a target. Raises InputError as `part_fields` does."""
     rows = part_fields(fields, splits, modality=modality, part=part)
     stored: dict[str, list] = {"images": [None] * len(rows), "targets": [None] * len(rows)}
     for array, of_array in rows.groupby("array"):
-        for name, store in (("images", images), ("targets", Path(targets) / "binary")):
+        for name, store in (("images", images), ("targets", Path(targets) / target)):
             pixels = read_rows(open_stack(store, array), of_array["row"].to_numpy(), workers)
             for place, image in zip(of_array.index, pixels, strict=True):
-                stored[name][place] = image if name == "images" else image > 0
+                stored[name][place] = image > 0 if name == "targets" and target == "binary" else image
     return Part(rows, **stored)
 
 
@@ -78,6 +80,7 @@ def load_training_parts(
     splits: str | Path,
     *,
     modality: str,
+    target: str = "binary",
     workers: int = 2,
 ) -> tuple[Part, Part | None]:
     """The training part, and the part that training may follow.
@@ -85,7 +88,7 @@ def load_training_parts(
     Only val may be followed, and only where the set has a test part as well: otherwise val is what the study scores.
     """
     parts = set(read_splits(splits)["part"])
-    where = {"modality": modality, "workers": workers}
+    where = {"modality": modality, "target": target, "workers": workers}
     training = load_part(images, targets, fields, splits, part="train", **where)
     if not {"val", "test"} <= parts:
         return training, None

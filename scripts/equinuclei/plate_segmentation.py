@@ -2,9 +2,10 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,7 @@ import torch
 from equinuclei.errors import InputError
 from equinuclei.files import digest, is_done, mark_done, sha256, work_folder
 from equinuclei.folding import fold
-from equinuclei.inference import sigmoid
-from equinuclei.instances import label_nuclei
+from equinuclei.instances import parted_nuclei
 from equinuclei.models.checkpoint import load_model
 from equinuclei.plate_fields import LABEL, channel_number, fields_with_image, valid_pixels
 from equinuclei.plate_store import (
@@ -35,6 +35,7 @@ from equinuclei.plate_store import (
     write_well,
 )
 from equinuclei.plate_store import ngff_version as read_ngff_version
+from equinuclei.targets import TARGETS
 from equinuclei.tiling import predict_mosaic
 from equinuclei.torch_setup import prepare_torch
 
@@ -51,6 +52,8 @@ def segment_plate(
     *,
     channel: str | None,
     min_area: int,
+    fill_holes: bool = False,
+    exclude_border: bool = False,
     tile: int,
     device: str = "cpu",
     threads: int = 1,
@@ -60,10 +63,10 @@ def segment_plate(
     """Segment the nuclei of a plate into a plate of its own, whose wells lie over those of `plate`.
 
     A well's image is the probability of nucleus, uint8 (255 is certain); `labels/nuclei` beneath it numbers the nuclei
-    1, 2, ... (uint32). Labels are made once per well from whole probabilities, so no nucleus is cut where tiles meet,
-    or where fields do. Where fields overlap, a pixel is that of the field which the plate's own mosaic shows, so no
-    nucleus is counted twice. One mean and standard deviation per well, of pixels with an image. An interrupted run
-    goes on with the first well that is not whole.
+    1, 2, ... (uint32), parted as the network's target allows (`instances.parted_nuclei`). Labels are made once per well
+    from whole maps, so no nucleus is cut where tiles meet, or where fields do. Where fields overlap, a pixel is that of
+    the field which the plate's own mosaic shows, so no nucleus is counted twice. One mean and standard deviation per
+    well, of pixels with an image. An interrupted run goes on with the first well that is not whole.
 
     Parameters
     ----------
@@ -75,8 +78,8 @@ def segment_plate(
         OME-Zarr plate to make.
     channel
         Name of the channel that nuclei are seen in; None where the plate has one.
-    min_area
-        Objects of fewer pixels are left out.
+    min_area, fill_holes, exclude_border
+        Of `instances.nuclei`; the border is that of the well's mosaic.
     tile
         Wells larger than a tile of so many pixels squared are predicted in tiles. The result is the same, to rounding.
     device, threads
@@ -95,6 +98,8 @@ def segment_plate(
     settings = {"threads": threads, "deterministic": True}
     torch_device = prepare_torch(device, settings["threads"], deterministic=settings["deterministic"])
     network = fold(load_model(weights)).to(torch_device).eval()
+    target = TARGETS[network.target]
+    cleaning = {"min_area": min_area, "fill_holes": fill_holes, "exclude_border": exclude_border}
     wells = list_wells(plate)
     number = channel_number(plate, wells, channel)
     wells = wells[part[0] :: part[1]]
@@ -103,7 +108,7 @@ def segment_plate(
         return
     read = {well: fields_with_image(fields, plate, well) for well in wells}
     key = digest(
-        ["segment", sha256(weights), sha256(fields), channel, min_area, tile, device, threads, ngff_version,
+        ["segment", sha256(weights), sha256(fields), channel, cleaning, tile, device, threads, ngff_version,
          torch.__version__, part]
     )  # fmt: skip
     with work_folder(output, key) as folder:
@@ -117,13 +122,16 @@ def segment_plate(
         with ThreadPoolExecutor(1) as writer, _at_most_one(writer) as submit:
             for count, well in enumerate(left, 1):
                 valid = valid_pixels(open_well(plate, well).shape[-2:], read[well])
-                logits = np.full(valid.shape, -np.inf, np.float32)
+                codes, probability = (np.zeros(valid.shape, np.uint8) for _ in range(2))
                 if valid.any():
                     # Arrays of all wells are as large as that of the largest; the others end in empty rows or columns.
                     mosaic = _extent(read_field_table(plate, well))
                     image = read_well(plate, well, channel=number)[mosaic]
-                    logits[mosaic] = predict_mosaic(network, image, valid=valid[mosaic], tile=tile, device=torch_device)
-                submit(_write_segmentation, plate, folder, well, logits, min_area)
+                    maps = predict_mosaic(network, image, valid=valid[mosaic], tile=tile, device=torch_device)
+                    codes[mosaic] = target.codes(maps)
+                    probability[mosaic] = np.rint(255 * target.probability(maps))
+                label = partial(parted_nuclei, codes, network.target, **cleaning)
+                submit(_write_segmentation, plate, folder, well, probability, label)
                 rate = (time.monotonic() - started) / count
                 logger.info(
                     "%s: %d of %d wells, %.2f s per well, %.0f s left",
@@ -161,10 +169,11 @@ def _extent(fields: pd.DataFrame) -> tuple[slice, slice]:
     return slice(int((fields["y0"] + fields["height"]).max())), slice(int((fields["x0"] + fields["width"]).max()))
 
 
-def _write_segmentation(plate: Path, folder: Path, well: str, logits: np.ndarray, min_area: int) -> None:
-    labels = label_nuclei(logits, min_area).astype(np.uint32)
-    probability = np.rint(255 * sigmoid(logits)).astype(np.uint8)
-    create_well_image(folder, well, [PROBABILITY], *logits.shape, np.uint8, read_pixel_size(plate, well))
+def _write_segmentation(
+    plate: Path, folder: Path, well: str, probability: np.ndarray, label: Callable[[], np.ndarray]
+) -> None:
+    labels = label().astype(np.uint32)
+    create_well_image(folder, well, [PROBABILITY], *probability.shape, np.uint8, read_pixel_size(plate, well))
     write_well(folder, well, lambda _, y, x: probability[y, x])
     create_label(folder, well, LABEL, np.uint32)
     write_well(folder, well, lambda y, x: labels[y, x], label=LABEL)

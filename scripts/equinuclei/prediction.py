@@ -12,11 +12,12 @@ import pandas as pd
 from equinuclei.examples import write_examples
 from equinuclei.files import digest, is_done, mark_done, replacing, sha256, work_folder
 from equinuclei.folding import fold
-from equinuclei.inference import predict_transforms, sigmoid
+from equinuclei.inference import predict_transforms
 from equinuclei.models.checkpoint import load_model
 from equinuclei.parts import PREDICTIONS_COLUMNS, iterate_images, part_fields, scored_part
 from equinuclei.store import create_stack, create_store, plan_stacks, write_rows
 from equinuclei.symmetry import IDENTITY, Group
+from equinuclei.targets import TARGETS
 from equinuclei.torch_setup import prepare_torch
 
 logger = logging.getLogger("equinuclei.prediction")
@@ -44,21 +45,23 @@ def predict_part(
 
     The network is folded, but for exact mode, which needs its group layers.
 
-    Writes `predictions`, a store with an array (n, y, x) uint8 of 0 and 1 per inference mode, transform and image
-    shape, each prediction turned back into the frame of its image; `index`, a table of their arrays and rows, the same
-    for every mode and transform; and `examples_file`, images, truths and probabilities of up to `examples` images as
-    deployed, one per cell line as far as that goes (npz).
+    Writes `predictions`, a store with an array (n, y, x) uint8 of prediction codes (`equinuclei.targets`) per inference
+    mode, transform and image shape, each prediction turned back into the frame of its image; its attributes name the
+    target. `index`, a table of their arrays and rows, the same for every mode and transform. And `examples_file`,
+    images, truths and probabilities of foreground of up to `examples` images as deployed, one per cell line as far as
+    that goes (npz).
 
     An interrupted prediction continues with the arrays of the modes that were not finished.
     """
     elements = (Group.P4M if mirrored else Group.P4).elements
     rows = part_fields(fields, splits, modality=modality, part=scored_part(splits))
     planned = plan_stacks(rows.drop(columns=["array", "row"]).assign(dtype="uint8"))
-    made = {"inferences": list(inferences), "transforms": [element.name for element in elements]}
-    key = digest([code, sha256(weights), sha256(fields), sha256(splits), made])
     on = prepare_torch(device, torch_threads, deterministic=True)
     network = load_model(weights, on)
-    deployed = fold(network)
+    deployed, target = fold(network), TARGETS[network.target]
+    transforms = [element.name for element in elements]
+    made = {"target": network.target, "inferences": list(inferences), "transforms": transforms}
+    key = digest([code, sha256(weights), sha256(fields), sha256(splits), made])
     chosen = set(_example_ids(planned, examples))
     with work_folder(predictions, key) as folder:
         create_store(folder, made)
@@ -78,8 +81,8 @@ def predict_part(
                 members = group.iloc[start : start + shard]
                 blocks = {e: np.empty((len(members), height, width), np.uint8) for e in elements}
                 for position, (_, image, _) in enumerate(_images(images, targets, rows.iloc[members.index])):
-                    for element, logits in predict_transforms(used, image, elements, on, inference).items():
-                        blocks[element][position] = logits > 0
+                    for element, maps in predict_transforms(used, image, elements, on, inference).items():
+                        blocks[element][position] = target.codes(maps)
                 for element, block in blocks.items():
                     write_rows(stacks[element], start, block)
                 logger.info("%s: predicted %d of %d images of %s", inference, start + len(members), len(group), array)
@@ -90,7 +93,7 @@ def predict_part(
                 "cell_line": row.cell_line,
                 "image": image,
                 "truth": truth,
-                "probability": sigmoid(predict_transforms(deployed, image, [IDENTITY], on)[IDENTITY]),
+                "probability": target.probability(predict_transforms(deployed, image, [IDENTITY], on)[IDENTITY]),
             }
             for row, image, truth in _images(images, targets, rows[rows["image_id"].isin(chosen)])
         ]

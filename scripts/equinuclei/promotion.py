@@ -81,11 +81,12 @@ def _card(name: str, record: Mapping, certificate: Mapping, scores: Mapping, che
     lines = [
         f"# {name}",
         "",
-        notes.strip() or "Nucleus segmentation of microscopy images; a logit above 0 is nucleus.",
+        notes.strip() or "Nucleus segmentation of microscopy images.",
         "",
         "| | |",
         "|---|---|",
         f"| network | {spec['architecture']}, widths {spec['widths']} |",
+        f"| target | {spec.get('target', 'binary')} |",
         f"| equivariant under | {own} |",
         *[f"| measured error, {kind} | {value:.1e} |" for kind, value in errors.items()],
         f"| parameters | {record['parameters']:,} |",

@@ -28,12 +28,14 @@ CONTRAST_MEASURE = "object50_F1"
 
 @dataclass(frozen=True)
 class StudyModel:
-    """One model of the study: its network, the keys of `training` that differ for it, and its inference modes."""
+    """One model of the study: its network, the keys of `training` that differ for it, its inference modes, and how its
+    predictions become nuclei (a method of `instances.nuclei`, None for the target's own)."""
 
     name: str
     spec: ModelSpec
     training: Mapping
     inferences: tuple[str, ...]
+    instances: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Study:
             model = self._model(entry)
             _add_unique(self.models, model.name, model, "model")
         self.contrasts: list[dict[str, str]] = _contrasts(config["contrasts"], self.models)
+        self._check_targets()
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
@@ -134,6 +137,7 @@ class Study:
                 "training": self.training_of(dataset, name),
                 "tuning": self.tuning_of(dataset, name) if self.candidates(dataset, name) else None,
                 "inference": self.inference_of(name),
+                "instances": model.instances,
             }
             for name, model in self.models.items()
         }
@@ -164,16 +168,26 @@ class Study:
         """All keys of `training` for a data set and a model: the study's, then the data set's, then the model's."""
         return {**self.training, **self.datasets[dataset].get("training", {}), **self.models[model].training}
 
+    def _check_targets(self) -> None:
+        """Raise InputError where a model is to learn to tell nuclei apart from masks that do not."""
+        for dataset, setting in self.datasets.items():
+            for name, model in self.models.items():
+                if setting["mask"]["kind"] == "binary" and model.spec.target != "binary":
+                    raise InputError(
+                        f"models: {name}: the target {model.spec.target!r} needs masks that tell nuclei apart, and "
+                        f"those of {dataset} are binary; leave one of the two out of this study"
+                    )
+
     def _model(self, entry: str | Mapping) -> StudyModel:
         spec = {"name": entry} if isinstance(entry, str) else dict(entry)
-        name, training = spec.pop("name"), spec.pop("training", {})
+        name, training, instances = spec.pop("name"), spec.pop("training", {}), spec.pop("instances", None)
         inferences = _inference_modes(f"models: {name}", spec.pop("inference", self._inferences))
         if name == OTSU:
             raise InputError(f"models: {OTSU!r} is the name of the threshold every model is compared with; use another")
         if "architecture" not in spec and (name in PRESETS or not spec):
             spec.setdefault("preset", name)  # named after the preset that it changes, or is
         with _told_of("models"):
-            return StudyModel(name, resolve_spec(spec), training, inferences)
+            return StudyModel(name, resolve_spec(spec), training, inferences, instances)
 
 
 def _contrasts(entries: Sequence[Mapping], models: Mapping[str, StudyModel]) -> list[dict[str, str]]:

@@ -1,9 +1,9 @@
-"""Logits of a mosaic of any size, tile by tile, equal to those of the whole.
+"""Maps of a mosaic of any size, tile by tile, equal to those of the whole.
 
 A tile is predicted with a halo around it. What a pixel can influence ends at the network's `reach`, so with a halo that
 is at least as wide the tile itself does not see where its window ends; and with windows that begin on multiples of the
 network's `input_multiple`, counted from the padded mosaic's corner, its pooling cells are those of the whole. Both
-together make the tiled logits those of the whole mosaic; what is left is rounding, as a convolution may order its sums
+together make the tiled maps those of the whole mosaic; what is left is rounding, as a convolution may order its sums
 by the size of what it is given.
 """
 
@@ -20,12 +20,10 @@ import torch
 from equinuclei.inference import image_placements, mean_over_placements
 from equinuclei.intensity import apply_statistics, intensity_statistics
 from equinuclei.models.network import SegmentationNetwork
+from equinuclei.targets import TARGETS
 
 TILE = 1024
 """Height and width of a tile without its halo, in pixels."""
-
-NO_IMAGE = -1e4
-"""Logit where there is no image. Finite, so that differences of logits are numbers; its probability is 0 in float32."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,11 @@ def predict_mosaic(
     batch_size: int = 1,
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """Logits of a whole well, or of any other image.
+    """Maps of a whole well, or of any other image: what the network makes of it, logits and distances.
 
-    They equal `inference.predict_logits` of the standardised image to rounding (5e-5 in float32), whatever the tiles,
+    They equal `inference.predict_maps` of the standardised image to rounding (5e-5 in float32), whatever the tiles,
     for any size: the mosaic's border is padded as there. Bit-identical from run to run with the same tiles and
-    batches. An image that is predicted in one tile gives the very bits of `predict_logits`.
+    batches. An image that is predicted in one tile gives the very bits of `predict_maps`.
 
     Memory: the result, and the network's features of `batch_size` tiles with their halos.
 
@@ -61,14 +59,15 @@ def predict_mosaic(
     image : (y, x), stored dtype; a numpy array, or what slices like one (zarr, dask). Read twice: for its statistics
         and for its pixels.
     valid : bool (y, x), a numpy array or what slices like one: where there is an image; None for everywhere. Pixels
-        outside count in no statistic, look to the network like the mean, and get the logit NO_IMAGE.
+        outside count in no statistic, look to the network like the mean, and are background in the maps
+        (`targets.Target.no_image`).
     tile : height and width of a tile without its halo, in pixels; rounded up to the network's input multiple. At most:
         tiles share the mosaic evenly.
     whole_pixels : mosaics of up to so many pixels are predicted in one tile. None: those that need no more memory than
         a tile and its halo would.
     batch_size : tiles that are predicted together.
 
-    Returns float32 (y, x).
+    Returns float32 (K, y, x).
 
     Raises InputError for an image smaller than the pad that it needs, ValueError for an image that is not (y, x),
     a tile or batch below 1, or `valid` of another shape, TypeError for pixels that are no numbers.
@@ -85,13 +84,15 @@ def predict_mosaic(
         return pixels
 
     shape = (int(image.shape[0]), int(image.shape[1]))
-    logits = np.empty(shape, np.float32)
+    target = TARGETS[network.target]
+    outside = np.array(target.no_image, np.float32)[:, np.newaxis, np.newaxis]
+    maps = np.empty((len(target.no_image), *shape), np.float32)
     arguments = {"tile": tile, "whole_pixels": whole_pixels, "batch_size": batch_size, "device": device}
     for rows, columns, values in predict_tiles(network, read, shape, **arguments):
         if valid is not None:
-            values = np.where(np.asarray(valid[rows, columns], dtype=bool), values, np.float32(NO_IMAGE))
-        logits[rows, columns] = values
-    return logits
+            values = np.where(np.asarray(valid[rows, columns], dtype=bool), values, outside)
+        maps[:, rows, columns] = values
+    return maps
 
 
 @torch.inference_mode()
@@ -105,7 +106,7 @@ def predict_tiles(
     batch_size: int = 1,
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[slice, slice, np.ndarray]]:
-    """Yield the logits of a mosaic of shape (y, x), tile by tile: (rows, columns, float32 (y, x) of the tile).
+    """Yield the maps of a mosaic of shape (y, x), tile by tile: (rows, columns, float32 (K, y, x) of the tile).
 
     read : a function of (rows, columns), slices within the mosaic, that gives its standardised pixels, float32 (y, x).
         It is called in another thread, a batch ahead.
@@ -147,13 +148,14 @@ def predict_tiles(
             placed = {}
             for (v, h), pixels in inputs.items():
                 top, left = placements[0][v][0], placements[1][h][0]
-                output = network(torch.from_numpy(pixels)[:, None].to(device))[:, 0].float().cpu().numpy()
+                output = network(torch.from_numpy(pixels)[:, None].to(device)).float().cpu().numpy()
                 placed[v, h] = [
-                    logits[
+                    maps[
+                        :,
                         row.start + top - row.window : row.stop + top - row.window,
                         column.start + left - column.window : column.stop + left - column.window,
                     ]
-                    for logits, (row, column) in zip(output, batch, strict=True)
+                    for maps, (row, column) in zip(output, batch, strict=True)
                 ]
             for place, (row, column) in enumerate(batch):
                 values = mean_over_placements({key: parts[place] for key, parts in placed.items()})

@@ -22,7 +22,6 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import Checkpoint, TQDMProgressBar
 from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 from torchmetrics import MetricCollection
 from torchmetrics.classification import BinaryAccuracy, BinaryF1Score, BinaryPrecision, BinaryRecall
@@ -38,6 +37,7 @@ from equinuclei.models.network import SegmentationNetwork, model_cost
 from equinuclei.ownership import require_ownership
 from equinuclei.parts import Part
 from equinuclei.provenance import code_version, hardware, package_versions, read_record
+from equinuclei.targets import TARGETS
 from equinuclei.torch_setup import prepare_torch
 
 logger = logging.getLogger("equinuclei.training")
@@ -112,7 +112,7 @@ def resolve_settings(training: Mapping, choice: str | Path | None) -> tuple[Trai
 
 
 class SegmentationTask(lightning.LightningModule):
-    """A network, its loss (binary cross-entropy), its optimiser (Adam) and the metrics of every epoch."""
+    """A network, the loss of its target, its optimiser (Adam) and every epoch's metrics, those of the foreground."""
 
     def __init__(
         self,
@@ -189,12 +189,12 @@ class SegmentationTask(lightning.LightningModule):
 
     def _step(self, stage: str, batch: tuple[Tensor, Tensor, float]) -> Tensor:
         crops, targets, share = batch
-        logits = self.network(crops)
-        loss = functional.binary_cross_entropy_with_logits(logits.float(), targets)
+        maps, target = self.network(crops).float(), TARGETS[self.network.target]
+        loss = target.loss(maps, targets)
         if share == 0:  # nothing of the batch is left for this device, which all the same takes part in the step
             return loss * 0
         self._losses[stage].append(loss.detach() * len(crops))
-        self._metrics(stage).update(logits.detach().float() > 0, targets.int())
+        self._metrics(stage).update(target.foreground(maps.detach()) > 0, (targets > 0).int())
         # Devices average their gradients, and their shares of the last batch may differ.
         return loss if share == 1 else loss * share
 
@@ -325,12 +325,12 @@ def train_model(
 ) -> None:
     """Train a model on one part of a data set, keep the last epoch's weights.
 
-    training : images and targets to learn from; validation : a part that is only followed, never tuned on, or None.
-    Writes `weights` (safetensors), `history` (CSV, a row per epoch: loss, accuracy, precision, recall and F1 on the
-    crops) and `run` (JSON: spec, settings, seed, data, versions, hardware, cost, and the measured equivariance of the
-    trained network, which the weights carry too). Interrupted training is continued
-    from its last epoch, or from the step at which the job was told that it will end, if code (`code`, a digest), spec,
-    settings, seed and data are the same.
+    training : images to learn from, with truths of the spec's target; validation : a part that is only followed, never
+    tuned on, or None. Writes `weights` (safetensors), `history` (CSV, a row per epoch: loss, accuracy, precision,
+    recall and F1 on the crops) and `run` (JSON: spec, settings, seed, data, versions, hardware, cost, and the measured
+    equivariance of the trained network, which the weights carry too). Interrupted training is continued from its last
+    epoch, or from the step at which the job was told that it will end, if code (`code`, a digest), spec, settings, seed
+    and data are the same.
 
     record : further plain values to keep in `run`. Raises InputError if the part is empty, the crops do not fit the
     network, or a GPU is asked for and absent; DivergedError, which is one too, if the loss diverges. StoppedError if
@@ -349,7 +349,7 @@ def train_model(
     sample = {"crop": settings.crop, "batch_size": settings.batch_size, "seed": seed, "device": device}
     sampler = CropSampler(training.images, training.targets, augmentation=spec.augmentation, **sample)
     followed = CropSampler(validation.images, validation.targets, **sample) if validation else None
-    network.set_prior(sampler.nucleus_fraction)
+    network.set_prior(TARGETS[spec.target].prior(training.targets))
     if device.type == "cuda" or not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
         # Faster on a CPU too, but for batch norm, whose training is slower there by far.
         use_channels_last(network)

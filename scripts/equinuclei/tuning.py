@@ -19,6 +19,7 @@ from equinuclei.parts import Part
 from equinuclei.provenance import code_version, hardware, package_versions, read_record
 from equinuclei.splits import split_dataset
 from equinuclei.symmetry import IDENTITY
+from equinuclei.targets import TARGETS
 from equinuclei.torch_setup import prepare_torch
 from equinuclei.training import DivergedError, TrainingSettings, train_model
 
@@ -48,7 +49,8 @@ def choose_learning_rate(
     Parameters
     ----------
     training
-        The training part of the study, nothing else; its fields have the columns cell_line and group.
+        The training part of the study, nothing else, with truths of the spec's target; its fields have the columns
+        cell_line and group.
     settings
         The fields of `TrainingSettings` but `learning_rate`; `epochs` are those that each candidate is trained for.
     candidates
@@ -158,8 +160,9 @@ def _try(
         return tried | {"F1": 0.0, "loss": None, "seconds": round(time.monotonic() - start, 2), "diverged": True}
     device = prepare_torch(settings.device, settings.torch_threads, deterministic=True)
     network = load_model(files["weights"], device)
-    predictions = [predict_transforms(network, image, [IDENTITY], device)[IDENTITY] > 0 for image in held_out.images]
-    score = pooled_f1(held_out.targets, predictions)
+    maps = (predict_transforms(network, image, [IDENTITY], device)[IDENTITY] for image in held_out.images)
+    predictions = [TARGETS[spec.target].codes(of_image) > 0 for of_image in maps]
+    score = pooled_f1([target > 0 for target in held_out.targets], predictions)
     logger.info("learning rate %g: F1 %.4f", settings.learning_rate, score)
     loss = float(pd.read_csv(files["history"])["train_loss"].iloc[-1])
     seconds = read_record(files["run"])["train_seconds"]

@@ -69,9 +69,3 @@ def test_small_images_are_padded_and_standardised_by_their_own_pixels():
     expected = np.pad(standardize(image), [(1, 2), (0, 0)], mode="symmetric")[:, 6:14]
     np.testing.assert_array_equal(crop[0, 0].numpy(), expected)
     assert target.shape == (1, 1, 8, 8)
-
-
-def test_the_nucleus_fraction_is_that_of_the_pixels():
-    targets = [np.eye(4, dtype=bool), np.zeros((4, 12), bool)]
-    images = [numbered((4, 4)), numbered((4, 12))]
-    assert sampler(images, targets, crop=4).nucleus_fraction == 4 / 64

@@ -106,6 +106,7 @@ def check_every_pixel(outputs: Outputs, fields: pd.DataFrame, folder: Path, mask
         }
         if kind != "binary":
             expected["three_class"] = masks.to_three_class(annotation, kind, codes)
+            expected["distance"] = masks.to_distance(annotation, kind, codes, border_as)
         for name, pixels in expected.items():
             np.testing.assert_array_equal(store.read_row(outputs.targets / name / row.array, row.row), pixels)
 
@@ -179,7 +180,7 @@ def test_many_nuclei_make_a_wider_array(tmp_path, outputs):
     fields = outputs.convert(source)
     outputs.binarize(source)
     assert store.open_stack(outputs.targets, "instances/m/513x513").dtype == np.uint32
-    assert not (outputs.targets / "three_class").exists()
+    assert {path.name for path in outputs.targets.iterdir() if path.is_dir()} == {"binary", "instances"}
     check_every_pixel(outputs, fields, folder, source["mask"])
 
 
@@ -218,7 +219,7 @@ def test_interrupted_conversion_continues(source, outputs, monkeypatch):
     monkeypatch.setattr(store, "write_stack", fail_at(-1))
     fields = outputs.convert(source)
     outputs.binarize(source)
-    assert len(written) == 10 + 15  # five arrays of images, five of annotations, each once, and their targets
+    assert len(written) == 10 + 20  # five arrays of images, five of annotations, each once, and their targets
     check_every_pixel(outputs, fields, Path(source["path"]).parent, source["mask"])
 
 

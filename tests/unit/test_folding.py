@@ -11,16 +11,16 @@ from torch import nn
 from equinuclei.export import export_model, export_program, write_exports
 from equinuclei.folding import fold
 from equinuclei.layers import Concatenate, EquivariantModule
-from equinuclei.models import ARCHITECTURES, GROUPS, ModelSpec, build_model
+from equinuclei.models import ARCHITECTURES, GROUPS, TARGETS, ModelSpec, build_model
 from equinuclei.models.checkpoint import save_weights
 from equinuclei.models.network import SegmentationNetwork
 
 ORDINARY = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.ReLU, nn.Upsample, Concatenate)
 
 
-def scaled(architecture, group, widths=(3, 4, 5)):
+def scaled(architecture, group, widths=(3, 4, 5), target="binary"):
     torch.manual_seed(1)
-    network = randomize(build_model(ModelSpec(architecture, group, widths))).eval()
+    network = randomize(build_model(ModelSpec(architecture, group, widths, target=target))).eval()
     # Random weights give logits of any size: with the largest near 1, errors are relative to it.
     with torch.no_grad():
         scale = network(torch.randn(1, 1, 32, 32)).abs().max()
@@ -29,13 +29,19 @@ def scaled(architecture, group, widths=(3, 4, 5)):
     return network
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("group", GROUPS)
-def test_a_folded_network_is_an_ordinary_one_with_the_same_logits(architecture, group):
-    network = scaled(architecture, group)
+SEVERAL_MAPS = [("unet", "trivial", "three_class"), ("gdensenet", "p4", "distance"), ("simplified", "p4m", "distance"),
+                ("gunet", "p4m", "three_class")]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "architecture, group, target", [*((a, g, "binary") for a in ARCHITECTURES for g in GROUPS), *SEVERAL_MAPS]
+)
+def test_a_folded_network_is_an_ordinary_one_with_the_same_maps(architecture, group, target):
+    network = scaled(architecture, group, target=target)
     folded = fold(network)
     image = torch.randn(2, 1, 16, 24)
     with torch.no_grad():
+        assert folded(image).shape == (2, TARGETS[target], 16, 24) and folded.target == target
         assert (folded(image) - network(image)).abs().max() <= 1e-5
     leaves = [m for m in folded.modules() if not isinstance(m, nn.Sequential) and not list(m.children())]
     assert all(isinstance(leaf, ORDINARY) and not isinstance(leaf, EquivariantModule) for leaf in leaves)
@@ -71,10 +77,13 @@ def test_exported_programs_take_any_size(architecture):
             assert (program(image) - network(image)).abs().max() <= 1e-5
 
 
-@pytest.mark.parametrize("architecture, group", [("simplified", "p4m"), ("gdensenet", "p4"), ("unet", "trivial")])
-def test_the_files_run_in_onnx_runtime_and_in_torch(tmp_path, architecture, group):
-    network = scaled(architecture, group)
-    spec = ModelSpec(architecture, group, (3, 4, 5))
+@pytest.mark.parametrize(
+    "architecture, group, target",
+    [("simplified", "p4m", "distance"), ("gdensenet", "p4", "binary"), ("unet", "trivial", "three_class")],
+)
+def test_the_files_run_in_onnx_runtime_and_in_torch(tmp_path, architecture, group, target):
+    network = scaled(architecture, group, target=target)
+    spec = ModelSpec(architecture, group, (3, 4, 5), target=target)
     save_weights(network, spec, tmp_path / "weights.safetensors", network.certificate())
     files = {"program": tmp_path / "model.pt2", "onnx_file": tmp_path / "model.onnx"}
     export_model(tmp_path / "weights.safetensors", **files)
@@ -82,6 +91,7 @@ def test_the_files_run_in_onnx_runtime_and_in_torch(tmp_path, architecture, grou
     metadata = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
     assert metadata["spec"] == spec.to_dict() and metadata["equivariance"]["group"] == group
     assert metadata["input"] == {"standardized": True, "multiple": 4, "reach": network.reach}
+    assert metadata["target"] == target
     program = torch.export.load(files["program"]).module()
     for n, height, width in ((1, 8, 8), (2, 24, 40)):
         image = torch.randn(n, 1, height, width)

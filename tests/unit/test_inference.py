@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equinuclei.errors import InputError
-from equinuclei.inference import METHODS, pad_placements, predict_logits, predict_transforms, sigmoid
+from equinuclei.inference import METHODS, pad_placements, predict_maps, predict_transforms
 from equinuclei.models import INFERENCES, ModelSpec, build_model
 from equinuclei.symmetry import IDENTITY, Group
 
@@ -31,10 +31,10 @@ def test_any_size_is_equivariant(height, width, group):
     net = network(group)
     image = torch.randn(1, 1, height, width, dtype=torch.double)
     with torch.no_grad():
-        logits = predict_logits(net, image)
+        logits = predict_maps(net, image)
         assert logits.shape == image.shape
         for g in net.group.elements:
-            error = (predict_logits(net, g(image)) - g(logits)).abs().max() / logits.abs().max()
+            error = (predict_maps(net, g(image)) - g(logits)).abs().max() / logits.abs().max()
             assert error <= 1e-12, g
 
 
@@ -53,14 +53,14 @@ def test_padding_on_one_side_would_break_it():
 def test_a_fitting_size_is_the_network_itself():
     net = network()
     image = torch.randn(2, 1, 8, 12, dtype=torch.double)
-    assert torch.equal(predict_logits(net, image), net(image))
+    assert torch.equal(predict_maps(net, image), net(image))
 
 
 def test_transforms_come_back_into_the_frame_of_the_image():
     image = np.random.default_rng(0).integers(0, 65535, (18, 25)).astype(np.uint16)
     logits = predict_transforms(network("p4m").float(), image, Group.P4M.elements)
     first = logits[Group.P4M.elements[0]]
-    assert first.shape == image.shape and first.dtype == np.float32
+    assert first.shape == (1, *image.shape) and first.dtype == np.float32
     for other in logits.values():
         np.testing.assert_allclose(other, first, atol=1e-4 * np.abs(first).max())
     plain = predict_transforms(network("trivial").float(), image, Group.P4.elements)
@@ -122,8 +122,4 @@ def test_every_configured_mode_has_a_method():
 def test_an_image_smaller_than_its_pad_is_refused():
     net = build_model("unet-p4")
     with pytest.raises(InputError, match="8 x 100 pixels is too small"):
-        predict_logits(net, torch.zeros(1, 1, 8, 100))
-
-
-def test_sigmoid():
-    assert sigmoid(np.array([[0.0, 100.0, -100.0]], np.float32)).tolist() == [[0.5, 1.0, pytest.approx(0, abs=1e-30)]]
+        predict_maps(net, torch.zeros(1, 1, 8, 100))

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from equinuclei.instances import connected_components, label_nuclei, split_touching
+from equinuclei.instances import connected_components, nuclei, split_by_border, split_by_distance, split_touching
 from equinuclei.metrics import object_scores
+from equinuclei.models import INSTANCES, TARGETS
 from equinuclei.simulate import simulate_field
 from equinuclei.symmetry import Group
 
@@ -163,13 +164,139 @@ def test_simulated_nuclei_are_found_as_drawn():
     assert scores["F1"].item() > 0.95
 
 
-def test_nuclei_of_logits_lie_where_they_are_positive():
+def prediction_codes(target, levels):
+    """Codes as networks give them, and flat, tied and noisy ones."""
+    highest = {"binary": 1, "distance": 255, "three_class": 2}[target]
+    return np.minimum(levels, highest).astype(np.uint8)
+
+
+def hills(seed, shape, sigma, step):
+    """A smooth map of 0 to 255, in steps: large ones make plateaus and ties."""
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(shape), sigma)
+    return np.clip(np.rint(90 * noise / noise.std() / step) * step, 0, 255).astype(np.uint8)
+
+
+hill_maps = st.builds(
+    hills,
+    st.integers(0, 10_000),
+    st.tuples(st.integers(2, 60), st.integers(2, 60)),
+    st.sampled_from([0.5, 1.0, 2.0, 4.0]),
+    st.sampled_from([1, 20, 60, 255]),
+)
+code_maps = st.one_of(
+    arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.sampled_from([0, 1, 2, 3, 255])),
+    hill_maps,
+)
+CHOICES = [(target, method) for target in TARGETS for method in (None, *INSTANCES)]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    code_maps,
+    st.sampled_from(CHOICES),
+    st.sampled_from(["nucleus", "background"]),
+    st.integers(0, 5),
+    st.booleans(),
+    st.booleans(),
+)
+def test_nuclei_of_a_turned_prediction_are_the_turned_nuclei(levels, choice, border_as, min_area, fill, exclude):
+    target, method = choice
+    codes = prediction_codes(target, levels)
+    options = {"border_as": border_as, "min_area": min_area, "fill_holes": fill, "exclude_border": exclude}
+    mask, labels = nuclei(codes, target, method, **options)
+    for g in Group.P4M.elements:
+        turned_mask, turned = nuclei(np.ascontiguousarray(g(codes)), target, method, **options)
+        np.testing.assert_array_equal(g.inverse(turned_mask), mask)
+        back = g.inverse(turned)
+        assert same_partition(labels, back), g
+        np.testing.assert_array_equal(labels == 0, back == 0)
+
+
+@settings(deadline=None, max_examples=150)
+@given(code_maps, st.sampled_from(CHOICES), st.sampled_from(["nucleus", "background"]))
+def test_nuclei_are_regions_of_the_mask_numbered_without_gaps(levels, choice, border_as):
+    codes = prediction_codes(choice[0], levels)
+    mask, labels = nuclei(codes, *choice, border_as=border_as)
+    assert mask.dtype == bool and labels.dtype == np.int32 and not labels[~mask].any()
+    whole = connected_components(mask)
+    assert set(np.unique(whole[labels > 0])) | {0} == set(np.unique(whole)) | {0}  # no region is lost
+    firsts = [np.flatnonzero(labels == number)[0] for number in range(1, labels.max(initial=0) + 1)]
+    assert firsts == sorted(firsts)
+    for number in range(1, labels.max(initial=0) + 1):
+        assert ndimage.label(labels == number)[1] == 1
+        if choice[0] == "three_class" and (codes[whole == whole[labels == number][0]] == 2).any():
+            assert (codes[labels == number] == 2).any()  # every nucleus has a middle
+
+
+def test_binary_predictions_give_components_or_parts():
     mask = disc((40, 70), 20, 20, 12) | disc((40, 70), 20, 38, 12)
     mask[0, 0] = True
-    logits = np.where(mask, 0.1, 0.0).astype(np.float32)
-    np.testing.assert_array_equal(label_nuclei(logits), split_touching(mask))
-    assert label_nuclei(logits).max() == 3 and label_nuclei(logits, min_area=2).max() == 2
-    np.testing.assert_array_equal(label_nuclei(mask, min_area=2), label_nuclei(logits, min_area=2))
+    codes = mask.astype(np.uint8)
+    found, components = nuclei(codes, "binary")
+    np.testing.assert_array_equal(found, mask)
+    np.testing.assert_array_equal(components, connected_components(mask))
+    np.testing.assert_array_equal(nuclei(codes, "binary", "watershed")[1], split_touching(mask))
+    assert nuclei(codes, "binary", "watershed", min_area=2)[1].max() == 2
+
+
+def two_cones(depth):
+    """A flat mask whose predicted distance has two middles, and a pass between them that is `depth` steps lower."""
+    codes = np.zeros((11, 31), np.uint8)
+    codes[1:-1, 1:-1] = 30
+    codes[3:8, 4:26] = 200 - depth
+    codes[4:7, 5:9] = codes[4:7, 20:25] = 200
+    return codes
+
+
+def test_the_predicted_distance_parts_what_the_shape_does_not():
+    assert nuclei(two_cones(60), "distance")[1].max() == 2
+    assert nuclei(two_cones(60), "distance", "components")[1].max() == 1
+    assert split_touching(two_cones(60) > 0).max() == 1
+    assert split_by_distance(two_cones(60)).max() == 2
+    assert split_by_distance(two_cones(60), neck=0.6).max() == 1
+    assert split_by_distance(two_cones(10)).max() == 1  # less than is certain
+    assert split_by_distance(two_cones(10), neck_depth=5, neck=0.99).max() == 2
+    assert (split_by_distance(two_cones(60)) > 0).sum() == (two_cones(60) > 0).sum()
+
+
+def test_nuclei_grow_into_the_border_class():
+    codes = np.array([[2, 1, 1, 2, 0, 1], [2, 1, 1, 2, 0, 1], [2, 2, 1, 2, 1, 0]], np.uint8)
+    assert split_by_border(codes).tolist() == [[1, 1, 2, 2, 0, 3], [1, 1, 2, 2, 0, 3], [1, 1, 1, 2, 2, 0]]
+    mask, labels = nuclei(codes, "three_class", border_as="background")
+    np.testing.assert_array_equal(mask, codes == 2)
+    assert labels.tolist() == [[1, 0, 0, 2, 0, 0], [1, 0, 0, 2, 0, 0], [1, 1, 0, 2, 0, 0]]
+
+
+def test_holes_are_filled_and_cut_nuclei_left_out_on_request():
+    ring = disc((40, 80), 20, 20, 10) & ~disc((40, 80), 20, 20, 5)
+    ring[0:8, 60:70] = True
+    ring[0:4, 63:66] = False  # a bay of the image's border, no hole
+    codes = ring.astype(np.uint8)
+    filled = nuclei(codes, "binary", fill_holes=True)[1]
+    assert filled.max() == 2
+    np.testing.assert_array_equal(filled > 0, ring | disc((40, 80), 20, 20, 10))
+    inner = nuclei(codes, "binary", exclude_border=True)[1]
+    np.testing.assert_array_equal(inner > 0, ring & (np.arange(80) < 50))
+    inhabited = codes | disc((40, 80), 20, 20, 2)  # what holds another nucleus is no hole
+    assert (
+        nuclei(inhabited.astype(np.uint8), "binary", fill_holes=True)[1].tolist()
+        == connected_components(inhabited > 0).tolist()
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ((np.zeros((2, 2), np.int64), "binary"), "uint8"),
+        ((np.zeros(2, np.uint8), "binary"), "uint8"),
+        ((np.zeros((2, 2), np.uint8), "rays"), "'rays' is not one of binary"),
+        ((np.zeros((2, 2), np.uint8), "binary", "guess"), "'guess' is not one of components"),
+        ((np.full((2, 2), 3, np.uint8), "three_class"), "0, 1 and 2"),
+    ],
+)
+def test_what_is_no_prediction_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        nuclei(*arguments)
 
 
 @pytest.mark.parametrize("arguments", [{"neck": 1.1}, {"neck": -1}, {"neck_depth": -1}, {"min_area": -1}])

@@ -35,7 +35,7 @@ def test_every_network_overfits_a_handful_of_images(tmp_path, architecture, grou
     files = {name: tmp_path / name for name in ("weights", "history", "run")}
     train_model(ModelSpec(architecture, group, WIDTHS[architecture][group]), repeated, None, settings, seed=0, **files)
     network = load_model(files["weights"])
-    predicted = [predict_transforms(network, image, [IDENTITY])[IDENTITY] > 0 for image in images]
+    predicted = [predict_transforms(network, image, [IDENTITY])[IDENTITY][0] > 0 for image in images]
     hits = 2 * sum((p & t).sum() for p, t in zip(predicted, targets, strict=True))
     F1 = hits / sum(p.sum() + t.sum() for p, t in zip(predicted, targets, strict=True))
     assert F1 > 0.95

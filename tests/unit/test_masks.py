@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as stn
 from skimage.measure import label
 
 from equinuclei.errors import InputError
-from equinuclei.masks import check_mask, check_settings, to_binary, to_instances, to_three_class
+from equinuclei.masks import check_mask, check_settings, to_binary, to_distance, to_instances, to_three_class
+from equinuclei.symmetry import Group
 
 SHAPES = stn.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
 BORDER_AS = st.sampled_from(["background", "nucleus"])
@@ -162,6 +163,56 @@ def test_classes_do_not_depend_on_orientation(drawn, border_as, quarter_turns, m
         functions.append(lambda m: to_three_class(m, kind))
     for function in functions:
         np.testing.assert_array_equal(function(turn(mask)), turn(function(mask)))
+
+
+def test_distance_by_hand():
+    # Two nuclei that touch in the middle, one cut by the left end of the image.
+    mask = np.array([[5, 5, 5, 5, 9, 9, 9, 0]], np.uint8)
+    expected = np.rint(255 * np.array([4 / 4, 3 / 4, 2 / 4, 1 / 4, 1 / 2, 1, 1 / 2, 0]))
+    assert to_distance(mask, "instances", border_as="nucleus").tolist() == [expected.tolist()]
+    whole = to_distance(np.full((2, 3), 7, np.uint8), "instances", border_as="nucleus")
+    assert whole.tolist() == [[255] * 3] * 2
+    # Without its border the second nucleus is one pixel, the first three.
+    third = 255 / 3
+    assert to_distance(mask, "instances").tolist() == [[255, round(2 * third), round(third), 0, 0, 255, 0, 0]]
+    # The pixel between is as near to one as to the other.
+    classes = np.array([[0, 2, 2, 1, 2, 2, 0]], np.uint8)
+    assert to_distance(classes, "three_class", border_as="nucleus").tolist() == [[0, 255, 255, 1, 255, 255, 0]]
+    with pytest.raises(InputError, match="does not tell touching nuclei apart"):
+        to_distance(mask > 0, "binary")
+
+
+@settings(deadline=None, max_examples=50)
+@given(masks("instances"), BORDER_AS)
+def test_distance_follows_its_definition(mask, border_as):
+    distance = to_distance(mask, "instances", border_as=border_as)
+    labels = to_instances(mask, "instances", border_as=border_as)
+    assert distance.dtype == np.uint8
+    np.testing.assert_array_equal(distance > 0, to_binary(mask, "instances", border_as=border_as))
+    for number in range(1, labels.max(initial=0) + 1):
+        inside, outside = np.argwhere(labels == number), np.argwhere(labels != number)
+        if len(outside):
+            nearest = np.sqrt(((inside[:, None] - outside[None]) ** 2).sum(axis=2).min(axis=1))
+            expected = np.maximum(np.rint(255 * nearest / nearest.max()), 1)
+            np.testing.assert_array_equal(distance[labels == number], expected)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(["three_class", "instances"]).flatmap(lambda k: st.tuples(st.just(k), masks(k))),
+    BORDER_AS,
+    st.permutations([3, 4, 1000, 65535]),
+)
+def test_distance_depends_neither_on_orientation_nor_on_numbers(drawn, border_as, numbers):
+    kind, mask = drawn
+    distance = to_distance(mask, kind, border_as=border_as)
+    np.testing.assert_array_equal(distance > 0, to_binary(mask, kind, border_as=border_as))
+    for g in Group.P4M.elements:
+        turned = to_distance(np.ascontiguousarray(g(mask)), kind, border_as=border_as)
+        np.testing.assert_array_equal(turned, g(distance))
+    if kind == "instances":
+        renamed = np.select([mask == old for old in (3, 4, 1000, 65535)], numbers, 0).astype(np.uint16)
+        np.testing.assert_array_equal(to_distance(renamed, kind, border_as=border_as), distance)
 
 
 @settings(deadline=None)

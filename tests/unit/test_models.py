@@ -1,6 +1,7 @@
 """The networks: exactness, cost and reach as specified, and weights on disk."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from equinuclei.errors import InputError
-from equinuclei.models import ARCHITECTURES, GROUPS, PRESETS, ModelSpec, build_model, resolve_spec
+from equinuclei.models import ARCHITECTURES, GROUPS, PRESETS, TARGETS, ModelSpec, build_model, resolve_spec
 from equinuclei.models.checkpoint import KEY, load_model, read_metadata, save_weights
 from equinuclei.models.network import model_cost
 from equinuclei.torch_setup import prepare_torch
@@ -61,9 +62,10 @@ def test_cost_and_reach_are_as_specified(name):
     st.lists(st.integers(1, 4), min_size=2, max_size=4),
     st.integers(1, 3),
     st.integers(1, 3),
+    st.sampled_from(list(TARGETS)),
 )
-def test_networks_of_any_width_and_depth_are_exact(architecture, group, widths, rows, columns):
-    network = randomize(build_model(ModelSpec(architecture, group, widths)))
+def test_networks_of_any_width_and_depth_are_exact(architecture, group, widths, rows, columns, target):
+    network = randomize(build_model(ModelSpec(architecture, group, widths, target=target)))
     size = rows * network.input_multiple, columns * network.input_multiple
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 5e-5)):
         errors = network.check_equivariance(size, dtype=dtype)
@@ -75,14 +77,15 @@ def test_networks_of_any_width_and_depth_are_exact(architecture, group, widths, 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("group", GROUPS)
-def test_exact_mode_computes_the_same_logits(architecture, group):
-    torch.manual_seed(1)
-    network = randomize(build_model(ModelSpec(architecture, group, (3, 4, 5)))).double().eval()
+@pytest.mark.parametrize("target", TARGETS)
+def test_exact_mode_computes_the_same_maps(architecture, group, target):
+    torch.manual_seed(7)  # with others some of the networks are dead
+    network = randomize(build_model(ModelSpec(architecture, group, (3, 4, 5), target=target))).double().eval()
     image = torch.randn(2, 1, 12, 20, dtype=torch.double)
     with torch.no_grad():
-        logits = network(image)
-        assert logits.shape == image.shape and logits.std() > 0
-        assert (network.exact(image) - logits).abs().max() <= 1e-12 * logits.abs().max()
+        maps = network(image)
+        assert maps.shape == (2, TARGETS[target], 12, 20) and maps.std(dim=(0, 2, 3)).min() > 0
+        assert (network.exact(image) - maps).abs().max() <= 1e-12 * maps.abs().max()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -144,7 +147,7 @@ def test_the_reach_is_how_far_a_pixel_is_felt(architecture, group):
 
 
 def test_a_size_that_does_not_fit_is_refused_with_the_remedy():
-    with pytest.raises(ValueError, match=r"multiples of 16.*predict_logits"):
+    with pytest.raises(ValueError, match=r"multiples of 16.*predict_maps"):
         build_model("simplified-p4")(torch.zeros(1, 1, 60, 64))
     with pytest.raises(ValueError, match=r"\[N, 1, H, W\]"):
         build_model("simplified-p4")(torch.zeros(1, 3, 64, 64))
@@ -152,7 +155,7 @@ def test_a_size_that_does_not_fit_is_refused_with_the_remedy():
 
 def test_training_starts_at_the_prior():
     network = build_model("simplified-p4").eval()
-    network.set_prior(0.1)
+    network.set_prior([math.log(0.1 / 0.9)])
     with torch.no_grad():
         logits = network(torch.randn(1, 1, 64, 64))
     torch.testing.assert_close(logits.sigmoid(), torch.full_like(logits, 0.1))
@@ -163,6 +166,10 @@ def test_specs_come_from_names_and_mappings():
     narrow_spec = resolve_spec({"preset": "simplified-p4", "widths": [2, 4]})
     assert narrow_spec == ModelSpec("simplified", "p4", (2, 4))
     assert resolve_spec(narrow_spec.to_dict()) == narrow_spec
+    distance = resolve_spec({"preset": "simplified-p4", "target": "distance"})
+    assert resolve_spec(distance.to_dict()) == distance and distance.to_dict()["target"] == "distance"
+    # As in weights from before there were targets, whose bytes stay as they are.
+    assert narrow_spec.target == "binary" and "target" not in narrow_spec.to_dict()
 
 
 @pytest.mark.parametrize(
@@ -172,6 +179,7 @@ def test_specs_come_from_names_and_mappings():
         ({"preset": "unet", "width": [3, 3]}, r"unknown model setting 'width'. Did you mean 'widths'\?"),
         ({"architecture": "unet"}, "add group, widths"),
         ({"preset": "unet", "group": "p8"}, "unknown group 'p8'"),
+        ({"preset": "unet", "target": "distances"}, "unknown target 'distances'. Did you mean 'distance'"),
         ({"preset": "unet", "widths": [4]}, "at least 2"),
         ({"preset": "unet", "widths": [4, 0]}, "positive widths"),
     ],
@@ -181,14 +189,15 @@ def test_an_impossible_spec_is_refused(spec, message):
         build_model(spec)
 
 
-def test_weights_come_back_with_their_network_and_certificate(tmp_path):
-    spec = ModelSpec("unet", "p4m", (2, 3))
+@pytest.mark.parametrize("target", TARGETS)
+def test_weights_come_back_with_their_network_and_certificate(tmp_path, target):
+    spec = ModelSpec("unet", "p4m", (2, 3), target=target)
     network = randomize(build_model(spec)).eval()
     save_weights(network, spec, tmp_path / "weights.safetensors", network.certificate())
     assert read_metadata(tmp_path / "weights.safetensors")["equivariance"]["exact"]["rotated_090"] == 0
     loaded = load_model(tmp_path / "weights.safetensors")
     image = torch.randn(1, 1, 8, 8)
-    assert not loaded.training and loaded.group == "p4m"
+    assert not loaded.training and loaded.group == "p4m" and loaded.target == target
     torch.testing.assert_close(loaded(image), network(image))
 
 

@@ -14,12 +14,16 @@ from tiny_model import tiny_weights
 from equinuclei import plate_segmentation
 from equinuclei.errors import InputError
 from equinuclei.files import tree_sha256
+from equinuclei.folding import fold
+from equinuclei.instances import parted_nuclei
+from equinuclei.models.checkpoint import load_model
 from equinuclei.plate_results import measure_plate
 from equinuclei.plate_segmentation import join_parts, segment_plate
 from equinuclei.plate_store import list_wells, open_well, plate_attributes
 from equinuclei.plates import convert_plate
 from equinuclei.simulate import simulate_field
-from equinuclei.tiling import flipped_pixels
+from equinuclei.targets import TARGETS
+from equinuclei.tiling import flipped_pixels, predict_mosaic
 
 
 @pytest.fixture(autouse=True)
@@ -45,10 +49,10 @@ def put_plate(folder, fields, channel="DAPI"):
     return folder
 
 
-def segment(folder, name="segmentation.ome.zarr", **more):
+def segment(folder, name="segmentation.ome.zarr", target="binary", **more):
     options = {"channel": None, "min_area": 5, "tile": 2048} | more
     output = folder / name
-    segment_plate(folder / "plate.ome.zarr", folder / "fields.parquet", tiny_weights(), output, **options)
+    segment_plate(folder / "plate.ome.zarr", folder / "fields.parquet", tiny_weights(target), output, **options)
     return output
 
 
@@ -71,7 +75,7 @@ def bright_is_nucleus(monkeypatch):
     """A network that says nucleus where a pixel is bright, so that the truth is known."""
 
     def predict(network, image, *, valid, tile, device):
-        return np.where(valid & (np.asarray(image) > 100), 5.0, -5.0).astype(np.float32)
+        return np.where(valid & (np.asarray(image) > 100), 5.0, -5.0).astype(np.float32)[np.newaxis]
 
     monkeypatch.setattr(plate_segmentation, "predict_mosaic", predict)
 
@@ -115,14 +119,35 @@ def test_where_fields_differ_in_their_overlap_the_lowest_number_wins(tmp_path, b
     assert np.array_equal(labels[:, :60] > 0, first > 100)
 
 
-def test_tiles_change_no_label(tmp_path):
+@pytest.mark.parametrize("target", TARGETS)
+def test_tiles_change_no_label(tmp_path, target):
     folder = put_plate(tmp_path, simulated(["A01"], edge=4))
-    whole, tiled = segment(folder), segment(folder, "tiled.ome.zarr", tile=256)
+    whole, tiled = segment(folder, target=target), segment(folder, "tiled.ome.zarr", target=target, tile=256)
     assert labels_of(whole, "A01").max() > 20
     probabilities = [open_well(store, "A01")[0].astype(int) for store in (whole, tiled)]
     assert np.abs(probabilities[0] - probabilities[1]).max() <= 1
     assert np.array_equal(labels_of(whole, "A01"), labels_of(tiled, "A01"))
     assert flipped_pixels(*(p.astype(np.float32) - 127.5 for p in probabilities)) == 0
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_nuclei_are_those_of_the_target_of_the_network(tmp_path, target):
+    image = simulate_field("HeLa", 7, 96, 96).images["fluorescence"]
+    store = segment(put_plate(tmp_path, {("A01", 1, 0, 0): image}), target=target, min_area=0)
+    maps = predict_mosaic(fold(load_model(tiny_weights(target))), image)
+    np.testing.assert_array_equal(labels_of(store, "A01"), parted_nuclei(TARGETS[target].codes(maps), target))
+    probability = np.rint(255 * TARGETS[target].probability(maps)).astype(np.uint8)
+    np.testing.assert_array_equal(np.asarray(open_well(store, "A01")[0]), probability)
+    assert labels_of(store, "A01").any()
+
+
+def test_holes_are_filled_and_cut_nuclei_left_out_where_the_settings_say_so(tmp_path, bright_is_nucleus):
+    image = disc(disc(np.full((60, 90), 10, np.uint16), 30, 30), 0, 70)
+    image[30, 30] = 10
+    folder = put_plate(tmp_path, {("A01", 1, 0, 0): image})
+    assert labels_of(segment(folder), "A01").max() == 2 and labels_of(segment(folder), "A01")[30, 30] == 0
+    cleaned = labels_of(segment(folder, "cleaned.ome.zarr", fill_holes=True, exclude_border=True), "A01")
+    assert cleaned.max() == 1 and cleaned[30, 30] == 1 and not cleaned[:, 60:].any()
 
 
 def test_a_field_without_image_and_a_well_without_any_have_no_nuclei(tmp_path, bright_is_nucleus):

@@ -25,9 +25,10 @@ from equinuclei.image_folder import (
     write_labels,
 )
 from equinuclei.instances import connected_components
-from equinuclei.metrics import object_scores
+from equinuclei.metrics import pixel_scores
 from equinuclei.models.checkpoint import load_model
 from equinuclei.simulate import simulate_field
+from equinuclei.targets import TARGETS
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "segment_images.py"
 
@@ -83,7 +84,7 @@ def test_a_folder_of_images(tmp_path, weights, field):
     }
     labels = tifffile.imread(output / "labels" / "A 1.tif")
     assert labels.dtype == np.uint16 and labels.shape == image.shape
-    assert object_scores(field.instances, labels, [0.5])["F1"].item() > 0.8
+    assert pixel_scores(field.instances > 0, labels > 0)["F1"] > 0.8
     assert np.bincount(labels.ravel())[1:].min() >= 20
     overlay = iio.imread(output / "overlays" / "A 1.png")
     assert overlay.shape == (*image.shape, 3)
@@ -101,6 +102,18 @@ def test_a_folder_of_images(tmp_path, weights, field):
     again = run("--model", weights.parent, images, output, "--min-area", 20, "--pixel-size", 0.5)
     assert again.returncode == 0 and f"[6/{len(NAMES)}]" in again.stderr
     assert {name: (output / name).read_bytes() for name in files(output)} == once
+
+
+def test_nuclei_are_cleaned_as_the_command_line_says(tmp_path, weights, field):
+    tifffile.imwrite(tmp_path / "a.tif", field.images["fluorescence"])
+    labels = []
+    for name, flags in (("raw", []), ("clean", ["--fill-holes", "--exclude-border"])):
+        assert segment_images.main([str(w) for w in ("--model", weights, *flags, tmp_path, tmp_path / name)]) == 0
+        labels.append(tifffile.imread(tmp_path / name / "labels" / "a.tif"))
+    raw, clean = labels
+    rims = [np.concatenate([found[0], found[-1], found[:, 0], found[:, -1]]) for found in labels]
+    assert rims[0].any() and not rims[1].any() and 0 < clean.max() < raw.max()
+    assert (clean[~np.isin(raw, rims[0])] > 0).any() and not clean[np.isin(raw, rims[0][rims[0] > 0])].any()
 
 
 def test_bad_images_are_told_and_the_others_done(tmp_path, weights, field):
@@ -217,8 +230,9 @@ def test_many_labels_are_uint32(tmp_path):
     np.testing.assert_array_equal(few, labels[:600])
 
 
-def test_tiles_change_no_label(weights, field):
-    network, image = fold(load_model(weights)), field.images["fluorescence"]
+@pytest.mark.parametrize("target", TARGETS)
+def test_tiles_change_no_label(field, target):
+    network, image = fold(load_model(tiny_weights(target))), field.images["fluorescence"]
     whole, _ = segment_image(network, image)
     tiled, _ = segment_image(network, image, tile=16)
     np.testing.assert_array_equal(tiled, whole)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from equinuclei.errors import InputError
-from equinuclei.models import INFERENCES, ModelSpec, resolve_spec
+from equinuclei.models import INFERENCES, INSTANCES, TARGETS, ModelSpec, resolve_spec
 from equinuclei.settings import Study
 from equinuclei.sources.plates import LAYOUTS
 
@@ -70,6 +70,19 @@ def test_a_named_preset_may_carry_training_settings_alone():
 def test_a_model_named_after_a_preset_may_change_it():
     expanded = study(models=[{"name": "unet-p4", "widths": [2, 2]}])
     assert expanded.models["unet-p4"].spec == ModelSpec("unet", "p4", (2, 2))
+
+
+def test_a_model_may_have_a_target_and_a_way_to_nuclei_of_its_own():
+    models = ["unet", {"name": "unet-p4", "target": "distance"}, {"name": "unet-aug", "instances": "watershed"}]
+    expanded = study(models=models).models
+    assert [model.spec.target for model in expanded.values()] == ["binary", "distance", "binary"]
+    assert [model.instances for model in expanded.values()] == [None, None, "watershed"]
+    assert study(models=models).resolved("seven_cell_lines")["models"]["unet-aug"]["instances"] == "watershed"
+
+
+def test_the_schema_knows_every_target_and_way_to_nuclei():
+    model = SCHEMA["$defs"]["model"]["properties"]
+    assert model["target"]["enum"] == list(TARGETS) and model["instances"]["enum"] == list(INSTANCES)
 
 
 def test_a_list_of_learning_rates_is_one_of_candidates():
@@ -179,6 +192,15 @@ def test_a_source_removed_after_its_conversion_is_as_it_was(tmp_path):
         ({"models": [{"name": "mine", "preset": "unet", "width": [1, 2]}]}, r"models\[0\]: unknown key 'width'"),
         ({"models": [{"name": "../evil", "preset": "unet"}]}, r"models\[0\].name: '../evil' does not match"),
         ({"models": [{"name": "unet", "training": {"device": "cpu"}}]}, r"models\[0\].training: unknown key 'device'"),
+        ({"models": [{"name": "unet", "target": "rays"}]}, r"models\[0\].target: 'rays' is not one of"),
+        ({"models": [{"name": "unet", "instances": "guess"}]}, r"models\[0\].instances: 'guess' is not one of"),
+        (
+            {
+                "datasets": [{**DEFAULT["datasets"][0], "mask": {"kind": "binary", "border_as": "nucleus"}}],
+                "models": ["unet", {"name": "unet-p4", "target": "distance"}],
+            },
+            "models: unet-p4: the target 'distance' needs masks that tell nuclei apart, .* seven_cell_lines are binary",
+        ),
         ({"models": []}, "models"),
         ({"evaluation": {"inference": ["deployed", "exat"]}}, r"evaluation.inference\[1\]: 'exat' is not one of"),
         ({"evaluation": {"inference": []}}, "evaluation.inference: "),

@@ -53,8 +53,8 @@ def converted(tmp_path_factory):
     return paths
 
 
-def predict(converted, folder, group="p4m", **settings):
-    spec = ModelSpec("simplified", group, (2, 3))
+def predict(converted, folder, group="p4m", target="binary", **settings):
+    spec = ModelSpec("simplified", group, (2, 3), target=target)
     torch.manual_seed(1)  # predicts both classes in every group
     network = build_model(spec)
     torch.nn.init.normal_(network.head.weight, std=0.1)
@@ -73,7 +73,7 @@ def predict(converted, folder, group="p4m", **settings):
     )
 
 
-def score(converted, folder, model="net"):
+def score(converted, folder, model="net", **settings):
     labels = {"dataset": "set", "model": model, "modality": "fluorescence", "seed": 0}
     stores = {name: converted[name] for name in ("targets", "fields", "splits")}
     score_predictions(
@@ -82,6 +82,7 @@ def score(converted, folder, model="net"):
         labels=labels,
         scores=folder / "scores.parquet",
         **stores,
+        **settings,
     )
     return pd.read_parquet(folder / "scores.parquet")
 
@@ -130,6 +131,7 @@ def test_every_inference_mode_is_predicted_and_scored(converted, tmp_path, monke
     monkeypatch.setattr(prediction, "predict_transforms", turned_about)
     predict(converted, tmp_path, inferences=["deployed", "tta4"], mirrored=False)
     assert store_attributes(tmp_path / "predictions.zarr") == {
+        "target": "binary",
         "inferences": ["deployed", "tta4"],
         "transforms": ["rotated_000", "rotated_090", "rotated_180", "rotated_270"],
     }
@@ -148,6 +150,40 @@ def test_every_inference_mode_is_predicted_and_scored(converted, tmp_path, monke
     example = read_examples(tmp_path / "examples.npz")[0]
     row = scores[(scores["image_id"] == example["image_id"]) & (scores["rotation"] == 0)].set_index("inference")
     assert (example["probability"] > 0.5).sum() == row.loc["deployed", ["pixel_TP", "pixel_FP"]].sum()
+
+
+def two_touching(target, shape):
+    """Maps of two nuclei side by side."""
+    inside, middle = np.zeros(shape, bool), np.zeros(shape, bool)
+    inside[5:28, 5:30] = True
+    middle[6:27, 6:16] = middle[6:27, 18:29] = True
+    if target == "distance":
+        return np.stack([np.where(inside, 1, -1), np.where(middle, 0.9, 0.1)]).astype(np.float32)
+    return np.stack([~inside, inside & ~middle, middle]).astype(np.float32)
+
+
+@pytest.mark.parametrize("target", ["distance", "three_class"])
+def test_codes_of_every_target_are_stored_and_scored(converted, tmp_path, monkeypatch, target):
+    def made(network, image, elements, device="cpu", inference="deployed"):
+        return {element: two_touching(target, image.shape) for element in elements}
+
+    monkeypatch.setattr(prediction, "predict_transforms", made)
+    predict(converted, tmp_path, target=target, mirrored=False)
+    assert store_attributes(tmp_path / "predictions.zarr")["target"] == target
+    codes = np.asarray(open_stack(tmp_path / "predictions.zarr", "deployed/rotated_090/fluorescence/36x36")[0])
+    assert np.unique(codes).tolist() == {"distance": [0, 26, 230], "three_class": [0, 1, 2]}[target]
+    found = {}
+    for method in (None, "components", "watershed"):
+        for border_as in ("nucleus", "background"):
+            scores = score(converted, tmp_path, instances=method, border_as=border_as)
+            objects, pixels = (scores[f"{name}_TP"] + scores[f"{name}_FP"] for name in ("object50", "pixel"))
+            assert len(scores) == 3 * 4 and objects.nunique() == pixels.nunique() == 1
+            found[method, border_as] = objects.iloc[0], pixels.iloc[0]
+    whole, middle = 23 * 25, 21 * 21
+    if target == "distance":  # whose truth holds a border or not; the network has learnt it
+        assert found == {(method, border): (1 if method == "components" else 2, whole) for method, border in found}
+    else:
+        assert found == {(method, border): (2, whole if border == "nucleus" else middle) for method, border in found}
 
 
 def test_a_plain_network_is_scored_rotation_by_rotation(converted, tmp_path):

@@ -12,23 +12,24 @@ from hypothesis import strategies as st
 
 from equinuclei.errors import InputError
 from equinuclei.folding import fold
-from equinuclei.inference import predict_logits, sigmoid
+from equinuclei.inference import predict_maps
 from equinuclei.intensity import standardize
 from equinuclei.models import ModelSpec, build_model
-from equinuclei.tiling import NO_IMAGE, flipped_pixels, halo_width, predict_mosaic, predict_tiles
+from equinuclei.targets import NO_IMAGE, TARGETS
+from equinuclei.tiling import flipped_pixels, halo_width, predict_mosaic, predict_tiles
 
 torch.set_num_threads(1)
 TOLERANCE = 5e-5
 
 
-def network(architecture="simplified", group="p4", widths=(2, 3, 4), seed=0):
+def network(architecture="simplified", group="p4", widths=(2, 3, 4), seed=0, target="binary"):
     torch.manual_seed(seed)
-    return fold(build_model(ModelSpec(architecture, group, widths)).eval())
+    return fold(build_model(ModelSpec(architecture, group, widths, target=target)).eval())
 
 
 def whole(net, image):
     with torch.inference_mode():
-        return predict_logits(net, torch.from_numpy(standardize(image))[None, None])[0, 0].numpy()
+        return predict_maps(net, torch.from_numpy(standardize(image))[None, None])[0].numpy()
 
 
 def noise(height, width, seed=0):
@@ -45,12 +46,13 @@ def noise(height, width, seed=0):
     st.integers(1, 90),
     st.integers(1, 5),
     st.integers(0, 100),
+    st.sampled_from(list(TARGETS)),
 )
-def test_tiled_is_whole(architecture, group, widths, height, width, tile, batch_size, seed):
-    net, image = network(architecture, group, widths, seed), noise(height, width, seed)
+def test_tiled_is_whole(architecture, group, widths, height, width, tile, batch_size, seed, target):
+    net, image = network(architecture, group, widths, seed, target), noise(height, width, seed)
     expected = whole(net, image)
     tiled = predict_mosaic(net, image, tile=tile, whole_pixels=0, batch_size=batch_size)
-    assert tiled.dtype == np.float32 and tiled.shape == image.shape
+    assert tiled.dtype == np.float32 and tiled.shape == (len(TARGETS[target].no_image), *image.shape)
     assert np.abs(tiled - expected).max() <= TOLERANCE * max(1, np.abs(expected).max())
     assert flipped_pixels(tiled, expected) <= np.count_nonzero(np.abs(expected) <= TOLERANCE)
 
@@ -60,10 +62,10 @@ def influence(net, shape, place, tile):
     image = np.zeros(shape, np.float32)
     image[place] = np.nan
     with torch.inference_mode():
-        expected = predict_logits(net, torch.from_numpy(image)[None, None])[0, 0].isnan().numpy()
+        expected = predict_maps(net, torch.from_numpy(image)[None, None])[0, 0].isnan().numpy()
     tiled = np.zeros(shape, bool)
     for rows, columns, values in predict_tiles(net, lambda r, c: image[r, c], shape, tile=tile, whole_pixels=0):
-        tiled[rows, columns] = np.isnan(values)
+        tiled[rows, columns] = np.isnan(values[0])
     return expected, tiled
 
 
@@ -118,25 +120,26 @@ def test_gaps_are_neutral_and_have_no_nuclei():
     net, image = network(), noise(90, 110)
     valid = np.ones(image.shape, bool)
     valid[:, 40:60] = False
-    expected = predict_mosaic(net, image, valid=valid)
-    assert (expected[~valid] == NO_IMAGE).all() and not sigmoid(expected[~valid]).any()
+    (expected,) = maps = predict_mosaic(net, image, valid=valid)
+    assert (expected[~valid] == NO_IMAGE).all() and not TARGETS["binary"].probability(maps)[~valid].any()
     # Whatever lies in the gap: no statistic and no logit sees it.
     other = image.astype(np.float32)
     other[~valid] = np.nan
     for tile in (1000, 24):
-        again = predict_mosaic(net, other, valid=valid, tile=tile, whole_pixels=0)
+        (again,) = predict_mosaic(net, other, valid=valid, tile=tile, whole_pixels=0)
         assert np.abs(again - expected)[valid].max() <= TOLERANCE
     neutral = standardize(image[valid])
     filled = np.zeros(image.shape, np.float32)
     filled[valid] = neutral
     with torch.inference_mode():
-        direct = predict_logits(net, torch.from_numpy(filled)[None, None])[0, 0].numpy()
+        direct = predict_maps(net, torch.from_numpy(filled)[None, None])[0, 0].numpy()
     np.testing.assert_array_equal(expected[valid], direct[valid])
 
 
-def test_a_mosaic_without_images():
-    net = network()
-    assert (predict_mosaic(net, noise(40, 40), valid=np.zeros((40, 40), bool)) == NO_IMAGE).all()
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_mosaic_without_images(target):
+    maps = predict_mosaic(network(target=target), noise(40, 40), valid=np.zeros((40, 40), bool))
+    assert not TARGETS[target].codes(maps).any() and not TARGETS[target].probability(maps).any()
 
 
 class Sliced:

@@ -9,10 +9,14 @@ import pytest
 
 from equinuclei.errors import InputError, StoppedError
 from equinuclei.files import sha256, write_json
+from equinuclei.inference import predict_transforms
+from equinuclei.masks import to_distance, to_instances, to_three_class
 from equinuclei.models import ModelSpec
 from equinuclei.models.checkpoint import load_model
 from equinuclei.parts import Part
 from equinuclei.provenance import read_record
+from equinuclei.symmetry import IDENTITY
+from equinuclei.targets import TARGETS
 from equinuclei.training import (
     DivergedError,
     SegmentationTask,
@@ -53,9 +57,9 @@ def part(count=12, seed=0):
     return Part(pd.DataFrame({"image_id": ids, "image_sha256": ids, "mask_sha256": ids}), images, targets)
 
 
-def train(folder, settings=SETTINGS, validation=None, spec=SPEC, **more):
+def train(folder, settings=SETTINGS, validation=None, spec=SPEC, training=None, **more):
     files = {"weights": folder / "weights.safetensors", "history": folder / "history.csv", "run": folder / "run.json"}
-    train_model(spec, part(), validation, settings, seed=3, **files, **more)
+    train_model(spec, training or part(), validation, settings, seed=3, **files, **more)
     return files
 
 
@@ -81,6 +85,30 @@ def test_a_small_network_learns_discs(tmp_path, architecture, group):
     train(tmp_path, changed(epochs=40), spec=ModelSpec(architecture, group, (4, 8)))
     history = pd.read_csv(tmp_path / "history.csv")
     assert history["train_F1"].iloc[-1] > 0.95
+
+
+@pytest.mark.parametrize("target", ["distance", "three_class"])
+def test_a_small_network_learns_every_target(tmp_path, target):
+    discs, derive = part(), {"distance": to_distance, "three_class": to_three_class}[target]
+    labels = [to_instances(mask, "binary") for mask in discs.targets]
+    truths = [derive(of_image, "instances", border_as="nucleus") for of_image in labels] if target == "distance" else [
+        derive(of_image, "instances") for of_image in labels]  # fmt: skip
+    files = train(
+        tmp_path,
+        changed(epochs=40),
+        spec=ModelSpec("simplified", "p4", (4, 8), target=target),
+        training=Part(discs.fields, discs.images, truths),
+    )
+    history = pd.read_csv(files["history"])
+    assert history["train_F1"].iloc[-1] > 0.95  # of the foreground, the same for all targets
+    network = load_model(files["weights"])
+    maps = [predict_transforms(network, image, [IDENTITY])[IDENTITY] for image in discs.images]
+    codes, truth = np.stack([TARGETS[target].codes(of_image) for of_image in maps]), np.stack(truths)
+    both = (codes > 0) & (truth > 0)
+    if target == "distance":
+        assert np.corrcoef(codes[both], truth[both])[0, 1] > 0.8
+    else:
+        assert (codes[both] == truth[both]).mean() > 0.8
 
 
 def test_the_learning_rate_rises_and_falls():

@@ -91,7 +91,7 @@ def test_the_choice_follows_the_scores(tmp_path, monkeypatch, caplog, scores, be
     left = iter(scores)
     monkeypatch.setattr(tuning, "train_model", lambda *_, **files: pretend(**files))
     monkeypatch.setattr(tuning, "load_model", lambda *_: None)
-    monkeypatch.setattr(tuning, "predict_transforms", lambda *_: {IDENTITY: np.zeros((40, 48))})
+    monkeypatch.setattr(tuning, "predict_transforms", lambda *_: {IDENTITY: np.zeros((1, 40, 48))})
     monkeypatch.setattr(tuning, "pooled_f1", lambda *_: next(left))
     assert choose(tmp_path)["learning_rate"] == best
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]

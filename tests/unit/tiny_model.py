@@ -3,40 +3,47 @@
 import atexit
 import shutil
 import tempfile
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from equinuclei.intensity import standardize
+from equinuclei.masks import to_binary, to_distance, to_three_class
 from equinuclei.models import ModelSpec, build_model
 from equinuclei.models.checkpoint import save_weights
 from equinuclei.simulate import simulate_field
+from equinuclei.targets import TARGETS
 
-SPEC = ModelSpec("simplified", "p4", (4, 8))
+TRUTHS = {
+    "binary": partial(to_binary, border_as="nucleus"),
+    "distance": partial(to_distance, border_as="nucleus"),
+    "three_class": to_three_class,
+}
 
 
 @cache
-def tiny_weights() -> Path:
+def tiny_weights(target: str = "binary") -> Path:
     """Its weights; their folder is named as a model is."""
+    spec = ModelSpec("simplified", "p4", (4, 8), target=target)
     threads = torch.get_num_threads()
     torch.manual_seed(0)
     torch.set_num_threads(1)
     field = simulate_field("HeLa", 0, 160, 160)
     image = torch.from_numpy(standardize(field.images["fluorescence"]))[None, None]
-    truth = torch.from_numpy((field.instances > 0).astype(np.float32))[None, None]
-    network = build_model(SPEC)
-    network.set_prior(0.15)
+    pixels = TRUTHS[target](field.instances, "instances")
+    truth = torch.from_numpy(pixels.astype(np.float32))[None, None]
+    network = build_model(spec)
+    network.set_prior(TARGETS[target].prior([pixels]))
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     for _ in range(80):
         optimizer.zero_grad()
-        binary_cross_entropy_with_logits(network(image), truth).backward()
+        TARGETS[target].loss(network(image), truth).backward()
         optimizer.step()
     folder = Path(tempfile.mkdtemp(prefix="equinuclei-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = folder / "tiny" / "weights.safetensors"
-    save_weights(network.eval(), SPEC, path)
+    save_weights(network.eval(), spec, path)
     torch.set_num_threads(threads)
     return path

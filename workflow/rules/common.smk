@@ -175,6 +175,11 @@ def inferences_of(wildcards):
     return study.inference_of(wildcards.model)
 
 
+def instances_of(wildcards):
+    """How predictions of the rule's model become nuclei, where the configuration says."""
+    return study.models[wildcards.model].instances
+
+
 def of_every_run(name):
     """Paths of one file of every training of a data set."""
 

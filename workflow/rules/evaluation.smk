@@ -56,6 +56,8 @@ rule score_test:
         mem_mb=gigabytes(4),
         runtime=hours(1),
     params:
+        instances=instances_of,
+        mask=dataset_setting("mask"),
         code=code_of("score_test"),
     message:
         "Scoring {wildcards.model} on the {wildcards.modality} images of {wildcards.dataset}, seed {wildcards.seed}"

@@ -89,6 +89,8 @@ rule segment_plate:
         settings=plates_settings,
         channel=plate_channel,
         min_area=study.plates.section["min_area"],
+        fill_holes=study.plates.section["fill_holes"],
+        exclude_border=study.plates.section["exclude_border"],
         tile=study.plates.section["tile"],
         device=study.plates.section["device"],
         ngff_version=study.plates.section["ngff_version"],

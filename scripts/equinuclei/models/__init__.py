@@ -23,6 +23,10 @@ ARCHITECTURES = {
     "gunet": ("gunet", "GUNet", {}),
 }
 GROUPS = ("trivial", "p4", "p4m")
+# What a network learns -> maps that it makes of an image; see `equinuclei.targets`.
+TARGETS = {"binary": 1, "distance": 2, "three_class": 3}
+# How a prediction becomes nuclei; see `equinuclei.instances.nuclei`.
+INSTANCES = ("components", "watershed")
 # Otsu's threshold takes part in every table as if it were a model: the floor that a network has to rise above.
 OTSU = "otsu"
 AUGMENTATIONS = ("none", "rotations", "dihedral")
@@ -36,23 +40,28 @@ class ModelSpec:
 
     architecture: a key of ARCHITECTURES; group: trivial, p4 or p4m; widths: channels per group element and level,
     the bottleneck's last (of GDenseNet: those that a level adds); augmentation: what its training crops undergo (none,
-    rotations, dihedral).
+    rotations, dihedral); target: what it learns, a key of TARGETS.
     """
 
     architecture: str
     group: str
     widths: tuple[int, ...]
     augmentation: str = "none"
+    target: str = "binary"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
         check_known("architecture", self.architecture, ARCHITECTURES)
         check_known("group", self.group, GROUPS)
         check_known("augmentation", self.augmentation, AUGMENTATIONS)
+        check_known("target", self.target, TARGETS)
 
     def to_dict(self) -> dict:
-        """The spec as plain JSON values."""
-        return asdict(self) | {"widths": list(self.widths)}
+        """The spec as plain JSON values, without a binary target: weights from before there were others tell none."""
+        spec = asdict(self) | {"widths": list(self.widths)}
+        if self.target == "binary":
+            del spec["target"]
+        return spec
 
 
 # Equal parameters across the groups: p4 has half the plain net's width, p4m the width divided by sqrt(8). `-wide` is
@@ -107,13 +116,14 @@ def resolve_spec(spec: "str | Mapping | ModelSpec") -> ModelSpec:
 def build_model(spec: "str | Mapping | ModelSpec") -> "SegmentationNetwork":
     """Build a network with new weights from a preset's name, a mapping or a ModelSpec.
 
-    The network takes standardised images [N, 1, H, W] float32 and returns logits [N, 1, H, W]; it tells its `group`,
-    `input_multiple` and `reach` (pixels). Raises InputError for an unknown name or impossible widths.
+    The network takes standardised images [N, 1, H, W] float32 and returns the maps of its target, [N, K, H, W]; it
+    tells its `group`, `target`, `input_multiple` and `reach` (pixels). Raises InputError for an unknown name or
+    impossible widths.
     """
     spec = resolve_spec(spec)
     module, name, arguments = ARCHITECTURES[spec.architecture]
     network = getattr(importlib.import_module(f"equinuclei.models.{module}"), name)
     try:
-        return network(spec.group, spec.widths, **arguments)
+        return network(spec.group, spec.widths, target=spec.target, **arguments)
     except ValueError as error:
         raise InputError(f"model {spec.to_dict()}: {error}") from error

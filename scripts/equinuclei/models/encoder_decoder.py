@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from equinuclei.layers import Concatenate, Features, GroupMeanConv2d
+from equinuclei.models import TARGETS
 from equinuclei.models.network import SegmentationNetwork
 from equinuclei.symmetry import Group
 
@@ -23,11 +24,12 @@ class EncoderDecoder(SegmentationNetwork):
 
     convs_per_level: ClassVar[int]
 
-    def __init__(self, group: str, widths: Sequence[int]) -> None:
+    def __init__(self, group: str, widths: Sequence[int], *, target: str = "binary") -> None:
         *widths, bottleneck_width = (int(width) for width in widths)
         if not widths or min(*widths, bottleneck_width) < 1:
             raise ValueError(f"expected at least 2 positive widths, not {[*widths, bottleneck_width]}")
-        super().__init__(Group(group), GroupMeanConv2d(Group(group), widths[0], 1, kernel_size=1))
+        head = GroupMeanConv2d(Group(group), widths[0], TARGETS[target], kernel_size=1)
+        super().__init__(Group(group), target, head)
         levels = len(widths)
         self.input_multiple = 2**levels
         # A 3 x 3 convolution at level l reaches 2^l pixels; the poolings add 2^levels - 1, from one end of a pooled

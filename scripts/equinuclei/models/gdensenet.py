@@ -19,6 +19,7 @@ from equinuclei.layers import (
     LiftingConv2d,
     Slots,
 )
+from equinuclei.models import TARGETS
 from equinuclei.models.network import SegmentationNetwork, check_images
 from equinuclei.symmetry import Element, Group
 
@@ -79,7 +80,7 @@ class GDenseNet(SegmentationNetwork):
     Raises ValueError for fewer than two widths, or one below 1.
     """
 
-    def __init__(self, group: str, widths: Sequence[int]) -> None:
+    def __init__(self, group: str, widths: Sequence[int], *, target: str = "binary") -> None:
         group = Group(group)
         widths = [int(width) for width in widths]
         if len(widths) < 2 or min(widths) < 1:
@@ -92,7 +93,7 @@ class GDenseNet(SegmentationNetwork):
             joined = (2 * width, *skip)
             dense.append(DenseLayer(group, joined, width))
             below = (*joined, width)
-        super().__init__(group, GroupMeanConv2d(group, below, 1, kernel_size=1))
+        super().__init__(group, target, GroupMeanConv2d(group, below, TARGETS[target], kernel_size=1))
         self.encoder = encoder
         self.squeezes, self.dense = nn.ModuleList(squeezes), nn.ModuleList(dense)
         self.last = nn.Sequential(GroupBatchNorm2d(group, below), nn.ReLU(inplace=True))

@@ -19,6 +19,7 @@ from equinuclei.layers import (
     GroupMeanConv2d,
     LiftingConv2d,
 )
+from equinuclei.models import TARGETS
 from equinuclei.models.network import SegmentationNetwork
 from equinuclei.symmetry import Group
 
@@ -52,13 +53,13 @@ class GUNet(SegmentationNetwork):
     Widths are channels per group element. Raises ValueError for another number of widths, or one below 1.
     """
 
-    def __init__(self, group: str, widths: Sequence[int]) -> None:
+    def __init__(self, group: str, widths: Sequence[int], *, target: str = "binary") -> None:
         group = Group(group)
         widths = [int(width) for width in widths]
         levels = len(widths) - 1
         if not 1 <= levels <= len(LEVEL_BLOCKS) or min(widths) < 1:
             raise ValueError(f"expected 2 to {len(LEVEL_BLOCKS) + 1} positive widths, not {widths}")
-        super().__init__(group, GroupMeanConv2d(group, widths[0], 1, kernel_size=3))
+        super().__init__(group, target, GroupMeanConv2d(group, widths[0], TARGETS[target], kernel_size=3))
         blocks = [*LEVEL_BLOCKS[:levels], BOTTLENECK_BLOCKS]
         finer = [*pairwise(widths)]
         self.lifting = self._normalized(LiftingConv2d(group, 1, widths[0], kernel_size=7))

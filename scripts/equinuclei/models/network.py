@@ -1,7 +1,7 @@
 """What every network is and tells of itself."""
 
-import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,25 +13,29 @@ from equinuclei.symmetry import Group
 
 
 class SegmentationNetwork(EquivariantModule):
-    """A network from one grey channel to one logit per pixel: [N, 1, H, W] float32 -> [N, 1, H, W].
+    """A network from one grey channel to the maps of its target: [N, 1, H, W] float32 -> [N, K, H, W].
+
+    A map is a scalar per pixel, without a direction: a logit, or a distance (`equinuclei.targets`).
 
     Attributes
     ----------
     group : Group
-        The symmetry group under which the logits are equivariant.
+        The symmetry group under which the maps are equivariant.
+    target : str
+        What the network learns, a key of `models.TARGETS`.
     input_multiple : int
         Height and width of the input must be multiples of it.
     reach : int
-        Receptive-field radius in pixels: how far, along either axis, an input pixel can influence a logit.
+        Receptive-field radius in pixels: how far, along either axis, an input pixel can influence a map.
     """
 
     input_multiple: int
     reach: int
     takes_images = gives_images = True
 
-    def __init__(self, group: Group, head: GroupMeanConv2d) -> None:
+    def __init__(self, group: Group, target: str, head: GroupMeanConv2d) -> None:
         super().__init__()
-        self.group = group
+        self.group, self.target = group, target
         self.head = head
 
     @abstractmethod
@@ -39,12 +43,12 @@ class SegmentationNetwork(EquivariantModule):
         """Features that the head takes, G-major [N, G*C, H, W], of images [N, 1, H, W]; slots of slots."""
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits [N, 1, H, W] of standardised images [N, 1, H, W]. Raises ValueError for another shape."""
+        """Maps [N, K, H, W] of standardised images [N, 1, H, W]. Raises ValueError for another shape."""
         check_images(image, self.input_multiple)
         return self.head(self.features(image))
 
     def exact(self, image: Tensor) -> Tensor:
-        """Exact mode: logits as of `forward` to rounding, and bit-identical under the group.
+        """Exact mode: maps as of `forward` to rounding, and bit-identical under the group.
 
         exact(g.image) is g.exact(image) to the last bit, for every g of the group, on any device and in any precision,
         as long as convolutions give the same bits for the same input (a fixed number of threads, deterministic
@@ -54,14 +58,14 @@ class SegmentationNetwork(EquivariantModule):
         check_images(image, self.input_multiple)
         return self.head(self.features(Slots.of_image(image, self.group)))
 
-    def set_prior(self, nucleus_fraction: float) -> None:
-        """Start from the log-odds of a nucleus pixel everywhere, so that training does not begin by finding them.
+    def set_prior(self, prior: Sequence[float]) -> None:
+        """Start from one value per map everywhere (`targets.prior`), so that training does not begin by finding them.
 
         The head's weights start at zero: from random ones, the few filters of a narrow equivariant network can all
         point to background, and its ReLUs die before one of them turns.
         """
-        fraction = min(max(nucleus_fraction, 1e-4), 1 - 1e-4)
-        nn.init.constant_(self.head.bias, math.log(fraction / (1 - fraction)))
+        with torch.no_grad():
+            self.head.bias.copy_(torch.tensor(prior))
         nn.init.zeros_(self.head.weight)
 
     def certificate(self) -> dict[str, Any]:
@@ -97,7 +101,7 @@ def check_images(image: Tensor, multiple: int) -> None:
     if any(size % multiple for size in image.shape[-2:]):
         raise ValueError(
             f"height and width must be multiples of {multiple}, not {tuple(image.shape[-2:])}; "
-            "equinuclei.inference.predict_logits pads any size symmetrically"
+            "equinuclei.inference.predict_maps pads any size symmetrically"
         )
 
 

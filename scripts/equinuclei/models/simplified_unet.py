@@ -17,9 +17,9 @@ class SimplifiedUNet(EncoderDecoder):
 
     convs_per_level = 2
 
-    def __init__(self, group: str, widths: Sequence[int], *, batch_norm: bool = False) -> None:
+    def __init__(self, group: str, widths: Sequence[int], *, target: str = "binary", batch_norm: bool = False) -> None:
         self.batch_norm = batch_norm
-        super().__init__(group, widths)
+        super().__init__(group, widths, target=target)
 
     def level(self, in_channels: int | Sequence[int] | None, out_channels: int) -> nn.Sequential:
         bias = not self.batch_norm  # batch norm has one of its own

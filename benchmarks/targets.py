@@ -41,8 +41,9 @@ from equinuclei.tuning import hold_out
 from equinuclei.watershed import grow_seeds
 
 THRESHOLDS = (0.5, 0.7)
-NECKS = (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
-NECK_DEPTHS = (5, 10, 20, 30, 45)
+NECKS = (0.6, 0.7, 0.75, 0.8, 0.9)
+NECK_DEPTHS = (10, 30, 40, 50, 60)
+PEAKS = (1, 50, 75, 100, 125)
 
 
 def touches(truth: np.ndarray) -> bool:
@@ -95,7 +96,7 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def choose(results: Path, modality: str, model: str) -> pd.DataFrame:
-    """A row per image held out of the training part, `neck` and `neck_depth`: touching, and the mean of its APs."""
+    """A row per image held out of the training part, `neck`, `neck_depth` and `peak`: touching, and its mean AP."""
     run = json.loads(next((results / "models" / model / modality).glob("seed*/run.json")).read_text(encoding="utf-8"))
     spec, settings = resolve_spec(run["spec"]), TrainingSettings.from_mapping(run["training"])
     images, targets, *tables = (results / name for name in ("images.zarr", "targets.zarr", "fields.tsv", "splits.tsv"))
@@ -111,9 +112,10 @@ def choose(results: Path, modality: str, model: str) -> pd.DataFrame:
     for _, stored in iterate_images(part.fields[held], image=images, truth=targets / "instances"):
         codes = TARGETS[spec.target].codes(predict_transforms(network, stored["image"], [IDENTITY])[IDENTITY])
         truth = stored["truth"].astype(np.int64)
-        for neck, depth in product(NECKS, NECK_DEPTHS):
-            ap = np.mean(list(scores(truth, split_by_distance(codes, neck=neck, neck_depth=depth)).values()))
-            table.append({"neck": neck, "neck_depth": depth, "touching": touches(truth), "AP": ap})
+        for neck, depth, peak in product(NECKS, NECK_DEPTHS, PEAKS):
+            labels = split_by_distance(codes, neck=neck, neck_depth=depth, peak=peak)
+            ap = np.mean(list(scores(truth, labels).values()))
+            table.append({"neck": neck, "neck_depth": depth, "peak": peak, "touching": touches(truth), "AP": ap})
     return pd.DataFrame(table)
 
 
@@ -127,7 +129,7 @@ def main() -> None:
     if arguments.choose:
         table = choose(arguments.results, arguments.modality, arguments.model)
         for name, rows in (("all images", table), ("images with touching nuclei", table[table["touching"]])):
-            grid = rows.pivot_table(index="neck", columns="neck_depth", values="AP")
+            grid = rows.pivot_table(index=["peak", "neck"], columns="neck_depth", values="AP")
             print(f"{name}, mean AP at {THRESHOLDS}:\n{grid.round(4)}\n")
         return
     table = compare(arguments.results, arguments.modality)

@@ -17,11 +17,9 @@ if ! flock --nonblock 9; then
   exit 0
 fi
 
-# A snakemake that was killed leaves its lock and its jobs behind. A lock of one that lives is none of our business: this
-# tick does nothing.
-if [ -n "$(find .snakemake/locks -type f 2>/dev/null | head -n 1)" ]; then
-  scripts/unlock.sh "$@" || { status=$?; [ "$status" = 75 ] && exit 0; exit "$status"; }
-fi
+# A snakemake that was killed leaves jobs and a lock behind. One that lives is none of our business: this tick does
+# nothing.
+scripts/unlock.sh "$@" || { status=$?; [ "$status" = 75 ] && exit 0; exit "$status"; }
 
 snakemake scan_plates "$@" --forcerun scan_plates --quiet host progress reason rules
 # Only times and inputs make a plate stale: an edited function must not run a thousand plates again.

@@ -33,4 +33,7 @@ if command -v squeue >/dev/null; then
   fi
 fi
 
-snakemake --snakefile "$root/Snakefile" "$@" --unlock --quiet all >/dev/null
+# Jobs may be left without a lock: another snakemake that ended here since has taken away every lock, not only its own.
+if [ -n "$(find .snakemake/locks -type f 2>/dev/null | head -n 1)" ]; then
+  snakemake --snakefile "$root/Snakefile" "$@" --unlock --quiet all >/dev/null
+fi

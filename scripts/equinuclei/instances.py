@@ -46,11 +46,14 @@ NECK = 0.85
 NECK_DEPTH = 1.0
 """The least that a neck must be narrower than the radius, in pixels: less is the roughness of a pixel outline."""
 
-PREDICTED_NECK = 0.85
+PREDICTED_NECK = 0.75
 """Nuclei part where the predicted distance between them falls below this share of the smaller one's largest."""
 
-PREDICTED_NECK_DEPTH = 20
+PREDICTED_NECK_DEPTH = 50
 """The least that it must fall, in steps of 1/255: less is the network's uncertainty."""
+
+PREDICTED_PEAK = 75
+"""What nowhere reaches this predicted distance, in steps of 1/255, is no nucleus: a true one has 255 in its middle."""
 
 PREDICTED_SHELL = 8
 """Nuclei grow from their middle in shells of so many steps of 1/255 of predicted distance."""
@@ -91,9 +94,15 @@ def split_touching(
 
 
 def split_by_distance(
-    codes: np.ndarray, *, neck: float = PREDICTED_NECK, neck_depth: int = PREDICTED_NECK_DEPTH
+    codes: np.ndarray,
+    *,
+    neck: float = PREDICTED_NECK,
+    neck_depth: int = PREDICTED_NECK_DEPTH,
+    peak: int = PREDICTED_PEAK,
 ) -> np.ndarray:
     """Label the nuclei of a predicted distance to their borders, by the same watershed as `split_touching`.
+
+    The network tells nuclei from specks of foreground by the distance: what stays low is left out, of whatever size.
 
     Parameters
     ----------
@@ -101,6 +110,7 @@ def split_by_distance(
         normalised by its largest, in steps of 1/255.
     neck, neck_depth : a peak of the distance, of height d, makes a nucleus where no higher peak can be reached from it
         without descending to min(neck * d, d - neck_depth) or below; a share of 0 to 1, and steps of 1/255.
+    peak : nuclei whose largest code is below this are left out.
 
     Returns, and raises, as `split_touching`.
     """
@@ -109,7 +119,10 @@ def split_by_distance(
     regions = connected_components(codes > 0)
     seeds = find_seeds(regions, codes, partial(_floor_of_height, neck=neck, neck_depth=neck_depth))
     shells = -(-codes.astype(np.int64) // PREDICTED_SHELL)
-    return _renumber(grow_seeds(regions, seeds, codes, shells), 0)
+    labels = grow_seeds(regions, seeds, codes, shells)
+    highest = np.zeros(int(labels.max(initial=0)) + 1, np.uint8)
+    np.maximum.at(highest, labels, codes)
+    return _renumber(np.where(highest[labels] >= peak, labels, 0), 0)
 
 
 def split_by_border(codes: np.ndarray, *, watershed: bool = False) -> np.ndarray:

@@ -80,13 +80,14 @@ class Lab:
         return said
 
 
-def controllers() -> list[int]:
-    """Snakemakes that work in the copied project, but for those inside jobs."""
+def snakemakes(inside_jobs: bool) -> list[int]:
+    """Snakemakes that work in the copied project for its plates: those inside jobs, or those that submit them."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().decode().split("\0")
-            if (folder / "cwd").readlink() == project() and "plates" in command and "--target-jobs" not in command:
+            of_plates = "--target-jobs" in command if inside_jobs else "plates" in command
+            if (folder / "cwd").readlink() == project() and of_plates:
                 found += [int(folder.name)] if Path(command[0]).name.startswith("python") else []
         except OSError:
             continue
@@ -107,7 +108,9 @@ def plate(scene):
     remote.tick()
     tick = remote.start()
     (job,) = wait_for(converting, "the plate's conversion runs")
-    for process in controllers():
+    for process in snakemakes(inside_jobs=True):
+        os.kill(process, signal.SIGSTOP)  # so that the job, short as it is, is still there when the next tick comes
+    for process in snakemakes(inside_jobs=False):
         os.kill(process, signal.SIGKILL)
     tick.communicate()
     said, state = remote.tick(), allocation(job)["JobState"]
@@ -116,10 +119,11 @@ def plate(scene):
 
 
 def converting() -> list[str]:
-    """Jobs of the copied project that convert a plate now."""
+    """Jobs of the copied project that convert a plate now, once their snakemake is there."""
     lines = slurm("squeue", "--noheader", "--states=RUNNING", "--format=%i|%k|%Z").splitlines()
     jobs = [line.split("|") for line in lines]
-    return [job for job, comment, folder in jobs if "convert_plate" in comment and folder == str(project())]
+    converts = [job for job, comment, folder in jobs if "convert_plate" in comment and folder == str(project())]
+    return converts if snakemakes(inside_jobs=True) else []
 
 
 @pytest.mark.scenario(play=plate)

@@ -36,5 +36,10 @@ rule export:
         get_exported_models(),
 
 
+rule train_shipped:
+    input:
+        get_shipped_models(),
+
+
 onsuccess:
     print_summaries()

@@ -1,7 +1,17 @@
-"""Export one trained network: model.pt2 (PyTorch program) and model.onnx."""
+"""Export one trained network: model.pt2 (PyTorch program), model.onnx, bioimage_model.zip (BioImage Model Zoo)."""
 
+from equinuclei.bioimage_zoo import write_package
 from equinuclei.export import export_model
 from equinuclei.job import job
 
 with job(snakemake.log[0]):
-    export_model(snakemake.input.weights, program=snakemake.output.program, onnx_file=snakemake.output.onnx)
+    onnx_file = snakemake.output.onnx
+    metadata = export_model(snakemake.input.weights, program=snakemake.output.program, onnx_file=onnx_file)
+    write_package(
+        snakemake.output.package,
+        onnx_file=onnx_file,
+        model=snakemake.wildcards.model,
+        modality=snakemake.wildcards.modality,
+        metadata=metadata,
+        about=snakemake.params.about,
+    )

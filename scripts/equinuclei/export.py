@@ -60,8 +60,10 @@ def write_exports(
     return errors
 
 
-def export_model(weights: str | Path, *, program: str | Path, onnx_file: str | Path) -> None:
+def export_model(weights: str | Path, *, program: str | Path, onnx_file: str | Path) -> dict[str, Any]:
     """Export a trained network from its weights; see `write_exports`. Its spec, target and certificate are kept there.
+
+    Returns what is kept: `spec`, `equivariance`, `input` (standardized, multiple, reach) and `target`.
 
     Raises InputError for weights that cannot be loaded.
     """
@@ -70,6 +72,7 @@ def export_model(weights: str | Path, *, program: str | Path, onnx_file: str | P
     metadata = read_metadata(weights) | {"input": frame, "target": network.target}
     errors = write_exports(network, program=program, onnx_file=onnx_file, metadata=metadata)
     logger.info("largest relative error: PyTorch program %.1e, ONNX Runtime %.1e", errors["program"], errors["onnx"])
+    return metadata
 
 
 def _errors(network: SegmentationNetwork, exported: ExportedProgram, model: onnx.ModelProto) -> dict[str, float]:

@@ -49,7 +49,7 @@ NECK_DEPTH = 1.0
 PREDICTED_NECK = 0.75
 """Nuclei part where the predicted distance between them falls below this share of the smaller one's largest."""
 
-PREDICTED_NECK_DEPTH = 50
+PREDICTED_NECK_DEPTH = 30
 """The least that it must fall, in steps of 1/255: less is the network's uncertainty."""
 
 PREDICTED_PEAK = 75

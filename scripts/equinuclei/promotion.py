@@ -24,7 +24,8 @@ def promote_model(run: str | Path, name: str, library: str | Path, *, notes: str
     Parameters
     ----------
     run
-        Folder of a training: `weights.safetensors` and `run.json`, and `scores.parquet` where the model was scored.
+        Folder of a training: `weights.safetensors` and `run.json`; `scores.parquet` where the study scored the model,
+        and `accuracy.md` where it was evaluated as deployed (`train_shipped`), whose figures the card then tells.
     name
         Letters, digits, ".", "_" and "-"; a version belongs into it, such as "simplified-p4-dapi-v1".
     notes
@@ -49,13 +50,17 @@ def promote_model(run: str | Path, name: str, library: str | Path, *, notes: str
         )
     record, weights = read_record(run / "run.json"), run / WEIGHTS
     certificate = read_metadata(weights)["equivariance"]
-    scores = _scores(run / "scores.parquet")
+    accuracy = run / "accuracy.md"
+    found = accuracy.read_text(encoding="utf-8") if accuracy.is_file() else ""
+    scores = {} if found else _scores(run / "scores.parquet")
     with work_folder(target, sha256(weights)) as folder:
         if folder is None:
             return target
         shutil.copyfile(weights, folder / WEIGHTS)
         shutil.copyfile(run / "run.json", folder / "run.json")
-        (folder / CARD).write_text(_card(name, record, certificate, scores, sha256(weights), notes), encoding="utf-8")
+        (folder / CARD).write_text(
+            _card(name, record, certificate, scores, sha256(weights), notes, found), encoding="utf-8"
+        )
         for path in folder.iterdir():
             path.chmod(stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
     return target
@@ -69,7 +74,9 @@ def _scores(path: Path) -> dict[str, float]:
     return {name: float(deployed[name].mean()) for name in ("pixel_F1", "object50_F1")}
 
 
-def _card(name: str, record: Mapping, certificate: Mapping, scores: Mapping, checksum: str, notes: str) -> str:
+def _card(
+    name: str, record: Mapping, certificate: Mapping, scores: Mapping, checksum: str, notes: str, accuracy: str
+) -> str:
     spec, group = record["spec"], record["group"]
     own = {
         "trivial": "none: a plain network",
@@ -92,8 +99,13 @@ def _card(name: str, record: Mapping, certificate: Mapping, scores: Mapping, che
         f"| parameters | {record['parameters']:,} |",
         f"| trained on | {record.get('dataset', '?')}, {record.get('modality', '?')}, {record['images']} images |",
         *[f"| {key.replace('_', ' ')} on the scored part | {value:.3f} |" for key, value in scores.items()],
+        f"| computing cost | {record['gflops']:.1f} GFLOP for an image of 256 x 256 pixels |",
+        f"| trained for | {record['train_seconds'] / 60:.0f} minutes on {record['hardware'].get('gpu', record['hardware']['processor'])} |",
         f"| code | {record['code_version']} |",
         f"| SHA-256 of the weights | `{checksum}` |",
+        "",
+        *(["## Accuracy", "", accuracy] if accuracy else []),
+        "## Training",
         "",
         "Input: one channel, standardised to zero mean and unit variance. The full record is `run.json`:",
         "",

@@ -178,7 +178,7 @@ def lab(conda, tmp_path_factory):
     simulate_plate(project / "inbox/SIM", project / "truth", barcode="SIM", wells=["A01"], fields=1, size=96, seed=3)
     records = []
     scan_again = ["scan_plates", "--forcerun", "scan_plates"]
-    for arguments in (["study"], ["export", "scan_plates"], scan_again, ["plates"], ["overview"]):
+    for arguments in (["study"], ["export", "train_shipped", "scan_plates"], scan_again, ["plates"], ["overview"]):
         conda.snakemake(project, *arguments, *conda.prefix)
         records += read_records(project)
     return project, records

@@ -14,7 +14,7 @@ from equinuclei.models import ARCHITECTURES
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
 # Name of an import -> name of its package on conda-forge, where they differ.
-PACKAGES = {**CONDA_NAMES, "skimage": "scikit-image"}
+PACKAGES = {**CONDA_NAMES, "bioimageio": "bioimageio.core", "skimage": "scikit-image"}
 # A function -> the package that its library imports when it is called.
 ENGINES = {
     "read_parquet": "pyarrow",

@@ -180,6 +180,11 @@ def instances_of(wildcards):
     return study.models[wildcards.model].instances
 
 
+def about_of(wildcards):
+    """Licence and citation of the rule's data set, where the configuration tells them."""
+    return dict(study.datasets[wildcards.dataset].get("about", {}))
+
+
 def of_every_run(name):
     """Paths of one file of every training of a data set."""
 
@@ -304,11 +309,20 @@ def get_overview_output(wildcards):
 
 
 def get_exported_models():
-    """Every trained network as a PyTorch program and as ONNX."""
+    """Every trained network as a PyTorch program, as ONNX, and as a package of the BioImage Model Zoo."""
     return [
-        f"{RESULTS}/{run.dataset}/models/{run.model}/{run.modality}/seed{run.seed}/model.{suffix}"
+        f"{RESULTS}/{run.dataset}/models/{run.model}/{run.modality}/seed{run.seed}/{name}"
         for run in study.runs
-        for suffix in ("pt2", "onnx")
+        for name in ("model.pt2", "model.onnx", "bioimage_model.zip")
+    ]
+
+
+def get_shipped_models():
+    """What `promote_model.py` makes a model of the library from, and its package, for every training of the study."""
+    return [
+        f"{RESULTS}/{run.dataset}/models/{run.model}/{run.modality}/seed{run.seed}/{name}"
+        for run in study.runs
+        for name in ("weights.safetensors", "accuracy.md", "bioimage_model.zip")
     ]
 
 

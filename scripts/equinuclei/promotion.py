@@ -77,7 +77,7 @@ def _scores(path: Path) -> dict[str, float]:
 def _card(
     name: str, record: Mapping, certificate: Mapping, scores: Mapping, checksum: str, notes: str, accuracy: str
 ) -> str:
-    spec, group = record["spec"], record["group"]
+    spec, group, machine = record["spec"], record["group"], record["hardware"]
     own = {
         "trivial": "none: a plain network",
         "p4": "quarter turns",
@@ -100,7 +100,7 @@ def _card(
         f"| trained on | {record.get('dataset', '?')}, {record.get('modality', '?')}, {record['images']} images |",
         *[f"| {key.replace('_', ' ')} on the scored part | {value:.3f} |" for key, value in scores.items()],
         f"| computing cost | {record['gflops']:.1f} GFLOP for an image of 256 x 256 pixels |",
-        f"| trained for | {record['train_seconds'] / 60:.0f} minutes on {record['hardware'].get('gpu', record['hardware']['processor'])} |",
+        f"| trained for | {record['train_seconds'] / 60:.0f} minutes on {machine.get('gpu', machine['processor'])} |",
         f"| code | {record['code_version']} |",
         f"| SHA-256 of the weights | `{checksum}` |",
         "",

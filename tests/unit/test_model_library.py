@@ -19,18 +19,21 @@ def run(tmp_path, request):
     network = build_model(spec)
     save_weights(network, spec, folder / "weights.safetensors", network.certificate())
     record = {"spec": spec.to_dict(), "group": request.param, "parameters": 1234, "images": 5, "code_version": "1"}
-    write_json(folder / "run.json", record | {"dataset": "demo", "modality": "fluorescence", "training": {"epochs": 3}})
+    record |= {"dataset": "demo", "modality": "fluorescence", "training": {"epochs": 3}, "gflops": 1.5}
+    write_json(folder / "run.json", record | {"train_seconds": 90.0, "hardware": {"processor": "a CPU"}})
     return folder
 
 
 def test_a_promoted_model_is_found_by_its_name(tmp_path, run):
     library = tmp_path / "library"
+    (run / "accuracy.md").write_text("AP at IoU 0.5: 0.9\n")
     folder = promote_model(run, "dapi-v1", library, notes="For DAPI at 20x.")
     weights = find_weights("dapi-v1", library)
     assert sha256(weights) == sha256(run / "weights.safetensors") and known_models(library) == ["dapi-v1"]
     assert isinstance(load_model(weights), torch.nn.Module)
     card = (folder / "README.md").read_text()
     assert "For DAPI at 20x." in card and "1,234" in card and sha256(weights) in card
+    assert "AP at IoU 0.5: 0.9" in card and "1.5 GFLOP" in card and "2 minutes on a CPU" in card
     assert all(path.stat().st_mode & 0o222 == 0 for path in folder.iterdir())
     assert find_weights(run, library) == find_weights(run / "weights.safetensors", library)
 

@@ -50,7 +50,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 class TrainingSettings:
     """How a model is trained. Every field is a key of `training` in the configuration.
 
-    epochs : an epoch is one crop of every image
+    epochs : an epoch is one crop of every image (of a subset, as many crops as of the whole part)
     crop : edge of the crops in pixels
     batch_size : crops per step
     learning_rate : of Adam (Kingma & Ba 2015)
@@ -211,11 +211,11 @@ class SegmentationTask(lightning.LightningModule):
         return self.train_metrics if stage == "train" else self.val_metrics
 
     def _collect(self, stage: str) -> dict[str, float]:
-        images = len(self.sampler.rows if stage == "train" else self.validation.rows)
+        crops = self.sampler.crops if stage == "train" else len(self.validation.rows)
         total = torch.stack([torch.zeros((), device=self.device), *self._losses[stage]]).sum()
         if self.trainer.world_size > 1:
             total = self.trainer.strategy.reduce(total, reduce_op="sum")
-        scores = {f"{stage}_loss": (total / images).item()}
+        scores = {f"{stage}_loss": (total / crops).item()}
         metrics = self._metrics(stage)
         scores |= {f"{stage}_{name}": value.item() for name, value in metrics.compute().items()}
         metrics.reset()
@@ -347,7 +347,8 @@ def train_model(
     if settings.crop % network.input_multiple:
         raise InputError(f"crops of {settings.crop} pixels: this network needs a multiple of {network.input_multiple}")
     sample = {"crop": settings.crop, "batch_size": settings.batch_size, "seed": seed, "device": device}
-    sampler = CropSampler(training.images, training.targets, augmentation=spec.augmentation, **sample)
+    augmented = {"augmentation": spec.augmentation, "crops": training.crops}
+    sampler = CropSampler(training.images, training.targets, **augmented, **sample)
     followed = CropSampler(validation.images, validation.targets, **sample) if validation else None
     network.set_prior(TARGETS[spec.target].prior(training.targets))
     if device.type == "cuda" or not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
@@ -356,7 +357,7 @@ def train_model(
     task = SegmentationTask(network, sampler, followed, settings)
 
     data = digest([training.fields[["image_id", "image_sha256", "mask_sha256"]].to_dict("list")])
-    key = digest([code, spec.to_dict(), asdict(settings), seed, data, package_versions()["torch"]])
+    key = digest([code, spec.to_dict(), asdict(settings), seed, data, training.crops, package_versions()["torch"]])
     with _checkpoint_folder(Path(weights), key) as folder:
         if folder is None:
             return

@@ -7,6 +7,7 @@ rule choose_learning_rate:
         targets=f"{RESULTS}/{{dataset}}/targets.zarr",
         fields=f"{RESULTS}/{{dataset}}/fields.tsv",
         splits=f"{RESULTS}/{{dataset}}/splits.tsv",
+        subsets=subsets_of,
     output:
         CHOICE,
     log:
@@ -25,6 +26,7 @@ rule choose_learning_rate:
         training=tuning_of,
         candidates=candidates_of,
         seed=study.seeds[0],
+        subset=subset_of,
         code=code_of_model("choose_learning_rate"),
     message:
         "Choosing the learning rate of {wildcards.model} on the {wildcards.modality} images of {wildcards.dataset}"
@@ -38,6 +40,7 @@ rule train_model:
         targets=f"{RESULTS}/{{dataset}}/targets.zarr",
         fields=f"{RESULTS}/{{dataset}}/fields.tsv",
         splits=f"{RESULTS}/{{dataset}}/splits.tsv",
+        subsets=subsets_of,
         learning_rate=choice_of,
     output:
         weights=f"{RUN}/weights.safetensors",
@@ -57,6 +60,7 @@ rule train_model:
     params:
         spec=spec_of,
         training=training_of,
+        subset=subset_of,
         code=code_of_model("train_model"),
     message:
         "Training {wildcards.model} on the {wildcards.modality} images of {wildcards.dataset}, seed {wildcards.seed}"

@@ -29,5 +29,7 @@ with job(snakemake.log[0]):
         history=snakemake.output.history,
         run=snakemake.output.run,
         code=snakemake.params.code,
-        record={key: snakemake.wildcards[key] for key in ("dataset", "model", "modality")} | choice,
+        record={key: snakemake.wildcards[key] for key in ("dataset", "model", "modality")}
+        | {"subset": snakemake.params.subset}
+        | choice,
     )

@@ -413,6 +413,7 @@ def train_model(
                 **model_cost(network),
                 "equivariance": certificate,
                 "images": len(training.images),
+                "crops_per_epoch": sampler.crops,
                 "data_sha256": data,
                 "code_sha256": code,
                 "code_version": code_version(),

@@ -36,14 +36,13 @@ class StudyModel:
     """One model of the study: its network, the keys of `training` that differ for it, its inference modes, and how its
     predictions become nuclei (a method of `instances.nuclei`, None for the target's own).
 
-    A derived model is `derived_from` another and learns from a `subset` of the training part (`equinuclei.subsets`)."""
+    A derived model is another one that learns from a `subset` of the training part (`equinuclei.subsets`)."""
 
     name: str
     spec: ModelSpec
     training: Mapping
     inferences: tuple[str, ...]
     instances: str | None = None
-    derived_from: str | None = None
     subset: Mapping = field(default_factory=dict)
 
 
@@ -216,7 +215,7 @@ class Study:
             with _told_of(option):
                 check_known("model", name, self.models)
                 for subset, chosen in subsets.items():
-                    derived = replace(self.models[name], name=f"{name}_{subset}", derived_from=name, subset=chosen)
+                    derived = replace(self.models[name], name=f"{name}_{subset}", subset=chosen)
                     _add_unique(self.trained, derived.name, derived, "model")
                     points.append({"name": derived.name, "model": name, "subset": subset, **chosen})
             points.append({"name": name, "model": name, "subset": WHOLE})

@@ -87,7 +87,11 @@ def test_models_are_derived_for_learning_curves_and_cell_lines_left_out():
     assert {run.model for run in deriving.derived_runs} == set(derived)
     assert len(deriving.derived_runs) == len(set(deriving.derived_runs)) == 6 * 2 * 5
     of_four = deriving.trained["unet_4groups"]
-    assert of_four.subset == {"groups": 4} and of_four.derived_from == "unet" and of_four.instances == "watershed"
+    assert (
+        of_four.subset == {"groups": 4}
+        and of_four.spec == plain.models["unet"].spec
+        and of_four.instances == "watershed"
+    )
     assert deriving.training_of("seven_cell_lines", "unet_4groups") == plain.training_of("seven_cell_lines", "unet")
     assert deriving.inference_of("unet_4groups") == plain.inference_of("unet")
     assert [(point["name"], point["model"], point["subset"]) for point in deriving.curve][:3] == [

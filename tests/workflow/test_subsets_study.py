@@ -108,6 +108,11 @@ def test_another_size_trains_no_other_size_again(extended):
     jobs = planned_jobs(snakemake(folder, "--dry-run", "study", config=with_options(learning_curve=more)))
     assert jobs["train_model"] == jobs["list_subsets"] == jobs["aggregate_learning_curve"] == 1
     assert "aggregate_f1" not in jobs and "aggregate_left_out" not in jobs
+    # Other settings at the same time are not overlooked.
+    plain, turning = TINY["models"]
+    models = [plain, {**turning, "training": {"epochs": 5}}]
+    config = with_options(learning_curve=more, models=models)
+    assert planned_jobs(snakemake(folder, "--dry-run", "study", config=config))["train_model"] == 2 + len(DERIVED)
 
 
 def test_every_derived_model_has_a_run_per_seed_and_one_choice_of_its_learning_rate(tmp_path):
@@ -120,11 +125,14 @@ def test_every_derived_model_has_a_run_per_seed_and_one_choice_of_its_learning_r
     assert jobs["aggregate_f1"] == jobs["list_subsets"] == 1
 
 
-def test_a_subset_that_cannot_be_made_is_told_before_it_is_trained_on(study, tmp_path):
+def test_a_subset_that_cannot_be_made_is_told_at_once_and_not_trained_on(study, tmp_path):
     shutil.copytree(study[0] / "results/tiny", tmp_path / "results/tiny", ignore=shutil.ignore_patterns("models", ".*"))
     config = with_options(learning_curve={"models": ["turning"], "groups": [4, 14]})
-    weights = "results/tiny/models/turning_4groups/fluorescence/seed0/weights.safetensors"
-    run = snakemake(tmp_path, weights, "--rerun-triggers", "mtime", config=config, check=False)
+    weights = "models/turning_14groups/fluorescence/seed0/weights.safetensors"
+    targets = [f"results/tiny/{name}" for name in ("subsets.tsv", weights)]
+    run = snakemake(tmp_path, *targets, "--rerun-triggers", "mtime", config=config, check=False)
     assert run.returncode == 1 and "Traceback" not in run.stdout
-    assert "learning_curve: 14 groups are asked for, and the training part has 14" in run.stdout
-    assert not (tmp_path / "results/logs/train_model").exists()
+    for rule, log in (("list_subsets", "tiny"), ("train_model", "tiny/turning_14groups_fluorescence_seed0")):
+        told = (tmp_path / f"results/logs/{rule}/{log}.log").read_text()
+        assert "learning_curve: 14 groups are asked for, and the training part has 14" in told
+        assert len(told.splitlines()) == 1 and told.strip() in run.stdout

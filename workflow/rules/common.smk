@@ -195,14 +195,6 @@ def subset_of(wildcards):
     return dict(study.trained[wildcards.model].subset)
 
 
-def subsets_of(wildcards):
-    """The list of subsets, for a derived model: so a subset that cannot be made is told of before the first training.
-
-    Its age makes nothing stale: the model takes its own subset from the parts.
-    """
-    return ancient(SUBSETS.format(**wildcards)) if study.trained[wildcards.model].subset else []
-
-
 def run_file(run, name):
     """Path of one file of a training."""
     return f"{RESULTS}/{run.dataset}/models/{run.model}/{run.modality}/seed{run.seed}/{name}"
@@ -246,6 +238,8 @@ def get_study_output():
         outputs += [f"{RESULTS}/{dataset}/figures/{name}.{suffix}" for name in figures for suffix in ("png", "pdf")]
         outputs.append(f"{RESULTS}/{dataset}/figures/contours")
         outputs.append(f"{RESULTS}/{dataset}/tables/provenance.json")
+        if study.subsets:
+            outputs.append(SUBSETS.format(dataset=dataset))
     return outputs
 
 

@@ -7,6 +7,8 @@ if study.subsets:
     localrules:
         list_subsets,
 
+    # No input of a training, which would begin anew with every subset that is added. It runs as soon as the parts are
+    # known, and so tells at once of a subset that cannot be made; a training of that one ends before it reads an image.
     rule list_subsets:
         input:
             fields=f"{RESULTS}/{{dataset}}/fields.tsv",
@@ -17,6 +19,7 @@ if study.subsets:
             f"{RESULTS}/logs/list_subsets/{{dataset}}.log",
         benchmark:
             f"{RESULTS}/benchmarks/list_subsets/{{dataset}}.tsv"
+        priority: 1
         conda:
             "../../envs/dataset.yaml"
         threads: 1

@@ -7,7 +7,6 @@ rule choose_learning_rate:
         targets=f"{RESULTS}/{{dataset}}/targets.zarr",
         fields=f"{RESULTS}/{{dataset}}/fields.tsv",
         splits=f"{RESULTS}/{{dataset}}/splits.tsv",
-        subsets=subsets_of,
     output:
         CHOICE,
     log:
@@ -40,7 +39,6 @@ rule train_model:
         targets=f"{RESULTS}/{{dataset}}/targets.zarr",
         fields=f"{RESULTS}/{{dataset}}/fields.tsv",
         splits=f"{RESULTS}/{{dataset}}/splits.tsv",
-        subsets=subsets_of,
         learning_rate=choice_of,
     output:
         weights=f"{RUN}/weights.safetensors",

@@ -3,6 +3,7 @@
 from equinuclei.job import job
 from equinuclei.models import resolve_spec
 from equinuclei.parts import load_part
+from equinuclei.subsets import in_subset
 from equinuclei.tuning import choose_learning_rate
 
 with job(snakemake.log[0]):
@@ -15,6 +16,7 @@ with job(snakemake.log[0]):
         modality=snakemake.wildcards.modality,
         part="train",
         target=spec.target,
+        keep=in_subset(snakemake.params.subset, snakemake.params.seed),
         workers=snakemake.threads,
     )
     choose_learning_rate(

@@ -3,6 +3,7 @@
 from equinuclei.job import job
 from equinuclei.models import resolve_spec
 from equinuclei.parts import load_training_parts
+from equinuclei.subsets import in_subset
 from equinuclei.training import resolve_settings, train_model
 
 with job(snakemake.log[0]):
@@ -14,6 +15,7 @@ with job(snakemake.log[0]):
         snakemake.input.splits,
         modality=snakemake.wildcards.modality,
         target=spec.target,
+        keep=in_subset(snakemake.params.subset, int(snakemake.wildcards.seed)),
         workers=snakemake.threads,
     )
     settings, choice = resolve_settings(snakemake.params.training, snakemake.input.learning_rate or None)
@@ -27,5 +29,7 @@ with job(snakemake.log[0]):
         history=snakemake.output.history,
         run=snakemake.output.run,
         code=snakemake.params.code,
-        record={key: snakemake.wildcards[key] for key in ("dataset", "model", "modality")} | choice,
+        record={key: snakemake.wildcards[key] for key in ("dataset", "model", "modality")}
+        | {"subset": snakemake.params.subset}
+        | choice,
     )

@@ -17,9 +17,9 @@ AUGMENTATION_GROUPS = {"none": Group.TRIVIAL, "rotations": Group.P4, "dihedral":
 
 
 class CropSampler:
-    """Batches of crops: an epoch is as many crops as there are images, in random order and place.
+    """Batches of crops: an epoch is as many crops as there are images, or `crops`, in random order and place.
 
-    That is one of every image; or, with `groups`, each from an image of a group that is drawn, so that a field of view
+    That is one of every image; with `groups`, each from an image of a group that is drawn, so that a field of view
     of many images counts no more than one of a single image.
 
     Every random choice comes from (seed, epoch), so an epoch is the same whether training ran through or resumed.
@@ -28,6 +28,7 @@ class CropSampler:
     ----------
     images : arrays (y, x), any real dtype up to 32 bits
     targets : arrays (y, x), bool or uint8, as `images`
+    crops : in an epoch; of every image as many as of any other, to one. None is one of every image
     crop : edge of the square crop in pixels; smaller images are padded symmetrically by reflection, once
     batch_size : crops per batch; the last batch of an epoch may be smaller
     augmentation : "none", "rotations" (quarter turns) or "dihedral" (quarter turns and mirrors), one random element a
@@ -46,6 +47,7 @@ class CropSampler:
         *,
         crop: int,
         batch_size: int,
+        crops: int | None = None,
         augmentation: str = "none",
         zoom: float = 1.0,
         photometric: bool = False,
@@ -58,6 +60,7 @@ class CropSampler:
         self.elements = AUGMENTATION_GROUPS[augmentation].elements
         self.zoom, self.photometric = zoom, photometric
         self.rows = range(len(images))
+        self.crops = crops or len(images)
         self._weights = None if groups is None else _equal_groups(groups)
         statistics = np.array([intensity_statistics(image) for image in images], dtype=np.float32)
         self._means, self._stds = statistics[:, 0], np.where(statistics[:, 1] > 0, statistics[:, 1], 1)
@@ -69,12 +72,13 @@ class CropSampler:
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return -(-len(self.rows) // self.batch_size)
+        return -(-self.crops // self.batch_size)
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of one epoch: standardised crops and targets, both [B, 1, crop, crop] float32 on the device."""
         rng = np.random.default_rng([self.seed, number])
-        order = rng.permutation(len(self.rows))
+        rounds = -(-self.crops // len(self.rows))
+        order = np.concatenate([rng.permutation(len(self.rows)) for _ in range(rounds)])[: self.crops]
         # Drawn for the whole epoch at once, and for every augmentation alike: all models see the same crops.
         places = rng.random((len(order), 2))
         turns = rng.integers(0, 2**31, len(order)) % len(self.elements)

@@ -35,7 +35,7 @@ _PALETTE = (
 )  # fmt: skip
 _MODE_COLOURS = dict(zip(INFERENCES, ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#882255"), strict=True))
 _ROW_INCHES = 0.165  # of one box: the text beside it is as high
-_MARKERS = "os^DvPX"
+MARKERS = "os^DvPX"
 _DASHES = (0, (4, 2))
 
 
@@ -182,11 +182,11 @@ def f1_difference_boxes(differences: pd.DataFrame, summary: pd.DataFrame) -> Fig
             axes.grid(axis="x", color="0.85", linewidth=0.6)
             axes.set_axisbelow(True)
             axes.set(title=f"{modality}: {LEVEL_NAMES[level]}", xlabel="F1(image) \N{MINUS SIGN} F1(rotated image)")
-            _beside(axes, -0.7, "exact\nzeros", va="bottom")
+            beside(axes, -0.7, "exact\nzeros", va="bottom")
             for (model, inference), place in rows.items():
                 share = shares.get((modality, level, model, inference))
                 if share is not None:
-                    _beside(axes, place, _percent(share))
+                    beside(axes, place, _percent(share))
         # The legend's title is that of the figure: room is made for a legend or a title at the top, not for both.
         title = "f1-score difference under rotation by 90°, 180° and 270°, by inference mode"
         keys = [Patch(facecolor=_MODE_COLOURS[mode], label=mode) for mode in modes]
@@ -214,7 +214,7 @@ def training_curves(histories: pd.DataFrame, colours: Mapping[str, str] | None =
     """
     models = list(dict.fromkeys(histories["model"]))
     colours = colours or model_colours(models)
-    markers = dict(zip(models, cycle(_MARKERS), strict=False))
+    markers = dict(zip(models, cycle(MARKERS), strict=False))
     rows = []
     for modality in dict.fromkeys(histories["modality"]):
         here = histories[histories["modality"] == modality]
@@ -315,10 +315,10 @@ def _bar(axes: Axes, place: int, mean: float, by_seed: np.ndarray, colour: str) 
             by_seed, place + offsets, s=7, facecolor="white", edgecolor="black", linewidth=0.6, zorder=5, clip_on=False
         )
         text += f" ± {sd:.3f}"
-    _beside(axes, place, text)
+    beside(axes, place, text)
 
 
-def _beside(axes: Axes, place: float, text: str, va: str = "center") -> None:
+def beside(axes: Axes, place: float, text: str, va: str = "center") -> None:
     """Text to the right of a panel at the height `place` of its y axis."""
     axes.annotate(
         text,

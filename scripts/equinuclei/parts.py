@@ -1,7 +1,7 @@
 """Parts of a converted data set: its tables, and its images and targets in memory or one after another."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -44,11 +44,14 @@ class Part:
     images : an image per row, (y, x), stored dtype
     targets : a truth of one target per row, (y, x): bool for "binary", uint8 for others (`equinuclei.targets`); above 0
         in nuclei
+    crops : crops of an epoch of training. None is one of every image; with part of the images left out, one of every
+        image of the whole part, so that a training takes as many steps as it would on the whole
     """
 
     fields: pd.DataFrame
     images: list[np.ndarray]
     targets: list[np.ndarray]
+    crops: int | None = None
 
 
 def load_part(
@@ -60,17 +63,24 @@ def load_part(
     modality: str,
     part: str,
     target: str = "binary",
+    keep: Callable[[pd.DataFrame], np.ndarray] | None = None,
     workers: int = 2,
 ) -> Part:
-    """Load the images of one modality and part, with truths of a target. Raises InputError as `part_fields` does."""
+    """Load the images of one modality and part, with truths of a target. Raises InputError as `part_fields` does.
+
+    keep : of the rows of the part, those to load (bool, a value per row); all by default.
+    """
     rows = part_fields(fields, splits, modality=modality, part=part)
+    crops = len(rows)
+    if keep is not None:
+        rows = rows[keep(rows)].reset_index(drop=True)
     stored: dict[str, list] = {"images": [None] * len(rows), "targets": [None] * len(rows)}
     for array, of_array in rows.groupby("array"):
         for name, store in (("images", images), ("targets", Path(targets) / target)):
             pixels = read_rows(open_stack(store, array), of_array["row"].to_numpy(), workers)
             for place, image in zip(of_array.index, pixels, strict=True):
                 stored[name][place] = image > 0 if name == "targets" and target == "binary" else image
-    return Part(rows, **stored)
+    return Part(rows, **stored, crops=crops)
 
 
 def load_training_parts(
@@ -81,15 +91,16 @@ def load_training_parts(
     *,
     modality: str,
     target: str = "binary",
+    keep: Callable[[pd.DataFrame], np.ndarray] | None = None,
     workers: int = 2,
 ) -> tuple[Part, Part | None]:
-    """The training part, and the part that training may follow.
+    """The training part, of which `keep` may choose rows, and the part that training may follow.
 
     Only val may be followed, and only where the set has a test part as well: otherwise val is what the study scores.
     """
     parts = set(read_splits(splits)["part"])
     where = {"modality": modality, "target": target, "workers": workers}
-    training = load_part(images, targets, fields, splits, part="train", **where)
+    training = load_part(images, targets, fields, splits, part="train", keep=keep, **where)
     if not {"val", "test"} <= parts:
         return training, None
     return training, load_part(images, targets, fields, splits, part="val", **where)

@@ -7,9 +7,10 @@ environment that may hold Snakemake alone.
 import csv
 import difflib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -26,16 +27,23 @@ CONTRAST_MEASURE = "object50_F1"
 """What a declared contrast compares where it names no measure."""
 
 
+WHOLE = "all"
+"""Name of the whole training part among its subsets."""
+
+
 @dataclass(frozen=True)
 class StudyModel:
     """One model of the study: its network, the keys of `training` that differ for it, its inference modes, and how its
-    predictions become nuclei (a method of `instances.nuclei`, None for the target's own)."""
+    predictions become nuclei (a method of `instances.nuclei`, None for the target's own).
+
+    A derived model is another one that learns from a `subset` of the training part (`equinuclei.subsets`)."""
 
     name: str
     spec: ModelSpec
     training: Mapping
     inferences: tuple[str, ...]
     instances: str | None = None
+    subset: Mapping = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,15 +78,35 @@ class Study:
             _add_unique(self.models, model.name, model, "model")
         self.contrasts: list[dict[str, str]] = _contrasts(config["contrasts"], self.models)
         self._check_targets()
+        curve, left_out = config["learning_curve"], config["leave_one_cell_line_out"]
+        sizes = {f"{count}groups": {"groups": count} for count in sorted(curve["groups"])}
+        lines: dict[str, Mapping] = {}
+        for line in left_out["cell_lines"]:
+            _add_unique(lines, f"without-{_in_paths(line)}", {"without": line}, "subset")
+        # The models of the study, then those derived from them.
+        self.trained: dict[str, StudyModel] = dict(self.models)
+        self.curve = self._derive("learning_curve", curve["models"], sizes)
+        self.left_out = self._derive("leave_one_cell_line_out", left_out["models"], lines)
+        self._check_candidates()
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:
-        """Every training of the study."""
-        return tuple(
-            Run(name, model, modality, seed)
-            for name, dataset in self.datasets.items()
-            for modality, model, seed in product(dataset["modalities"], self.models, self.seeds)
-        )
+        """Every training of the models of the study."""
+        return self._runs(self.models)
+
+    @cached_property
+    def derived_runs(self) -> tuple[Run, ...]:
+        """Every training of a derived model."""
+        return self._runs([name for name in self.trained if name not in self.models])
+
+    def runs_of(self, points: Sequence[Mapping]) -> tuple[Run, ...]:
+        """Every training of the models of a curve, or of those with and without a cell line."""
+        return self._runs([point["name"] for point in points])
+
+    @cached_property
+    def subsets(self) -> dict[str, dict]:
+        """The subsets of the training part that models learn from, by name, the whole part among them."""
+        return {point["subset"]: dict(self.trained[point["name"]].subset) for point in (*self.curve, *self.left_out)}
 
     @cached_property
     def modalities(self) -> tuple[str, ...]:
@@ -113,7 +141,7 @@ class Study:
 
     def inference_of(self, model: str) -> list[str]:
         """The inference modes of a model, its own or the study's, in the order of INFERENCES."""
-        return list(self.models[model].inferences)
+        return list(self.trained[model].inferences)
 
     def source(self, dataset: str) -> dict:
         """The source of a data set with its mask settings; a path is made relative to `data_root`."""
@@ -139,7 +167,8 @@ class Study:
                 "inference": self.inference_of(name),
                 "instances": model.instances,
             }
-            for name, model in self.models.items()
+            | ({"subset": dict(model.subset)} if model.subset else {})
+            for name, model in self.trained.items()
         }
         evaluation = {key: value for key, value in self.evaluation.items() if key != "inference"}
         seeds = {"seeds": self.seeds, "split_seed": self.split_seed}
@@ -166,7 +195,40 @@ class Study:
 
     def _training(self, dataset: str, model: str) -> dict:
         """All keys of `training` for a data set and a model: the study's, then the data set's, then the model's."""
-        return {**self.training, **self.datasets[dataset].get("training", {}), **self.models[model].training}
+        return {**self.training, **self.datasets[dataset].get("training", {}), **self.trained[model].training}
+
+    def _runs(self, models: Iterable[str]) -> tuple[Run, ...]:
+        return tuple(
+            Run(name, model, modality, seed)
+            for name, dataset in self.datasets.items()
+            for modality, model, seed in product(dataset["modalities"], models, self.seeds)
+        )
+
+    def _derive(self, option: str, models: Sequence[str], subsets: Mapping[str, Mapping]) -> list[dict[str, str]]:
+        """Add a model per subset and model to `trained`.
+
+        Returns the models that the option compares as plain values, with what `equinuclei.subset_tables` asks of
+        `points`; of every model, the one of the whole training part is the last.
+        """
+        points = []
+        for name in models:
+            with _told_of(option):
+                check_known("model", name, self.models)
+                for subset, chosen in subsets.items():
+                    derived = replace(self.models[name], name=f"{name}_{subset}", subset=chosen)
+                    _add_unique(self.trained, derived.name, derived, "model")
+                    points.append({"name": derived.name, "model": name, "subset": subset, **chosen})
+            points.append({"name": name, "model": name, "subset": WHOLE})
+        return points
+
+    def _check_candidates(self) -> None:
+        """Raise InputError where a learning rate is to be chosen within a single group."""
+        for dataset, (name, model) in product(self.datasets, self.trained.items()):
+            if model.subset.get("groups") == 1 and self.candidates(dataset, name):
+                raise InputError(
+                    f"learning_curve: one group cannot be divided to choose the learning rate of {name}; begin with "
+                    "more `groups`, or give one number as `learning_rate`"
+                )
 
     def _check_targets(self) -> None:
         """Raise InputError where a model is to learn to tell nuclei apart from masks that do not."""
@@ -188,6 +250,11 @@ class Study:
             spec.setdefault("preset", name)  # named after the preset that it changes, or is
         with _told_of("models"):
             return StudyModel(name, resolve_spec(spec), training, inferences, instances)
+
+
+def _in_paths(name: str) -> str:
+    """A name with "-" in the place of what is illegal in the name of a model."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
 
 
 def _contrasts(entries: Sequence[Mapping], models: Mapping[str, StudyModel]) -> list[dict[str, str]]:

@@ -51,7 +51,7 @@ SAMPLING = ("images", "groups")
 class TrainingSettings:
     """How a model is trained. Every field is a key of `training` in the configuration.
 
-    epochs : an epoch is as many crops as there are images
+    epochs : an epoch is as many crops as there are images (of a subset, as many as of the whole part)
     crop : edge of the crops in pixels
     sampling : "images", one crop of every image in an epoch; "groups", images by chance, the same for every group
     zoom : crops are magnified by 1 / zoom to zoom
@@ -219,11 +219,11 @@ class SegmentationTask(lightning.LightningModule):
         return self.train_metrics if stage == "train" else self.val_metrics
 
     def _collect(self, stage: str) -> dict[str, float]:
-        images = len(self.sampler.rows if stage == "train" else self.validation.rows)
+        crops = self.sampler.crops if stage == "train" else len(self.validation.rows)
         total = torch.stack([torch.zeros((), device=self.device), *self._losses[stage]]).sum()
         if self.trainer.world_size > 1:
             total = self.trainer.strategy.reduce(total, reduce_op="sum")
-        scores = {f"{stage}_loss": (total / images).item()}
+        scores = {f"{stage}_loss": (total / crops).item()}
         metrics = self._metrics(stage)
         scores |= {f"{stage}_{name}": value.item() for name, value in metrics.compute().items()}
         metrics.reset()
@@ -358,6 +358,7 @@ def train_model(
     sampler = CropSampler(
         training.images,
         training.targets,
+        crops=training.crops,
         augmentation=spec.augmentation,
         zoom=settings.zoom,
         photometric=settings.photometric,
@@ -372,7 +373,7 @@ def train_model(
     task = SegmentationTask(network, sampler, followed, settings)
 
     data = digest([training.fields[["image_id", "image_sha256", "mask_sha256"]].to_dict("list")])
-    key = digest([code, spec.to_dict(), asdict(settings), seed, data, package_versions()["torch"]])
+    key = digest([code, spec.to_dict(), asdict(settings), seed, data, training.crops, package_versions()["torch"]])
     with _checkpoint_folder(Path(weights), key) as folder:
         if folder is None:
             return
@@ -428,6 +429,7 @@ def train_model(
                 **model_cost(network),
                 "equivariance": certificate,
                 "images": len(training.images),
+                "crops_per_epoch": sampler.crops,
                 "data_sha256": data,
                 "code_sha256": code,
                 "code_version": code_version(),

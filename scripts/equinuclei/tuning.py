@@ -81,7 +81,8 @@ def choose_learning_rate(
         )
     logger.info("%d learning rates: %d images to train, %d held out", len(rates), len(rest.images), held.sum())
     packages = package_versions()
-    key = [code, spec.to_dict(), dict(settings), rates, seed, training.fields.to_dict("list"), packages["torch"]]
+    key = [code, spec.to_dict(), dict(settings), rates, seed, training.fields.to_dict("list"), training.crops]
+    key.append(packages["torch"])
     with scratch_folder(output, digest(key)) as folder:
         if folder is None:
             return
@@ -191,4 +192,5 @@ def _rows(part: Part, chosen: np.ndarray) -> Part:
     """Some images of a part: `chosen` is bool, a value per image."""
     numbers = np.flatnonzero(chosen)
     fields = part.fields.iloc[numbers].reset_index(drop=True)
-    return Part(fields, [part.images[n] for n in numbers], [part.targets[n] for n in numbers])
+    crops = None if part.crops is None else round(part.crops * len(numbers) / len(part.images))
+    return Part(fields, [part.images[n] for n in numbers], [part.targets[n] for n in numbers], crops)

@@ -38,6 +38,7 @@ STUDY = {
         }
     ],
     "models": [{"name": "turning", "preset": "simplified-p4", "widths": [4, 8, 8]}],
+    "seeds": [0],
     "training": {
         "epochs": 12,
         "crop": 64,

@@ -118,6 +118,8 @@ def copy_project(folder: Path) -> Path:
     tuned = {"learning_rate": [0.004, 0.006], "tuning_epochs": 1}
     tiny["models"] = [{"name": "turning", "preset": "simplified-p4", "widths": [4, 8, 8], "training": tuned}]
     tiny["contrasts"] = []
+    tiny["learning_curve"] = {"models": ["turning"], "groups": [4]}
+    tiny["leave_one_cell_line_out"] = {"models": ["turning"], "cell_lines": ["HeLa"]}
     tiny["training"]["epochs"] = 1
     tiny["evaluation"]["mirrored"] = False
     weights = "results/tiny/models/turning/fluorescence/seed0/weights.safetensors"

@@ -27,6 +27,31 @@ def test_every_image_gives_one_crop_an_epoch():
     assert batches[0][0].shape == (2, 1, 8, 8) and batches[0][0].dtype == torch.float32
 
 
+def test_fewer_images_give_more_crops_each_in_equal_numbers():
+    images = [np.full((10, 12), value, np.uint8) + numbered((10, 12)).astype(np.uint8) % 2 for value in (0, 40, 80)]
+    few = sampler(images, crops=7)
+    for epoch in range(3):
+        batches = list(few.epoch(epoch))
+        assert [len(crops) for crops, _ in batches] == [2, 2, 2, 1] and len(few) == 4
+        # All three images are drawn once before any is drawn again, in another order.
+        drawn = _rows_drawn(few, epoch)
+        assert sorted(drawn[:3]) == sorted(drawn[3:6]) == [0, 1, 2] and len(drawn) == 7
+    whole = sampler(images)
+    same = sampler(images, crops=3)
+    for (a, _), (b, _) in zip(whole.epoch(0), same.epoch(0), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def _rows_drawn(few, epoch):
+    """Numbers of the images that the crops of an epoch are of."""
+    drawn = []
+    original = few._batch
+    few._batch = lambda rows, *others: drawn.extend(rows.tolist()) or original(rows, *others)
+    list(few.epoch(epoch))
+    few._batch = original
+    return drawn
+
+
 @pytest.mark.parametrize("augmentation, group", [("none", "trivial"), ("rotations", "p4"), ("dihedral", "p4m")])
 def test_crops_are_windows_of_the_standardised_image_under_the_group(augmentation, group):
     image, seen = numbered((9, 10)), set()

@@ -72,6 +72,52 @@ def test_a_model_named_after_a_preset_may_change_it():
     assert expanded.models["unet-p4"].spec == ModelSpec("unet", "p4", (2, 2))
 
 
+DERIVING = {
+    "learning_curve": {"models": ["unet", "unet-p4"], "groups": [16, 4]},
+    "leave_one_cell_line_out": {"models": ["unet-p4"], "cell_lines": ["HeLa", "MCF 7"]},
+}
+
+
+def test_models_are_derived_for_learning_curves_and_cell_lines_left_out():
+    models = [{"name": "unet", "training": {"epochs": 3}, "instances": "watershed"}, "unet-p4"]
+    plain, deriving = study(models=models), study(models=models, **DERIVING)
+    derived = ["unet_4groups", "unet_16groups", "unet-p4_4groups", "unet-p4_16groups"]
+    derived += ["unet-p4_without-HeLa", "unet-p4_without-MCF-7"]
+    assert list(deriving.trained) == ["unet", "unet-p4", *derived]
+    assert {run.model for run in deriving.derived_runs} == set(derived)
+    assert len(deriving.derived_runs) == len(set(deriving.derived_runs)) == 6 * 2 * 5
+    of_four = deriving.trained["unet_4groups"]
+    assert (
+        of_four.subset == {"groups": 4}
+        and of_four.spec == plain.models["unet"].spec
+        and of_four.instances == "watershed"
+    )
+    assert deriving.training_of("seven_cell_lines", "unet_4groups") == plain.training_of("seven_cell_lines", "unet")
+    assert deriving.inference_of("unet_4groups") == plain.inference_of("unet")
+    assert [(point["name"], point["model"], point["subset"]) for point in deriving.curve][:3] == [
+        ("unet_4groups", "unet", "4groups"), ("unet_16groups", "unet", "16groups"), ("unet", "unet", "all")
+    ]  # fmt: skip
+    assert [point.get("without") for point in deriving.left_out] == ["HeLa", "MCF 7", None]
+    assert deriving.subsets == {
+        "4groups": {"groups": 4}, "16groups": {"groups": 16}, "all": {},
+        "without-HeLa": {"without": "HeLa"}, "without-MCF-7": {"without": "MCF 7"},
+    }  # fmt: skip
+    # The models of the study are what they are without the options.
+    assert deriving.models == plain.models and deriving.runs == plain.runs
+    resolved, before = (of.resolved("seven_cell_lines") for of in (deriving, plain))
+    assert resolved["models"].pop("unet_4groups")["subset"] == {"groups": 4}
+    assert {name: resolved["models"][name] for name in before["models"]} == before["models"]
+    assert {**resolved, "models": before["models"]} == before
+
+
+def test_nothing_is_derived_by_default():
+    assert not study().subsets and not study().derived_runs and study().trained == study().models
+
+
+def test_a_full_study_has_five_seeds():
+    assert study().seeds == [0, 1, 2, 3, 4]
+
+
 def test_a_model_may_have_a_target_and_a_way_to_nuclei_of_its_own():
     models = ["unet", {"name": "unet-p4", "target": "distance"}, {"name": "unet-aug", "instances": "watershed"}]
     expanded = study(models=models).models
@@ -237,6 +283,28 @@ def test_a_source_removed_after_its_conversion_is_as_it_was(tmp_path):
         (
             {"contrasts": [{"a": "unet", "b": "unet-p4"}, {"a": "unet-p4", "b": "unet"}]},
             r"contrasts: unet-p4 against unet \(object50_F1\) is declared twice",
+        ),
+        (
+            {"learning_curve": {"models": ["unet-p5"]}},
+            "learning_curve: unknown model 'unet-p5'. Did you mean 'unet-p4'",
+        ),
+        ({"leave_one_cell_line_out": {"models": ["x"]}}, "leave_one_cell_line_out: unknown model 'x'"),
+        ({"learning_curve": {"groups": [0]}}, r"learning_curve.groups\[0\]: 0 is less than the minimum"),
+        ({"learning_curve": {"sizes": [4]}}, "learning_curve: unknown key 'sizes'"),
+        (
+            {"learning_curve": {"models": ["unet"], "groups": [1, 4]}},
+            "learning_curve: one group cannot be divided to choose the learning rate of unet_1groups",
+        ),
+        (
+            {
+                "learning_curve": {"models": ["unet"]},
+                "models": ["unet", {"name": "unet_4groups", "preset": "unet"}],
+            },
+            "learning_curve: two models are named 'unet_4groups'",
+        ),
+        (
+            {"leave_one_cell_line_out": {"models": ["unet"], "cell_lines": ["MCF 7", "MCF/7"]}},
+            "two subsets are named 'without-MCF-7'",
         ),
         ({"seeds": [0, 0]}, "seeds"),
         ({"datasets": [{**DEFAULT["datasets"][0], "split": [1, 2]}]}, r"datasets\[0\].split"),

@@ -40,6 +40,13 @@ TABLES = (
     "contrasts_by_cell_line",
 )
 FIGURES = ("f1", "f1_difference", "training_curves")
+# What the options add, where they are on.
+CURVE_TABLES = ("learning_curve", "learning_curve_contrasts") if study.curve else ()
+LEFT_OUT_TABLES = ("leave_one_cell_line_out",) if study.left_out else ()
+SUBSET_FIGURES = (*CURVE_TABLES[:1], *LEFT_OUT_TABLES)
+ALL_TABLES = (*TABLES, *CURVE_TABLES, *LEFT_OUT_TABLES)
+ALL_RUNS = (*study.runs, *study.derived_runs)
+SUBSETS = f"{RESULTS}/{{dataset}}/subsets.tsv"
 PLATES = study.plates.results
 PARTS = study.plates.section["parts"]
 SEGMENTATION = f"{PLATES}/{{plate}}/{{plate_model}}/segmentation.ome.zarr"
@@ -53,13 +60,16 @@ CODE_RULES = (
     "score_test",
     "score_otsu",
     "aggregate_f1",
+    *(("list_subsets",) if study.subsets else ()),
+    *(("aggregate_learning_curve",) if study.curve else ()),
+    *(("aggregate_left_out",) if study.left_out else ()),
 )
 GPUS = 1 if study.training["device"] == "cuda" else 0
 
 
 wildcard_constraints:
     dataset="|".join(map(re.escape, study.datasets)),
-    model="|".join(map(re.escape, study.models)),
+    model="|".join(map(re.escape, study.trained)),
     modality="|".join(map(re.escape, study.modalities)),
     seed=r"\d+",
     plate=r"[A-Za-z0-9][A-Za-z0-9._-]*",
@@ -76,7 +86,7 @@ def code_of_model(rule_name):
     """As `code_of`, with the architecture of the rule's model, and of no other model."""
 
     def code(wildcards):
-        architecture, *_ = ARCHITECTURES[study.models[wildcards.model].spec.architecture]
+        architecture, *_ = ARCHITECTURES[study.trained[wildcards.model].spec.architecture]
         return code_digest(SCRIPTS, f"{rule_name}.py", [f"equinuclei/models/{architecture}.py"])
 
     return code
@@ -147,7 +157,7 @@ def plates_folder(wildcards):
 
 def spec_of(wildcards):
     """The network of the rule's model, as plain values."""
-    return study.models[wildcards.model].spec.to_dict()
+    return study.trained[wildcards.model].spec.to_dict()
 
 
 def training_of(wildcards):
@@ -177,7 +187,7 @@ def inferences_of(wildcards):
 
 def instances_of(wildcards):
     """How predictions of the rule's model become nuclei, where the configuration says."""
-    return study.models[wildcards.model].instances
+    return study.trained[wildcards.model].instances
 
 
 def about_of(wildcards):
@@ -185,15 +195,21 @@ def about_of(wildcards):
     return dict(study.datasets[wildcards.dataset].get("about", {}))
 
 
-def of_every_run(name):
-    """Paths of one file of every training of a data set."""
+def subset_of(wildcards):
+    """The subset of the training part that the rule's model learns from."""
+    return dict(study.trained[wildcards.model].subset)
+
+
+def run_file(run, name):
+    """Path of one file of a training."""
+    return f"{RESULTS}/{run.dataset}/models/{run.model}/{run.modality}/seed{run.seed}/{name}"
+
+
+def of_every_run(name, runs=study.runs):
+    """Paths of one file of every training of a data set: by default of the models of the study, not those derived."""
 
     def paths(wildcards):
-        return [
-            f"{RESULTS}/{run.dataset}/models/{run.model}/{run.modality}/seed{run.seed}/{name}"
-            for run in study.runs
-            if run.dataset == wildcards.dataset
-        ]
+        return [run_file(run, name) for run in runs if run.dataset == wildcards.dataset]
 
     return paths
 
@@ -208,7 +224,7 @@ def choices(wildcards):
     """The choice of a learning rate of every model that has candidates."""
     return [
         CHOICE.format(dataset=run.dataset, model=run.model, modality=run.modality)
-        for run in study.runs
+        for run in ALL_RUNS
         if run.dataset == wildcards.dataset and run.seed == study.seeds[0] and study.candidates(run.dataset, run.model)
     ]
 
@@ -220,15 +236,15 @@ def resolved_config(wildcards):
 
 def get_study_output():
     """Everything that a study makes; also the weights, so that deleted ones are trained again."""
-    outputs = [
-        f"{RESULTS}/{run.dataset}/models/{run.model}/{run.modality}/seed{run.seed}/weights.safetensors"
-        for run in study.runs
-    ]
+    outputs = [run_file(run, "weights.safetensors") for run in ALL_RUNS]
     for dataset in study.datasets:
-        outputs += [f"{RESULTS}/{dataset}/tables/{name}.tsv" for name in TABLES]
-        outputs += [f"{RESULTS}/{dataset}/figures/{name}.{suffix}" for name in FIGURES for suffix in ("png", "pdf")]
+        outputs += [f"{RESULTS}/{dataset}/tables/{name}.tsv" for name in ALL_TABLES]
+        figures = (*FIGURES, *SUBSET_FIGURES)
+        outputs += [f"{RESULTS}/{dataset}/figures/{name}.{suffix}" for name in figures for suffix in ("png", "pdf")]
         outputs.append(f"{RESULTS}/{dataset}/figures/contours")
         outputs.append(f"{RESULTS}/{dataset}/tables/provenance.json")
+        if study.subsets:
+            outputs.append(SUBSETS.format(dataset=dataset))
     return outputs
 
 
@@ -309,21 +325,15 @@ def get_overview_output(wildcards):
 
 
 def get_exported_models():
-    """Every trained network as a PyTorch program, as ONNX, and as a package of the BioImage Model Zoo."""
-    return [
-        f"{RESULTS}/{run.dataset}/models/{run.model}/{run.modality}/seed{run.seed}/{name}"
-        for run in study.runs
-        for name in ("model.pt2", "model.onnx", "bioimage_model.zip")
-    ]
+    """Every trained network of the study's models as a PyTorch program, as ONNX, and for the BioImage Model Zoo."""
+    names = ("model.pt2", "model.onnx", "bioimage_model.zip")
+    return [run_file(run, name) for run in study.runs for name in names]
 
 
 def get_shipped_models():
     """What `promote_model.py` makes a model of the library from, and its package, for every training of the study."""
-    return [
-        f"{RESULTS}/{run.dataset}/models/{run.model}/{run.modality}/seed{run.seed}/{name}"
-        for run in study.runs
-        for name in ("weights.safetensors", "accuracy.md", "bioimage_model.zip")
-    ]
+    names = ("weights.safetensors", "accuracy.md", "bioimage_model.zip")
+    return [run_file(run, name) for run in study.runs for name in names]
 
 
 def print_summaries():

@@ -25,6 +25,7 @@ rule choose_learning_rate:
         training=tuning_of,
         candidates=candidates_of,
         seed=study.seeds[0],
+        subset=subset_of,
         code=code_of_model("choose_learning_rate"),
     message:
         "Choosing the learning rate of {wildcards.model} on the {wildcards.modality} images of {wildcards.dataset}"
@@ -57,6 +58,7 @@ rule train_model:
     params:
         spec=spec_of,
         training=training_of,
+        subset=subset_of,
         code=code_of_model("train_model"),
     message:
         "Training {wildcards.model} on the {wildcards.modality} images of {wildcards.dataset}, seed {wildcards.seed}"

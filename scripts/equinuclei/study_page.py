@@ -309,7 +309,10 @@ def _shown_table(shown: Shown, table: pd.DataFrame) -> dict:
         "caption": shown.described,
         "note": note,
         "open": shown.name in _OPEN,
-        "columns": [{"name": name, "told": told} for name, told in zip(table.columns, columns, strict=True)],
+        "columns": [
+            {"name": name, "told": told, "numeric": number}
+            for name, told, number in zip(table.columns, columns, numeric, strict=True)
+        ],
         "rows": [
             [_cell(value, number) for value, number in zip(row, numeric, strict=True)]
             for row in table.itertuples(index=False, name=None)
@@ -321,10 +324,11 @@ def _cell(value: object, numeric: bool) -> dict:
     value = plain(value)
     if not numeric:
         return {"text": str(value), "value": None}
-    shown = f"{value:,d}" if isinstance(value, int) else text(value) or "\N{EN DASH}"
-    if isinstance(value, float) and value.is_integer() and abs(value) >= 1000:
-        shown = f"{value:,.0f}"
-    return {"text": shown, "value": "" if value is None else value}
+    if value is None:
+        return {"text": "\N{EN DASH}", "value": ""}
+    # An exact 0 or 1 has no decimals, so that 1.000 tells "nearly".
+    whole = isinstance(value, int) or value in (0, 1) or (value.is_integer() and abs(value) >= 1000)
+    return {"text": f"{value:,.0f}" if whole else f"{value:#.4g}", "value": value}
 
 
 def _column(table: str, name: str) -> str:
@@ -442,7 +446,12 @@ def _provenance(record: Mapping) -> dict:
         "facts": [
             ("version of the code", record["code_version"]),
             ("of the trainings", ", ".join(versions)),
-            ("trainings", f"{len(trainings)}, {seconds / 3600:.2f} hours in all"),
+            (
+                "trainings",
+                f"{len(trainings)}, {seconds / 3600:.1f} hours in all"
+                if seconds >= 3600
+                else f"{len(trainings)}, {seconds:.0f} s in all",
+            ),
             ("trained on", ", ".join(processors)),
             ("packages", ", ".join(f"{name} {version}" for name, version in packages.items())),
         ],

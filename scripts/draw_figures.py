@@ -1,20 +1,17 @@
-"""Draw the figures of a data set: F1 bars, f1-score_difference, training curves, and contours of examples."""
+"""Draw the figures of a data set: of its scores, differences, contrasts and costs, of training, and of examples."""
 
-from equinuclei.figure_files import draw_figures
+from pathlib import Path
+
+from equinuclei.figure_files import StudyFiles, draw_figures
 from equinuclei.job import job
 
 with job(snakemake.log[0]):
-    draw_figures(
-        f1=snakemake.input.f1,
-        difference=snakemake.input.difference,
-        differences=snakemake.input.differences,
+    study = StudyFiles(
+        tables=Path(snakemake.input.f1).parent,
         scores=[*snakemake.input.scores, *snakemake.input.otsu],
         histories=snakemake.input.histories,
         runs=snakemake.input.runs,
         examples=snakemake.input.examples,
         models=snakemake.params.models,
-        f1_figure=snakemake.output.f1,
-        difference_figure=snakemake.output.difference,
-        curves_figure=snakemake.output.curves,
-        contours_folder=snakemake.output.contours,
     )
+    draw_figures(study, figures=snakemake.output.png, galleries=snakemake.output.galleries)

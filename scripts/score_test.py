@@ -1,4 +1,4 @@
-"""Score a model's predictions of every scored image and its rotations: scores.parquet."""
+"""Score a model's predictions of every scored image, its crops and its rotations: scores and crop_scores.parquet."""
 
 from equinuclei.job import job
 from equinuclei.scoring import score_predictions
@@ -13,6 +13,7 @@ with job(snakemake.log[0]):
         labels={key: snakemake.wildcards[key] for key in ("dataset", "model", "modality")}
         | {"seed": int(snakemake.wildcards.seed)},
         scores=snakemake.output.scores,
+        crop_scores=snakemake.output.crop_scores,
         instances=snakemake.params.instances,
         border_as=snakemake.params.mask["border_as"],
     )

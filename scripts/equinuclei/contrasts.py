@@ -68,6 +68,20 @@ MEASURES = (*SCORES, *DIFFERENCES, *ZEROS)
 absolute f1-score_difference, mean over the rotations of an image, then over images; `_zeros`, the share of rotations
 whose difference is exactly 0. Of differences less is better."""
 
+MEASURE_NAMES = {
+    "pixel_F1": "F1 by pixels",
+    "pixel_F1_pooled": "pooled F1 by pixels",
+    "object50_F1": "F1 by objects",
+    "object50_F1_pooled": "pooled F1 by objects",
+    "object50_AP": "AP by objects",
+    "object50_PQ": "panoptic quality",
+    "pixel_difference": "absolute f1-score_difference by pixels",
+    "object50_difference": "absolute f1-score_difference by objects",
+    "pixel_zeros": "share of exact zeros by pixels",
+    "object50_zeros": "share of exact zeros by objects",
+}
+"""The measures of contrasts and intervals in words; objects are matched at an IoU of 0.5."""
+
 _NET = ["model", "inference"]
 _IMAGE = ["cell_line", "group", "image_id"]
 _COUNTS = [f"{level}_{count}" for level in LEVELS for count in ("TP", "FP", "FN")]
@@ -374,7 +388,7 @@ def _contrasts(
             table[[end, f"{end}_inference"]] = nets.iloc[place].to_numpy()
             table[f"{end}_value"] = resampled.value[place]
             table[f"{end}_zero"] = [
-                _is_zero(*design.nets[net], measure, resampled.value[net], equivariant) for net in place
+                zero_by_construction(*design.nets[net], measure, resampled.value[net], equivariant) for net in place
             ]
         tables.append(table.assign(difference=difference, low=low, high=high, p=p))
     if not tables:
@@ -404,8 +418,11 @@ def _note(row: Mapping) -> str:
     return f"{' and '.join(zero)}: zero by construction" if zero else ""
 
 
-def _is_zero(model: str, inference: str, measure: str, value: float, equivariant: Collection[str]) -> bool:
-    """Whether a net's f1-score_difference is zero by construction, and was on every image."""
+def zero_by_construction(model: str, inference: str, measure: str, value: float, equivariant: Collection[str]) -> bool:
+    """Whether a net's f1-score_difference is zero by construction, and was on every image.
+
+    measure : one of DIFFERENCES or ZEROS, whose value of the net is `value`; others are never.
+    """
     by_construction = model in equivariant or model == OTSU or inference in _EXACT_MODES
     return by_construction and ((measure in DIFFERENCES and value == 0) or (measure in ZEROS and value == 1))
 

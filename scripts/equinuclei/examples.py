@@ -7,11 +7,17 @@ import numpy as np
 
 from equinuclei.files import replacing
 
-_ARRAYS = ("image", "truth", "probability")
+_ARRAYS = ("image", "truth", "classes", "instances", "probability", "probability_sum")
 
 
 def write_examples(path: str | Path, examples: Sequence[Mapping]) -> None:
-    """Write examples as npz: mappings of image_id, cell_line (str), image, truth bool, probability float32 (y, x)."""
+    """Write examples as npz.
+
+    An example is a mapping of image_id, cell_line (str), and arrays (y, x): image; the truth as mask (truth, bool), as
+    classes (classes, uint8: 0 background, 1 border, 2 nucleus) and as numbers of the nuclei (instances, integer); the
+    probability of foreground (probability, float32, 0 to 1), and its sum over the four rotations of the image, each
+    turned back (probability_sum, float32, 0 to 4).
+    """
     arrays = {name: np.array([e[name] for e in examples], dtype=np.str_) for name in ("image_id", "cell_line")}
     for number, example in enumerate(examples):
         arrays |= {f"{name}_{number}": example[name] for name in _ARRAYS}

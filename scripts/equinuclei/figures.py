@@ -1,91 +1,39 @@
-"""Tables and examples to figures.
+"""Scores of all models to figures: F1, the f1-score_difference, and how training went.
 
-Each function returns a matplotlib Figure; `save` writes it as PDF and PNG. Figures are built without pyplot, so
-they need no display and nothing has to be closed. All share one style and one colour per model, or one per inference
-mode where a model has several.
+Each function returns a matplotlib Figure. Colours tell models apart, or inference modes where a model has several.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from itertools import cycle, product
-from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from equinuclei.files import replacing
+from equinuclei.figure_style import (
+    DASHES,
+    LEVEL_NAMES,
+    MARKERS,
+    MODE_COLOURS,
+    OTSU_COLOUR,
+    ROW,
+    WIDTH,
+    beside,
+    dot,
+    mark_places,
+    mode_keys,
+    model_colours,
+    one_dataset,
+    percent,
+    places_of_modes,
+    style,
+)
 from equinuclei.models import INFERENCES, OTSU
 from equinuclei.statistics import f1_by_seed
-
-LEVEL_NAMES = {"pixel": "pixels", "object50": "objects (IoU ≥ 0.5)"}
-_OTSU_COLOUR = "#6E6E6E"
-_TRUTH_COLOUR, _PREDICTION_COLOUR = "#FF9500", "#00DCFF"
-# Okabe and Ito's palette (2008) without its black and yellow, then Tol's "muted" (2021) and darker neighbours:
-# told apart with any colour vision, and dark enough on white paper.
-_PALETTE = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#332288", "#882255",
-    "#999933", "#117733", "#661100", "#44AA99", "#AA4499", "#6699CC", "#CC6677", "#000000",
-)  # fmt: skip
-_MODE_COLOURS = dict(zip(INFERENCES, ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#882255"), strict=True))
-_ROW_INCHES = 0.165  # of one box: the text beside it is as high
-MARKERS = "os^DvPX"
-_DASHES = (0, (4, 2))
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """Context in which every figure is drawn and saved: fonts, sizes, spines and embedded fonts."""
-    rc = sns.axes_style("ticks") | sns.plotting_context("paper")
-    rc |= {
-        "font.family": "sans-serif",
-        "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same everywhere
-        "font.size": 9,
-        "axes.titlesize": 9.5,
-        "axes.labelsize": 9,
-        "xtick.labelsize": 8.5,
-        "ytick.labelsize": 8.5,
-        "legend.fontsize": 8.5,
-        "legend.title_fontsize": 8.5,
-        "figure.titlesize": 11,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "legend.frameon": False,
-        "image.interpolation": "nearest",
-        "pdf.fonttype": 42,  # real fonts: text in the PDF can be searched and edited
-        "text.parse_math": False,  # a name with dollar signs is a name
-        "savefig.dpi": 200,
-    }
-    with mpl.rc_context(rc):
-        yield
-
-
-def model_colours(models: Sequence[str]) -> dict[str, str]:
-    """A colour per model (hexadecimal), by its place in `models`; Otsu is always grey.
-
-    Figures of one study keep a model's colour when all of them get the result for the study's whole list of models.
-    Beyond 16 models colours repeat; names and markers still tell the models apart.
-    """
-    names = [name for name in dict.fromkeys(models) if name != OTSU]
-    return dict(zip(names, cycle(_PALETTE), strict=False)) | {OTSU: _OTSU_COLOUR}
-
-
-def save(figure: Figure, path_without_suffix: str | Path) -> None:
-    """Write `<path>.pdf` and `<path>.png` (200 dots per inch), each atomically.
-
-    No date or version goes into the metadata: equal figures give equal bytes with one version of matplotlib.
-    """
-    for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", {"Software": None})):
-        # The name may hold dots, which with_suffix would cut at.
-        path = Path(f"{path_without_suffix}{suffix}")
-        with style(), replacing(path) as temporary:
-            figure.savefig(temporary, metadata=metadata)
 
 
 def f1_bars(f1: pd.DataFrame, scores: pd.DataFrame, colours: Mapping[str, str] | None = None) -> Figure:
@@ -103,7 +51,7 @@ def f1_bars(f1: pd.DataFrame, scores: pd.DataFrame, colours: Mapping[str, str] |
     Figure with 2 panels per modality. Bars are means over images and seeds; with several seeds, a line is the
     standard deviation over seeds and dots are the seeds. The dashed line is Otsu's threshold on the same images.
     """
-    _one_dataset(f1)
+    one_dataset(f1)
     f1, scores = (table[table["inference"] == "deployed"] for table in (f1, scores))
     models = [name for name in dict.fromkeys(f1["model"]) if name != OTSU]
     colours = colours or model_colours(models)
@@ -111,7 +59,7 @@ def f1_bars(f1: pd.DataFrame, scores: pd.DataFrame, colours: Mapping[str, str] |
     seeds = f1_by_seed(scores)
     with style():
         height = 0.27 * max(len(models), 3) + 0.75
-        figure = Figure(figsize=(8.2, height * len(modalities) + 0.75), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height * len(modalities) + 0.75), layout="constrained")
         panels = figure.subplots(len(modalities), 2, sharex=True, squeeze=False)
         for row, modality in zip(panels, modalities, strict=True):
             here = f1[f1["modality"] == modality].set_index("model")
@@ -124,7 +72,7 @@ def f1_bars(f1: pd.DataFrame, scores: pd.DataFrame, colours: Mapping[str, str] |
                     _bar(axes, place, here.loc[name, column], by_seed.to_numpy(), colours[name])
                 floor = here[f"{OTSU}_{column}"].mean()
                 if np.isfinite(floor):
-                    axes.axvline(floor, color="black", linestyle=_DASHES, linewidth=1.2, zorder=3)
+                    axes.axvline(floor, color="black", linestyle=DASHES, linewidth=1.2, zorder=3)
                 axes.set_yticks(range(len(shown)), shown if axes is row[0] else [""] * len(shown))
                 axes.set(ylim=(len(shown) - 0.4, -0.6), xlim=(0, 1), title=f"{modality}: F1 by {LEVEL_NAMES[level]}")
                 axes.tick_params(axis="y", length=0)
@@ -133,23 +81,24 @@ def f1_bars(f1: pd.DataFrame, scores: pd.DataFrame, colours: Mapping[str, str] |
         for axes in panels[-1]:
             axes.set_xlabel("F1 (mean over images)")
         figure.suptitle("F1 of the models on the scored images")
-        handles = [Line2D([], [], color="black", linestyle=_DASHES, linewidth=1.2, label="Otsu threshold")]
+        handles = [Line2D([], [], color="black", linestyle=DASHES, linewidth=1.2, label="Otsu threshold")]
         if (f1["seeds"] > 1).any():
             handles.append(Line2D([], [], color="black", linewidth=1.2, label="± SD over seeds"))
-            handles.append(_dot("single seed", "white", "black"))
+            handles.append(dot("single seed", "white", "black"))
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
 
 
-def f1_difference_boxes(differences: pd.DataFrame, summary: pd.DataFrame) -> Figure:
-    """The f1-score difference of every image, rotation and seed, per model and inference mode: a panel per modality
-    and level, side by side.
+def f1_difference_boxes(differences: pd.DataFrame, summary: pd.DataFrame, scored: str = "image") -> Figure:
+    """The f1-score_difference of every image, rotation and seed, per model and inference mode: a row of panels per
+    modality, a column per level.
 
     Parameters
     ----------
     differences: table of `statistics.f1_difference` for one dataset; mirrored comparisons are left out.
     summary: table of `statistics.f1_difference_table` of the same scores; gives the order of models, their modes and
         the share of exact zeros beside each box.
+    scored: what a row of the scores is of, such as "image".
 
     Returns
     -------
@@ -157,42 +106,39 @@ def f1_difference_boxes(differences: pd.DataFrame, summary: pd.DataFrame) -> Fig
     Boxes are quartiles with the median, whiskers reach the 5th and 95th percentile, and every comparison is a dot. The
     axis of differences is symmetric about 0 and the same for one level.
     """
-    _one_dataset(summary)
-    rows, places = _places_of_modes(summary)
+    one_dataset(summary)
+    rows, places = places_of_modes(summary)
     modes = [mode for mode in INFERENCES if any(mode == inference for _, inference in rows)]
     rotated = differences[~differences["mirrored"].astype(bool)]
     shares = summary.set_index(["modality", "level", "model", "inference"])["exact_zeros"]
-    panels = list(product(dict.fromkeys(summary["modality"]), LEVEL_NAMES))
+    modalities = list(dict.fromkeys(summary["modality"]))
     with style():
         length = max(rows.values()) + 1
-        size = (2.0 + 3.1 * len(panels), _ROW_INCHES * max(length, 4) + 1.35)
+        size = (WIDTH, (ROW * max(length, 4) + 0.62) * len(modalities) + 0.95)
         figure = Figure(figsize=size, layout="constrained")
-        for axes, (modality, level) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        panels = figure.subplots(len(modalities), len(LEVEL_NAMES), squeeze=False)
+        for axes, (modality, level) in zip(panels.flat, product(modalities, LEVEL_NAMES), strict=True):
             of_level = rotated[rotated["level"] == level]
             largest = of_level["f1_difference"].abs().max()
             limit = 1.08 * largest if largest > 0 else 0.01
             _boxes(axes, of_level[of_level["modality"] == modality], rows)
             axes.set(xlim=(-limit, limit), ylim=(length - 0.3, -0.7))
-            names = list(places) if (modality, level) == panels[0] else [""] * len(places)
-            axes.set_yticks([(first + last) / 2 for first, last in places.values()], names)
-            axes.tick_params(axis="y", length=0)
-            for first, last in list(places.values())[::2]:
-                axes.axhspan(first - 0.7, last + 0.7, color="0.95", linewidth=0, zorder=0)
+            mark_places(axes, places, named=level == next(iter(LEVEL_NAMES)))
             axes.xaxis.set_major_locator(MaxNLocator(5, symmetric=True))
-            axes.grid(axis="x", color="0.85", linewidth=0.6)
-            axes.set_axisbelow(True)
-            axes.set(title=f"{modality}: {LEVEL_NAMES[level]}", xlabel="F1(image) \N{MINUS SIGN} F1(rotated image)")
+            axes.set_title(f"{modality}:\n{LEVEL_NAMES[level]}")  # beside it stands the head of the shares
             beside(axes, -0.7, "exact\nzeros", va="bottom")
             for (model, inference), place in rows.items():
                 share = shares.get((modality, level, model, inference))
                 if share is not None:
-                    beside(axes, place, _percent(share))
+                    beside(axes, place, percent(share))
+        for axes in panels[-1]:
+            axes.set_xlabel(f"F1({scored}) \N{MINUS SIGN} F1(rotated {scored})")
         # The legend's title is that of the figure: room is made for a legend or a title at the top, not for both.
-        title = "f1-score difference under rotation by 90°, 180° and 270°, by inference mode"
-        keys = [Patch(facecolor=_MODE_COLOURS[mode], label=mode) for mode in modes]
-        figure.legend(handles=keys, loc="outside upper center", ncols=len(keys), title=title, title_fontsize=11)
+        title = f"f1-score_difference of every {scored} under rotation by 90°, 180° and 270°, by inference mode"
+        figure.legend(handles=mode_keys(modes), loc="outside upper center", ncols=len(modes), title=title,
+                      title_fontsize=10.5)  # fmt: skip
         handles = [
-            _dot("one image, rotation and seed", "0.5", "none"),
+            dot(f"one {scored}, rotation and seed", "0.5", "none"),
             Patch(facecolor="white", edgecolor="black", label="quartiles and median; whiskers: 5th to 95th percentile"),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
@@ -221,7 +167,7 @@ def training_curves(histories: pd.DataFrame, colours: Mapping[str, str] | None =
         names = list(dict.fromkeys(here["model"]))
         rows += [(modality, here, names[first : first + 5]) for first in range(0, len(names), 5)]
     with style():
-        figure = Figure(figsize=(8.2, 2.1 * len(rows) + 0.75), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 2.1 * len(rows) + 0.75), layout="constrained")
         panels = figure.subplots(len(rows), 2, sharex=True, sharey="col", squeeze=False)
         for row, (modality, here, names) in zip(panels, rows, strict=True):
             for axes, quantity in zip(row, ("loss", "F1"), strict=True):
@@ -241,67 +187,11 @@ def training_curves(histories: pd.DataFrame, colours: Mapping[str, str] | None =
         figure.suptitle("Training of the models")
         handles = [Line2D([], [], color="black", label="training part")]
         if any(name in histories and histories[name].notna().any() for name in ("val_loss", "val_F1")):
-            handles.append(Line2D([], [], color="black", linestyle=_DASHES, label="validation part"))
+            handles.append(Line2D([], [], color="black", linestyle=DASHES, label="validation part"))
         if len(set(histories["seed"])) > 1:
             handles.append(Patch(color="0.8", label="lowest to highest seed (training)"))
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
-
-
-def contours(examples: Sequence[Mapping]) -> Figure:
-    """Examples: the image, the true and predicted contours over it, and the probability of nucleus.
-
-    Parameters
-    ----------
-    examples: up to 7 mappings of image, (y, x) of any real dtype; truth, bool (y, x); probability, float (y, x) from 0
-        to 1; title, str, such as the cell line. The prediction is probability > 0.5.
-
-    Returns
-    -------
-    Figure with a row per example and 3 columns. Grey values run from the 1st to the 99.8th percentile of the image.
-
-    Raises ValueError without examples, with more than 7, or if the arrays of one differ in shape.
-    """
-    if not 1 <= len(examples) <= 7:
-        raise ValueError(f"1 to 7 examples fit into the figure, not {len(examples)}")
-    arrays = []
-    for example in examples:
-        image, truth, probability = (np.asarray(example[key]) for key in ("image", "truth", "probability"))
-        if not image.shape == truth.shape == probability.shape or image.ndim != 2:
-            raise ValueError(f"example {example['title']}: image, truth and probability differ in shape")
-        arrays.append((image, truth.astype(bool), probability))
-    with style():
-        heights = [image.shape[0] / image.shape[1] for image, _, _ in arrays]
-        figure = Figure(figsize=(8.2, 2.45 * sum(heights) + 1.0), layout="constrained")
-        panels = figure.subplots(len(examples), 3, squeeze=False, height_ratios=heights)
-        for row, example, (image, truth, probability) in zip(panels, examples, arrays, strict=True):
-            low, high = np.percentile(image, (1, 99.8))
-            for axes in row[:2]:
-                axes.imshow(image, cmap="gray", vmin=low, vmax=high if high > low else low + 1)
-            # Truth is wide and below, so that it stays in sight where the contours coincide.
-            _outline(row[1], truth, _TRUTH_COLOUR, 2.0)
-            _outline(row[1], probability > 0.5, _PREDICTION_COLOUR, 0.9)
-            shown = row[2].imshow(probability, cmap="viridis", vmin=0, vmax=1)
-            for axes in row:
-                axes.set(xticks=[], yticks=[])
-                axes.spines[:].set_visible(False)
-            row[0].set_ylabel(str(example["title"]))
-        for axes, title in zip(panels[0], ("image", "contours", "probability of nucleus"), strict=True):
-            axes.set_title(title)
-        figure.colorbar(shown, ax=panels[:, 2], shrink=min(1.0, 2.0 / len(examples)), aspect=25, label="probability")
-        handles = [
-            Line2D([], [], color=_TRUTH_COLOUR, linewidth=2.5, label="truth"),
-            Line2D([], [], color=_PREDICTION_COLOUR, linewidth=1.5, label="prediction (probability > 0.5)"),
-        ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
-        figure.suptitle("Predicted nuclei on images of the scored part")
-    return figure
-
-
-def _one_dataset(table: pd.DataFrame) -> None:
-    names = sorted(set(table["dataset"]))
-    if len(names) != 1:
-        raise ValueError(f"a figure shows one dataset, not {len(names)}: {', '.join(map(str, names))}")
 
 
 def _bar(axes: Axes, place: int, mean: float, by_seed: np.ndarray, colour: str) -> None:
@@ -318,38 +208,6 @@ def _bar(axes: Axes, place: int, mean: float, by_seed: np.ndarray, colour: str) 
     beside(axes, place, text)
 
 
-def beside(axes: Axes, place: float, text: str, va: str = "center") -> None:
-    """Text to the right of a panel at the height `place` of its y axis."""
-    axes.annotate(
-        text,
-        (1, place),
-        xycoords=("axes fraction", "data"),
-        xytext=(4, 0),
-        textcoords="offset points",
-        va=va,
-        fontsize=8,
-        annotation_clip=False,
-    )
-
-
-def _places_of_modes(
-    summary: pd.DataFrame,
-) -> tuple[dict[tuple[str, str], float], dict[str, tuple[float, float]]]:
-    """Places on a y axis: of every (model, inference), and of the first and last one of every model.
-
-    A row is 1 high; models, in the order of `summary` with Otsu last, have a gap of 0.4 between them.
-    """
-    pairs = summary[["model", "inference"]].drop_duplicates()
-    rows, places = {}, {}
-    start = 0.0
-    for model in sorted(dict.fromkeys(pairs["model"]), key=lambda name: name == OTSU):
-        modes = pairs.loc[pairs["model"] == model, "inference"]
-        rows |= {(model, mode): start + number for number, mode in enumerate(modes)}
-        places[model] = (start, start + len(modes) - 1)
-        start += len(modes) + 0.4
-    return rows, places
-
-
 def _boxes(axes: Axes, data: pd.DataFrame, rows: Mapping[tuple[str, str], float]) -> None:
     axes.axvline(0, color="0.45", linewidth=0.8, zorder=1)
     jitter = np.random.default_rng(0)
@@ -358,7 +216,7 @@ def _boxes(axes: Axes, data: pd.DataFrame, rows: Mapping[tuple[str, str], float]
         if (model, inference) not in values:
             continue
         here = values[model, inference].to_numpy()
-        colour = _OTSU_COLOUR if model == OTSU else _MODE_COLOURS[inference]
+        colour = OTSU_COLOUR if model == OTSU else MODE_COLOURS[inference]
         # As pixels: tens of thousands of vector dots make a PDF that no viewer opens quickly.
         spread = place + jitter.uniform(-0.35, 0.35, len(here))
         axes.scatter(here, spread, s=4, color=colour, alpha=0.6, linewidth=0, zorder=2, rasterized=True)
@@ -389,32 +247,9 @@ def _curve(axes: Axes, history: pd.DataFrame, column: str, colour: str, marker: 
         epochs,
         over_seeds["mean"],
         color=colour,
-        linestyle="-" if training else _DASHES,
+        linestyle="-" if training else DASHES,
         linewidth=1.2,
         marker=marker,
         markersize=3.5,
         markevery=max(1, len(epochs) // 6),
     )
-
-
-def _outline(axes: Axes, mask: np.ndarray, colour: str, width: float) -> None:
-    # A margin of background closes the contours of nuclei at the edge of the image.
-    padded = np.pad(mask, 1).astype(float)
-    y, x = (np.arange(-1, length + 1) for length in mask.shape)
-    if mask.any():
-        axes.contour(x, y, padded, levels=[0.5], colors=[colour], linewidths=width)
-    height, length = mask.shape
-    axes.set(xlim=(-0.5, length - 0.5), ylim=(height - 0.5, -0.5))
-
-
-def _dot(label: str, face: str, edge: str) -> Line2D:
-    return Line2D(
-        [], [], linestyle="", marker="o", markersize=4, markerfacecolor=face, markeredgecolor=edge, label=label
-    )
-
-
-def _percent(share: float) -> str:
-    """A share as a percentage. Only none reads 0 %, and only all of them 100 %."""
-    if share in (0, 1):
-        return f"{100 * share:.0f} %"
-    return f"{min(max(100 * share, 0.1), 99.9):.1f} %"

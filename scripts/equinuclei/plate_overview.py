@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from equinuclei.files import replacing
-from equinuclei.plate_page import METRICS, records, render, to_json
+from equinuclei.page import records, render, to_json
+from equinuclei.plate_page import METRICS
 from equinuclei.plate_quality import (
     FEWEST_FOR_OUTLIERS,
     OUTLIER,

@@ -1,21 +1,17 @@
 """One page per plate that works offline: heatmaps in plate layout, images of wells, warnings, conditions."""
 
-import base64
 import io
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import imageio.v3 as iio
-import jinja2
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 from skimage.segmentation import find_boundaries
 from skimage.transform import resize
 
-from equinuclei.files import replacing
+from equinuclei.page import data_url, records, render, text, to_json
 from equinuclei.plate_quality import plate_shape, plate_warnings, summarize_conditions, z_prime
 from equinuclei.sources.plates import well_name
 
@@ -78,7 +74,7 @@ def write_page(
     """
     warnings = plate_warnings(wells)
     rows, columns = plate_shape(list(wells["well"]))
-    shown = wells.assign(image=[_data_url(images.get(well)) for well in wells["well"]])
+    shown = wells.assign(image=[data_url(images.get(well), "jpeg") for well in wells["well"]])
     if plate_map is not None:
         shown = shown.merge(plate_map[["well", "treatment"]], on="well", how="left")
     failed = int((fields["status"] != "ok").sum())
@@ -110,32 +106,6 @@ def write_page(
     )  # fmt: skip
 
 
-def render(template: str, output: str | Path, **values: object) -> None:
-    """Write a page from one of the templates. Text is escaped, whatever it holds."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    page = environment.get_template(template).render(**values)
-    with replacing(output) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-
-
-def to_json(data: Mapping) -> Markup:
-    """Plain values as JSON for a script element of a page."""
-    # "<" would end the element.
-    return Markup(json.dumps(data, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c"))
-
-
-def records(table: pd.DataFrame) -> list[dict]:
-    """Rows as plain values; NaN and infinity as None, which JSON knows."""
-    return [
-        {key: _plain(value) for key, value in row.items()} for row in table.astype(object).to_dict(orient="records")
-    ]
-
-
 def well_thumbnail(image: np.ndarray, labels: np.ndarray) -> bytes:
     """A small JPEG of a well: the image (y, x) from its 0.5th to its 99.8th percentile, labels outlined in yellow.
 
@@ -162,7 +132,7 @@ def _conditions(wells: pd.DataFrame, plate_map: pd.DataFrame | None) -> tuple[di
     table = summarize_conditions(wells, plate_map, measured)
     names = {name: name for name in ("treatment", "concentration", "control", "wells")}
     names |= {f"{key}_{end}": f"{METRICS[key][0]}, {end}" for key in measured for end in ("mean", "sd")}
-    rows = [[_text(value) for value in row] for row in table[list(names)].itertuples(index=False, name=None)]
+    rows = [[text(value) for value in row] for row in table[list(names)].itertuples(index=False, name=None)]
     joined = wells.merge(plate_map, on="well")
     controls = {kind: joined[joined["control"] == kind] for kind in ("positive", "negative")}
     z_primes = [(METRICS[key][0], z_prime(controls["positive"][key], controls["negative"][key])) for key in measured]
@@ -170,20 +140,3 @@ def _conditions(wells: pd.DataFrame, plate_map: pd.DataFrame | None) -> tuple[di
         {"columns": list(names.values()), "rows": rows},
         [(name, f"{value:.2f}") for name, value in z_primes if np.isfinite(value)],
     )
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _text(value: object) -> str:
-    value = _plain(value)
-    if isinstance(value, float):
-        return f"{value:,.4g}"
-    return "" if value is None else str(value)
-
-
-def _data_url(jpeg: bytes | None) -> str | None:
-    return None if jpeg is None else f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"

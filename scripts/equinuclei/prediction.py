@@ -1,10 +1,9 @@
 """Predictions of the scored part of a data set and of its rotations, under every inference mode."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,8 +47,7 @@ def predict_part(
     Writes `predictions`, a store with an array (n, y, x) uint8 of prediction codes (`equinuclei.targets`) per inference
     mode, transform and image shape, each prediction turned back into the frame of its image; its attributes name the
     target. `index`, a table of their arrays and rows, the same for every mode and transform. And `examples_file`,
-    images, truths and probabilities of foreground of up to `examples` images as deployed, one per cell line as far as
-    that goes (npz).
+    up to `examples` images as deployed, one per cell line as far as that goes (see `examples.write_examples`).
 
     An interrupted prediction continues with the arrays of the modes that were not finished.
     """
@@ -80,34 +78,33 @@ def predict_part(
             for start in range(0, len(group), shard):
                 members = group.iloc[start : start + shard]
                 blocks = {e: np.empty((len(members), height, width), np.uint8) for e in elements}
-                for position, (_, image, _) in enumerate(_images(images, targets, rows.iloc[members.index])):
-                    for element, maps in predict_transforms(used, image, elements, on, inference).items():
+                for position, (_, stored) in enumerate(iterate_images(rows.iloc[members.index], image=images)):
+                    for element, maps in predict_transforms(used, stored["image"], elements, on, inference).items():
                         blocks[element][position] = target.codes(maps)
                 for element, block in blocks.items():
                     write_rows(stacks[element], start, block)
                 logger.info("%s: predicted %d of %d images of %s", inference, start + len(members), len(group), array)
             mark_done(folder, unit)
-        found = [
-            {
-                "image_id": row.image_id,
-                "cell_line": row.cell_line,
-                "image": image,
-                "truth": truth,
-                "probability": target.probability(predict_transforms(deployed, image, [IDENTITY], on)[IDENTITY]),
-            }
-            for row, image, truth in _images(images, targets, rows[rows["image_id"].isin(chosen)])
-        ]
+        found = []
+        for row, stored in iterate_images(rows[rows["image_id"].isin(chosen)], **_truths(images, targets)):
+            maps = predict_transforms(deployed, stored["image"], Group.P4.elements, on)
+            probabilities = {element: target.probability(of_element) for element, of_element in maps.items()}
+            example = {"image_id": row.image_id, "cell_line": row.cell_line, **stored, "truth": stored["truth"] > 0}
+            # A set without classes has its mask in two of them.
+            example["classes"] = stored.get("classes", 2 * stored["truth"])
+            example["probability"] = probabilities[IDENTITY]
+            example["probability_sum"] = np.sum(list(probabilities.values()), axis=0)
+            found.append(example)
     write_examples(examples_file, found)
     with replacing(index) as temporary:
         planned[PREDICTIONS_COLUMNS].to_csv(temporary, sep="\t", index=False, lineterminator="\n")
 
 
-def _images(
-    images: str | Path, targets: str | Path, rows: pd.DataFrame
-) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
-    """Row, image (y, x) and truth (y, x) bool of some rows of a part."""
-    for row, stored in iterate_images(rows, image=images, truth=Path(targets) / "binary"):
-        yield row, stored["image"], stored["truth"] > 0
+def _truths(images: str | Path, targets: str | Path) -> dict[str, str | Path]:
+    """Stores of what an example shows of a data set; masks that are binary have no classes."""
+    stores = {"image": images, "truth": Path(targets) / "binary", "instances": Path(targets) / "instances"}
+    classes = Path(targets) / "three_class"
+    return stores | ({"classes": classes} if classes.is_dir() else {})
 
 
 def _example_ids(planned: pd.DataFrame, count: int) -> list[str]:

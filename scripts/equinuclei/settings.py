@@ -21,7 +21,7 @@ from equinuclei.errors import InputError, check_known
 from equinuclei.files import digest
 from equinuclei.inbox import waiting_plates
 from equinuclei.model_library import WEIGHTS, find_weights
-from equinuclei.models import INFERENCES, OTSU, PRESETS, ModelSpec, resolve_spec
+from equinuclei.models import ARCHITECTURES, INFERENCES, OTSU, PRESETS, ModelSpec, resolve_spec
 
 CONTRAST_MEASURE = "object50_F1"
 """What a declared contrast compares where it names no measure."""
@@ -138,6 +138,24 @@ class Study:
     def equivariant(self) -> list[str]:
         """The models whose architecture is equivariant under quarter turns at least."""
         return [name for name, model in self.models.items() if model.spec.group != "trivial"]
+
+    @cached_property
+    def twins(self) -> dict[str, str]:
+        """The plain twin of every model that has one: of the same network and target, without symmetry, and as far as
+        there is one, without augmentation and with the same normalisation. A twin is its own."""
+        twins = {}
+        for name, model in self.models.items():
+            network = ARCHITECTURES[model.spec.architecture][:2]
+            plain = [
+                (other.spec.architecture != model.spec.architecture, other.spec.augmentation != "none", candidate)
+                for candidate, other in self.models.items()
+                if other.spec.group == "trivial"
+                and other.spec.target == model.spec.target
+                and ARCHITECTURES[other.spec.architecture][:2] == network
+            ]
+            if plain:
+                twins[name] = min(plain, key=lambda found: found[:2])[2]  # of equals the first
+        return twins
 
     def inference_of(self, model: str) -> list[str]:
         """The inference modes of a model, its own or the study's, in the order of INFERENCES."""

@@ -16,7 +16,7 @@ summed over all images, then one F1, in which every pixel or object weighs the s
 then averaged over seeds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,8 @@ _MEANS = [
 _PER_IMAGE = [column for column in _MEANS if not column.endswith(("_sd", "_pooled"))]
 _COUNTS = [f"{level}_{count}" for level in LEVELS for count in ("TP", "FP", "FN")]
 _COSTS = ["parameters", "gflops", "train_seconds"]
+_DIFFERENCE_COLUMNS = [*_KEYS, "level", "images", "comparisons", *_COSTS, "mean", "mean_absolute", "max_absolute"]
+_DIFFERENCE_COLUMNS += ["exact_zeros", "agreement", "identical_masks"]
 _FLOOR = [f"{OTSU}_{column}" for column in _FLOORED]
 
 
@@ -161,8 +163,11 @@ def f1_difference_table(scores: pd.DataFrame, models: pd.DataFrame, order: Seque
     identical_masks, the share of comparisons whose two predictions are the same pixel for pixel: agreement exactly 1,
     or both empty.
 
-    Where the scores hold mirrored images too, mirrored_mean_absolute and mirrored_exact_zeros over those.
+    Where the scores hold mirrored images too, mirrored_mean_absolute and mirrored_exact_zeros over those. Without a
+    score there is no row.
     """
+    if scores.empty:
+        return pd.DataFrame(columns=_DIFFERENCE_COLUMNS)
     comparisons = _comparisons(scores)
     comparisons["absolute"] = comparisons["f1_difference"].abs()
     comparisons["zero"] = comparisons["f1_difference"] == 0
@@ -186,8 +191,43 @@ def f1_difference_table(scores: pd.DataFrame, models: pd.DataFrame, order: Seque
                 mirrored_mean_absolute=("absolute", "mean"), mirrored_exact_zeros=("zero", "mean")
             )
         )
-    columns = [*keys, "images", "comparisons", *_COSTS, *table.columns[2:]]
+    columns = [*_DIFFERENCE_COLUMNS, *(column for column in table if column not in _DIFFERENCE_COLUMNS)]
     return in_order(_with_costs(table.reset_index(), models), ["level"], order)[columns]
+
+
+def crops_as_images(crop_scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores of crops (crop_scores.parquet) for `f1_difference` and `f1_difference_table`: every crop is an image."""
+    names = crop_scores["image_id"].astype(str) + ", crop " + crop_scores["crop"].astype(str)
+    return crop_scores.assign(image_id=names)
+
+
+def difference_reduction(
+    differences: pd.DataFrame, twins: Mapping[str, str], order: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """How much smaller the mean absolute f1-score_difference of a model is than that of its plain twin as deployed.
+
+    Parameters
+    ----------
+    differences: table of `f1_difference_table`.
+    twins: the plain twin of every model that has one; a model may be its own, and its other inference modes are then
+        compared with it.
+    order: names of models in the order wanted.
+
+    Returns
+    -------
+    A row per dataset, modality, model, inference and level, without the twins as deployed: twin; mean_absolute and
+    twin_mean_absolute; reduction, 1 - mean_absolute / twin_mean_absolute: 1 where no difference is left, negative where
+    it is larger than the twin's, NaN where the twin has none.
+    """
+    table = differences.assign(twin=differences["model"].map(twins))
+    deployed = differences.loc[differences["inference"] == "deployed"]
+    of_twin = deployed.rename(columns={"model": "twin", "mean_absolute": "twin_mean_absolute"})
+    keys = ["dataset", "modality", "twin", "level"]
+    table = table.dropna(subset="twin").merge(of_twin[[*keys, "twin_mean_absolute"]], on=keys)
+    table = table[(table["model"] != table["twin"]) | (table["inference"] != "deployed")]
+    ratio = table["mean_absolute"] / table["twin_mean_absolute"].where(table["twin_mean_absolute"] > 0)
+    columns = [*_KEYS, "level", "twin", "mean_absolute", "twin_mean_absolute", "reduction"]
+    return in_order(table.assign(reduction=1 - ratio), ["level"], order)[columns]
 
 
 def write_table(table: pd.DataFrame, path: str | Path) -> None:
@@ -196,6 +236,16 @@ def write_table(table: pd.DataFrame, path: str | Path) -> None:
         _without_negative_zero(table).to_csv(
             temporary, sep="\t", index=False, float_format="%.6g", na_rep="NaN", lineterminator="\n"
         )
+
+
+def net_name(model: str, inference: str) -> str:
+    """A model and its inference mode; "deployed" goes without saying."""
+    return model if inference == "deployed" else f"{model}, {inference}"
+
+
+def signed(number: float, decimals: int = 4) -> str:
+    """A number with its sign."""
+    return f"{number:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def format_table(table: pd.DataFrame, columns: Sequence[str]) -> str:

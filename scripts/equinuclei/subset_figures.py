@@ -1,6 +1,6 @@
 """Figures of models trained on subsets of the training part: learning curves, and cell lines left out.
 
-In the style of `equinuclei.figures`; the tables are those of `equinuclei.subset_tables`.
+In the style of `equinuclei.figure_style`; the tables are those of `equinuclei.subset_tables`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from equinuclei.figures import LEVEL_NAMES, MARKERS, beside, model_colours, save, style
+from equinuclei.figure_style import LEVEL_NAMES, MARKERS, beside, model_colours, save, style
 
 _CURVES = {
     "object50_F1": f"F1 by {LEVEL_NAMES['object50']}",
@@ -42,7 +42,7 @@ def learning_curve(table: pd.DataFrame, colours: Mapping[str, str] | None = None
     Parameters
     ----------
     table: from `subset_tables.learning_curve_table`, of one data set.
-    colours: from `figures.model_colours`; by default from the models in `table`.
+    colours: from `figure_style.model_colours`; by default from the models in `table`.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def left_out_dots(table: pd.DataFrame, colours: Mapping[str, str] | None = None)
     Parameters
     ----------
     table: from `subset_tables.left_out_table`, of one data set. Other inference modes than "deployed" are left out.
-    colours: from `figures.model_colours`; by default from the models in `table`.
+    colours: from `figure_style.model_colours`; by default from the models in `table`.
 
     Returns
     -------

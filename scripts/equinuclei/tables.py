@@ -11,6 +11,8 @@ from equinuclei.contrasts import MARGIN, contrast_table, contrasts_by_cell_line,
 from equinuclei.files import replacing
 from equinuclei.provenance import read_record
 from equinuclei.statistics import (
+    crops_as_images,
+    difference_reduction,
     f1_by_cell_line,
     f1_by_threshold,
     f1_difference,
@@ -68,8 +70,10 @@ _PIXELS = ["pixel_TP", "pixel_FP", "pixel_FN", "pixel_TN"]
 def aggregate_f1(
     scores: Sequence[str | Path],
     *,
+    crop_scores: Sequence[str | Path],
     runs: Sequence[str | Path],
     models: Sequence[str],
+    twins: Mapping[str, str],
     declared: Sequence[Mapping[str, str]],
     equivariant: Collection[str],
     f1: str | Path,
@@ -77,6 +81,9 @@ def aggregate_f1(
     by_threshold: str | Path,
     difference: str | Path,
     differences: str | Path,
+    difference_crops: str | Path,
+    differences_crops: str | Path,
+    reduction: str | Path,
     intervals: str | Path,
     contrasts: str | Path,
     contrasts_by_line: str | Path,
@@ -84,11 +91,13 @@ def aggregate_f1(
 ) -> None:
     """Aggregate the scores of all models of a data set.
 
-    scores : scores.parquet of every model, and of Otsu's threshold; runs : run.json of every model; models : their
-    names in the order of the tables; declared and equivariant : see `equinuclei.contrasts.contrast_table`. Writes the
-    TSV files `f1`, `by_cell_line`, `by_threshold` and `difference` (see `equinuclei.statistics`), `intervals`,
-    `contrasts` and `contrasts_by_line` (see `equinuclei.contrasts`), every single difference as parquet
-    (`differences`), and a text for the terminal (`summary`).
+    scores : scores.parquet of every model, and of Otsu's threshold; crop_scores and runs : crop_scores.parquet and
+    run.json of every model; models : their names in the order of the tables; twins : see
+    `equinuclei.statistics.difference_reduction`; declared and equivariant : see `equinuclei.contrasts.contrast_table`.
+    Writes the TSV files `f1`, `by_cell_line`, `by_threshold`, `difference`, `difference_crops` (as `difference`, where
+    every crop is an image) and `reduction` (see `equinuclei.statistics`), `intervals`, `contrasts` and
+    `contrasts_by_line` (see `equinuclei.contrasts`), every single difference as parquet (`differences`,
+    `differences_crops`), and a text for the terminal (`summary`).
     """
     table = pd.concat([pd.read_parquet(path) for path in scores], ignore_index=True)
     _warn_of_constant_predictions(table)
@@ -104,8 +113,12 @@ def aggregate_f1(
     write_table(interval_table(values, models), intervals)
     write_table(compared, contrasts)
     write_table(contrasts_by_cell_line(values, declared, equivariant, models), contrasts_by_line)
-    with replacing(differences) as temporary:
-        f1_difference(table).to_parquet(temporary, index=False)
+    crops = crops_as_images(pd.concat([pd.read_parquet(path) for path in crop_scores], ignore_index=True))
+    write_table(f1_difference_table(crops, records, models), difference_crops)
+    write_table(difference_reduction(summary_difference, twins, models), reduction)
+    for of, path in ((table, differences), (crops, differences_crops)):
+        with replacing(path) as temporary:
+            f1_difference(of).to_parquet(temporary, index=False)
     with replacing(summary) as temporary:
         temporary.write_text(_summary(summary_f1, summary_difference, compared), encoding="utf-8")
 

@@ -165,6 +165,14 @@ def contrast(a, b, measure="object50_F1", modes=("deployed", "deployed")):
     return {"a": a, "a_inference": modes[0], "b": b, "b_inference": modes[1], "measure": measure}
 
 
+def test_the_plain_twin_is_of_the_same_network_and_target():
+    names = ["simplified-aug", "simplified", "simplified-wide", "simplified-p4", "simplified-bn-p4", "unet-p4", "gunet"]
+    distance = {"name": "p4-distance", "preset": "simplified-p4", "target": "distance"}
+    twins = study(models=[*names, distance]).twins
+    assert twins == dict.fromkeys(names[:5], "simplified") | {"gunet": "gunet"}
+    assert study(models=["simplified-aug", "simplified-p4"]).twins["simplified-p4"] == "simplified-aug"
+
+
 def test_declared_contrasts_are_spelt_out():
     models = ["unet", {"name": "unet-aug", "inference": ["deployed", "tta8"]}, {"name": "mine", "preset": "unet-p4"}]
     declared = [

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from equinuclei import statistics
 from equinuclei.metrics import THRESHOLDS, object_scores, score_image
 from equinuclei.models import INFERENCES
-from equinuclei.statistics import f1_by_cell_line, f1_by_threshold, f1_difference, f1_difference_table, f1_table
+from equinuclei.statistics import (
+    difference_reduction,
+    f1_by_cell_line,
+    f1_by_threshold,
+    f1_difference,
+    f1_difference_table,
+    f1_table,
+)
 
 NAN = float("nan")
 
@@ -420,3 +427,24 @@ def test_format_table():
         "simplified-p4         485         1           0        1\n"
         "otsu                    -         -     1.0e-06   999.00\n"
     )
+
+
+def test_the_reduction_is_against_the_plain_twin_as_deployed():
+    rows = [("net", "deployed", 0.02), ("net", "tta4", 0.0), ("aug", "deployed", 0.025), ("p4", "deployed", 0.005),
+            ("still", "deployed", 0.0), ("still-p4", "deployed", 0.0), ("alone", "deployed", 0.1)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["model", "inference", "mean_absolute"])
+    table = table.assign(dataset="demo", modality="fluorescent", level="pixel")
+    twins = {"net": "net", "aug": "net", "p4": "net", "still": "still", "still-p4": "still"}
+    found = difference_reduction(table, twins, [name for name, *_ in rows])
+    assert found[["model", "inference", "twin"]].to_numpy().tolist() == [
+        ["net", "tta4", "net"], ["aug", "deployed", "net"], ["p4", "deployed", "net"],
+        ["still-p4", "deployed", "still"],
+    ]  # fmt: skip
+    assert found["reduction"].tolist()[:3] == pytest.approx([1, -0.25, 0.75]) and np.isnan(found["reduction"].iloc[3])
+
+
+def test_no_scores_make_a_table_without_rows():
+    empty = pd.DataFrame(columns=["dataset"])
+    assert f1_difference_table(empty, pd.DataFrame()).columns[:5].tolist() == [
+        "dataset", "modality", "model", "inference", "level",
+    ]  # fmt: skip

@@ -8,11 +8,11 @@ import pytest
 import tifffile
 import torch
 
-from equinuclei import prediction
+from equinuclei import prediction, scoring
 from equinuclei.dataset import binarize_masks, convert_dataset
 from equinuclei.errors import InputError
 from equinuclei.examples import read_examples, write_examples
-from equinuclei.figure_files import draw_figures
+from equinuclei.figure_files import FIGURES, GALLERIES, StudyFiles, draw_figures
 from equinuclei.inference import predict_transforms
 from equinuclei.models import ModelSpec, build_model
 from equinuclei.models.checkpoint import save_weights
@@ -20,6 +20,7 @@ from equinuclei.parts import load_training_parts, part_fields, scored_part
 from equinuclei.prediction import predict_part
 from equinuclei.scoring import otsu_mask, score_otsu, score_predictions
 from equinuclei.splits import split_dataset, write_splits
+from equinuclei.statistics import crops_as_images, f1_difference
 from equinuclei.store import open_stack, store_attributes
 from equinuclei.tables import _warn_of_constant_predictions, aggregate_f1, read_runs
 
@@ -81,6 +82,7 @@ def score(converted, folder, model="net", **settings):
         index=folder / "predictions.tsv",
         labels=labels,
         scores=folder / "scores.parquet",
+        crop_scores=folder / "crop_scores.parquet",
         **stores,
         **settings,
     )
@@ -247,16 +249,31 @@ def test_tables_and_figures_are_written(converted, tmp_path, caplog):
         "by_cell_line",
         "by_threshold",
         "difference",
+        "difference_crops",
+        "reduction",
         "intervals",
         "contrasts",
         "contrasts_by_line",
     )
-    tables = {name: tmp_path / f"{name}.tsv" for name in names_of_tables}
-    tables |= {"differences": tmp_path / "differences.parquet", "summary": tmp_path / "summary.txt"}
+    in_files = {"by_cell_line": "f1_by_cell_line", "by_threshold": "f1_by_threshold", "difference": "f1_difference"}
+    in_files |= {"difference_crops": "f1_difference_crops", "reduction": "difference_reduction"}
+    in_files |= {"contrasts_by_line": "contrasts_by_cell_line"}
+    tables = {name: tmp_path / f"{in_files.get(name, name)}.tsv" for name in names_of_tables}
+    tables |= {name: tmp_path / f"f1_{name}.parquet" for name in ("differences", "differences_crops")}
+    tables["summary"] = tmp_path / "summary.txt"
     scored = [tmp_path / "scores.parquet", tmp_path / "otsu.parquet"]
     declared = [{"a": "net", "a_inference": "deployed", "b": "otsu", "b_inference": "deployed", "measure": "pixel_F1"}]
     declared.append({**declared[0], "a_inference": "tta4", "measure": "pixel_difference"})
-    aggregate_f1(scored, runs=[tmp_path / "run.json"], models=["net"], declared=declared, equivariant=["net"], **tables)
+    aggregate_f1(
+        scored,
+        crop_scores=[tmp_path / "crop_scores.parquet"],
+        runs=[tmp_path / "run.json"],
+        models=["net"],
+        twins={"net": "net"},
+        declared=declared,
+        equivariant=["net"],
+        **tables,
+    )
     f1 = pd.read_csv(tables["f1"], sep="\t")
     assert f1["model"].tolist() == ["net"] * 3 + ["otsu"] and f1["parameters"].iloc[0] == 10
     assert f1["gflops"].tolist()[:3] == [1.5, 1.5, 6]
@@ -273,21 +290,41 @@ def test_tables_and_figures_are_written(converted, tmp_path, caplog):
     assert "one seed" in shown[-1]
     assert pd.read_csv(tables["contrasts_by_line"], sep="\t")["cell_line"].nunique() == 2
     assert set(pd.read_csv(tables["intervals"], sep="\t")["model"]) == {"net", "otsu"}
-    figures = {f"{name}_figure": tmp_path / f"{name}.png" for name in ("f1", "difference", "curves")}
-    draw_figures(
-        f1=tables["f1"],
-        difference=tables["difference"],
-        differences=tables["differences"],
+    assert pd.read_csv(tables["difference_crops"], sep="\t").empty  # the images are smaller
+    assert pd.read_csv(tables["reduction"], sep="\t")["inference"].tolist() == ["exact", "tta4"] * 2
+    study = StudyFiles(
+        tables=tmp_path,
         scores=scored,
         histories=[tmp_path / "history.csv"],
         runs=[tmp_path / "run.json"],
         examples=[tmp_path / "examples.npz"],
         models=["net"],
-        contours_folder=tmp_path / "contours",
-        **figures,
     )
-    for path in [*figures.values(), tmp_path / "contours" / "fluorescence_net.png"]:
+    figures, galleries = [tmp_path / f"{name}.png" for name in FIGURES], [tmp_path / name for name in GALLERIES]
+    draw_figures(study, figures=figures, galleries=galleries)
+    names = ["contours/fluorescence_net", "masks/fluorescence", "rotations/fluorescence"]
+    assert (
+        sorted(str(path.relative_to(tmp_path))[:-4] for folder in galleries for path in folder.glob("*.png")) == names
+    )
+    for path in [*figures, *(tmp_path / f"{name}.png" for name in names)]:
         assert path.stat().st_size > 5000 and path.with_suffix(".pdf").exists()
+
+
+def test_large_images_are_scored_on_crops_too(converted, tmp_path, monkeypatch):
+    monkeypatch.setattr(scoring, "CROP", 16)
+    assert [(y.start, x.start) for y, x in scoring.crop_windows(36, 40)] == [(2, 4), (2, 20), (18, 4), (18, 20)]
+    assert scoring.crop_windows(15, 64) == []
+    predict(converted, tmp_path, group="trivial", mirrored=True)
+    scores, crops = score(converted, tmp_path), pd.read_parquet(tmp_path / "crop_scores.parquet")
+    assert len(crops) == 3 * 4 * 4 and not crops["mirrored"].any()
+    assert not crops.duplicated(["image_id", "crop", "rotation"]).any()
+    assert crops[["pixel_TP", "pixel_FP", "pixel_FN"]].sum(axis=1).max() <= 16 * 16
+    # The middle of the image: what its crops hold is part of what the image holds, and nearly all of it here.
+    of_image = crops.groupby(["image_id", "rotation"])[["pixel_TP", "pixel_FN"]].sum().sum(axis=1)
+    whole = scores[~scores["mirrored"]].set_index(["image_id", "rotation"])[["pixel_TP", "pixel_FN"]].sum(axis=1)
+    assert (of_image <= whole).all() and of_image.sum() > 0.9 * whole.sum()
+    differences = f1_difference(crops_as_images(crops))
+    assert differences["image_id"].str.contains(", crop ").all() and set(differences["rotation"]) == {90, 180, 270}
 
 
 @pytest.mark.parametrize(
@@ -312,7 +349,14 @@ def test_examples_spread_over_the_cell_lines(converted, tmp_path):
     predict(converted, tmp_path)
     examples = read_examples(tmp_path / "examples.npz")
     assert sorted(e["cell_line"] for e in examples) == ["a", "b"]
-    assert all(e["image"].shape == e["truth"].shape == e["probability"].shape for e in examples)
+    for example in examples:
+        shapes = {example[name].shape for name in ("image", "truth", "classes", "instances", "probability_sum")}
+        assert shapes == {example["probability"].shape}
+        assert ((example["classes"] > 0) == example["truth"]).all() and (
+            (example["instances"] > 0) == example["truth"]
+        ).all()
+        # The network is equivariant: its predictions of the four rotations agree.
+        np.testing.assert_allclose(example["probability_sum"], 4 * example["probability"], atol=1e-5)
     write_examples(tmp_path / "again.npz", examples)
     assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "examples.npz").read_bytes()
 

@@ -16,6 +16,7 @@ def folders(tmp_path):
             json.dumps({"seed": 0, "resumed_after_epoch": int(seconds), "runs": [{"train_seconds": seconds}]})
         )
         (study / "tables" / "f1.tsv").write_text(f"model\tF1\ttrain_seconds\nnet\t0.5\t{seconds}\n")
+        (study / "report.html").write_text(f'<td>0.5</td><td class="measured" data-value="{seconds}">{seconds}</td>')
         (study / "weights.safetensors").write_bytes(b"weights")
     return tmp_path / "a", tmp_path / "b"
 
@@ -23,13 +24,15 @@ def folders(tmp_path):
 def test_times_may_differ(folders):
     identical, allowed, wrong = compare(*folders)
     assert identical == ["tiny/weights.safetensors"] and not wrong
-    assert sorted(name for names in allowed.values() for name in names) == ["tiny/run.json", "tiny/tables/f1.tsv"]
+    told = ["tiny/report.html", "tiny/run.json", "tiny/tables/f1.tsv"]
+    assert sorted(name for names in allowed.values() for name in names) == told
 
 
 @pytest.mark.parametrize(
     "name, content",
     [
         ("weights.safetensors", "other"),
+        ("report.html", '<td>0.6</td><td class="measured" data-value="1">1</td>'),
         ("run.json", '{"seed": 1, "resumed_after_epoch": 1, "runs": [{"train_seconds": 1}]}'),
         ("tables/f1.tsv", "model\tF1\ttrain_seconds\nnet\t0.6\t1.5\n"),
     ],

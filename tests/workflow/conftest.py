@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,8 +15,13 @@ from project_copy import ROOT, project
 TINY = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
 
 
-def snakemake(folder: Path, *arguments: str, config: dict = TINY, check: bool = True) -> subprocess.CompletedProcess:
-    """Run snakemake on the copied project with `folder` as working directory; both streams are merged."""
+def snakemake(
+    folder: Path, *arguments: str, config: dict = TINY, check: bool = True, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess:
+    """Run snakemake on the copied project with `folder` as working directory; both streams are merged.
+
+    environment : variables that are set for it.
+    """
     configfile = folder / "study.yaml"
     configfile.write_text(yaml.safe_dump(config))
     profile = project() / "profiles/default"
@@ -29,8 +35,9 @@ def snakemake(folder: Path, *arguments: str, config: dict = TINY, check: bool = 
         str(folder),
     ]
     command += ["--workflow-profile", str(profile), "--configfile", str(configfile), "--cores", "2", *arguments]
+    variables = {**os.environ, "CI": "", **(environment or {})}
     run = subprocess.run(
-        command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "CI": ""}
+        command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables
     )
     assert not check or run.returncode == 0, run.stdout
     return run

@@ -18,6 +18,7 @@ from conftest import project, small_disk
 from lab import Lab, jobs_of, make_old
 from ome_zarr_models.v05.hcs import HCS
 
+from equinuclei.data_dictionary import column_of, tables
 from equinuclei.files import tree_sha256
 from equinuclei.metrics import object_scores
 from equinuclei.plate_store import list_wells, open_well, read_field_table
@@ -230,3 +231,15 @@ def test_what_is_not_set_is_told(lab, tmp_path):
     run = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
     assert run.returncode == 1 and "no inbox: set `plates: {inbox: FOLDER}`" in run.stdout
     assert "Traceback" not in run.stdout
+
+
+def test_every_column_that_plates_write_is_told_and_none_else(lab):
+    folder = lab.results / "good"
+    written = {"scan.tsv": lab.results / "scan.tsv", "fields.parquet": folder / "fields.parquet"}
+    written |= {name: folder / "turning-v1" / name for name in ("nuclei.parquet", "fields.tsv", "wells.tsv")}
+    written["plates.tsv"] = lab.results / "plates.tsv"
+    assert {f"plates/{name}" for name in written} == {name for name in tables() if name.startswith("plates/")}
+    for name, path in written.items():
+        columns = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, sep="\t")
+        assert not [column for column in columns if column_of(f"plates/{name}", column) is None], name
+        assert not [c.name for c in tables()[f"plates/{name}"] if not any(map(c.fits, columns))], name

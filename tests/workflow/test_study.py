@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,11 +18,14 @@ import zarr
 from conftest import TINY, planned_jobs, project, snakemake
 from ome_zarr_models.v05 import Image
 
+from equinuclei.data_dictionary import column_of
+from equinuclei.data_dictionary import tables as dictionary
 from equinuclei.files import sha256
 from equinuclei.models import INFERENCES
 from equinuclei.models.checkpoint import load_model, read_metadata
 from equinuclei.parts import read_fields, read_predictions, read_splits
 from equinuclei.store import open_stack, store_attributes
+from unit.browser import in_browser
 
 
 def result(study, *parts):
@@ -202,19 +206,81 @@ def test_declared_contrasts_are_told_from_explored_ones(study):
 
 def test_figures_are_drawn_and_the_tables_printed(study):
     _, output = study
-    for name in ("f1", "f1_difference", "training_curves"):
+    names = ["contrasts", "cost", "difference_reduction", "f1", "f1_by_cell_line", "f1_by_threshold", "f1_difference"]
+    for name in (*names, "training_curves"):
         assert result(study, "figures", f"{name}.png").stat().st_size > 10_000
         assert result(study, "figures", f"{name}.pdf").read_bytes().startswith(b"%PDF")
-    contours = sorted(path.name for path in result(study, "figures", "contours").glob("[!.]*"))
-    assert contours == [f"fluorescence_{model}.{end}" for model in ("plain", "turning") for end in ("pdf", "png")]
+    galleries = {
+        folder: sorted(path.name for path in result(study, "figures", folder).glob("[!.]*.png"))
+        for folder in ("contours", "masks", "rotations", "crops")
+    }
+    of_models = [f"fluorescence_{model}.png" for model in ("plain", "turning")]
+    of_all = ["fluorescence.png"]
+    # The images are smaller than a crop.
+    assert galleries == {"contours": of_models, "masks": of_all, "rotations": of_all, "crops": []}
+    assert len(list(result(study, "figures", "contours").glob("*.pdf"))) == 2
+    assert table(study, "f1_difference_crops.tsv").empty
     summary = result(study, "tables", "summary.txt").read_text()
     assert "turning" in summary and summary in output and "results/tiny/figures/" in output
+    assert "results/tiny/report.html" in output
+
+
+def test_the_difference_is_compared_with_that_of_the_plain_twin(study):
+    reduction = table(study, "difference_reduction.tsv").set_index(["model", "inference", "level"])
+    assert set(reduction["twin"]) == {"plain"} and ("plain", "deployed", "pixel") not in reduction.index
+    assert reduction.loc[("turning", "exact", "pixel"), "reduction"] == 1
+
+
+def test_the_page_of_the_study_opens_in_a_browser(study, tmp_path):
+    shutil.copy(result(study, "report.html"), tmp_path)
+    count = "document.body.dataset.loaded = [...document.images].filter(image => image.naturalWidth > 0).length"
+    dom, failures = in_browser(tmp_path / "report.html", count)
+    assert failures == []
+    images = dom.count("<img ")
+    assert images == 8 + 2 + 1 + 1 and f'data-loaded="{images}"' in dom
+    assert "turning is better than plain" in dom and "zero by construction" in dom
+    assert str(study[0]) not in dom  # the page may be handed on
+
+
+def test_snakemake_packs_a_report_with_captions_without_a_network(study, tmp_path):
+    folder, _ = study
+    without = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
+    snakemake(folder, "--report", str(tmp_path / "report.zip"), "study", environment=without)
+    with zipfile.ZipFile(tmp_path / "report.zip") as packed:
+        names = [name.rsplit("/", 1)[-1] for name in packed.namelist()]
+        page = packed.read("report/report.html").decode()
+    assert {"contrasts.tsv", "f1.tsv", "f1_difference.png", "fluorescence_turning.png", "cost.png"} <= set(names)
+    assert names.count("report.html") == 2  # Snakemake's, and the page of the data set
+    for told in ("Declared contrasts", "Sum over four rotations", "Pairs of models compared on the same images"):
+        assert told in page, told
+
+
+def columns_of(path):
+    if path.suffix == ".parquet":
+        return list(pd.read_parquet(path))
+    return list(pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t"))
+
+
+def test_every_column_that_a_study_writes_is_told_and_none_else(study):
+    folder, _ = study
+    written = {}
+    for path in (folder / "results/tiny").rglob("*"):
+        if path.suffix in (".tsv", ".csv", ".parquet"):
+            written.setdefault(f"study/{path.name}", set()).update(columns_of(path))
+    told = {name: columns for name, columns in dictionary().items() if name.startswith("study/")}
+    assert written.keys() == told.keys()
+    for name, columns in written.items():
+        assert not [column for column in columns if column_of(name, column) is None], name
+        unused = [column.name for column in told[name] if not any(map(column.fits, columns))]
+        # Only sets with large images have crops, whose columns stand in the empty table all the same.
+        assert not unused, (name, unused)
 
 
 def test_every_job_leaves_a_log_and_a_benchmark(study):
     folder, _ = study
     names = ["simulate_dataset", "convert_dataset", "split_dataset", "binarize_masks", "choose_learning_rate",
-             "train_model", "predict_test", "score_test", "score_otsu", "aggregate_f1", "draw_figures"]  # fmt: skip
+             "train_model", "predict_test", "score_test", "score_otsu", "aggregate_f1", "draw_figures",
+             "report_study"]  # fmt: skip
     for name in names:
         assert list((folder / "results/logs" / name).rglob("*.log")), name
         assert list((folder / "results/benchmarks" / name).rglob("*.tsv")), name
@@ -236,11 +302,11 @@ def test_a_changed_setting_reruns_what_depends_on_it(study):
     changed = {**TINY, "evaluation": {**TINY["evaluation"], "examples": 1}}
     jobs = planned_jobs(snakemake(folder, "--dry-run", "study", config=changed))
     evaluation = {"predict_test": 2, "score_test": 2, "aggregate_f1": 1, "draw_figures": 1}
-    evaluation |= {"record_provenance": 1, "study": 1}
+    evaluation |= {"record_provenance": 1, "report_study": 1, "study": 1}
     assert jobs == evaluation
     fewer = {**TINY, "contrasts": TINY["contrasts"][:1]}
     jobs = planned_jobs(snakemake(folder, "--dry-run", "study", config=fewer))
-    assert jobs == {"aggregate_f1": 1, "draw_figures": 1, "record_provenance": 1, "study": 1}
+    assert jobs == {"aggregate_f1": 1, "draw_figures": 1, "record_provenance": 1, "report_study": 1, "study": 1}
     # "plain" has its own list of inference modes: the study's is not for it.
     changed = {**TINY, "evaluation": {**TINY["evaluation"], "inference": ["deployed"]}}
     jobs = planned_jobs(snakemake(folder, "--dry-run", "study", config=changed))
@@ -274,7 +340,17 @@ def test_deleting_the_weights_of_one_model_trains_that_model_alone(study):
     weights["turning"].unlink()
     jobs = planned_jobs(snakemake(folder, "--dry-run", "study"))
     assert jobs == dict.fromkeys(
-        ("train_model", "predict_test", "score_test", "aggregate_f1", "draw_figures", "record_provenance", "study"), 1
+        (
+            "train_model",
+            "predict_test",
+            "score_test",
+            "aggregate_f1",
+            "draw_figures",
+            "record_provenance",
+            "report_study",
+            "study",
+        ),
+        1,
     )
     snakemake(folder, "study")
     assert sha256(weights["turning"]) == before["turning"][0]  # the same bytes again
@@ -318,6 +394,7 @@ def test_a_changed_comment_or_docstring_reruns_nothing(study, file):
         ("crops.py", {"train_model": 2, "choose_learning_rate": 1}, {"convert_dataset", "split_dataset", "score_otsu"}),
         ("models/simplified_unet.py", {"train_model": 2, "choose_learning_rate": 1}, {"convert_dataset", "score_otsu"}),
         ("figures.py", {"draw_figures": 1}, {"aggregate_f1", "score_test", "train_model", "record_provenance"}),
+        ("study_page.py", {"report_study": 1}, {"aggregate_f1", "draw_figures"}),
         ("splits.py", {"split_dataset": 1}, {"convert_dataset", "binarize_masks"}),
     ],
 )

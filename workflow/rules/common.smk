@@ -10,7 +10,9 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from equinuclei.codehash import code_digest
+from equinuclei.data_dictionary import COLUMNS_FILE
 from equinuclei.errors import InputError
+from equinuclei.files import digest
 from equinuclei.job import pass_on
 from equinuclei.models import ARCHITECTURES
 from equinuclei.settings import OTSU, Study
@@ -30,21 +32,45 @@ except InputError as error:
 RESULTS = study.results
 RUN = f"{RESULTS}/{{dataset}}/models/{{model}}/{{modality}}/seed{{seed}}"
 CHOICE = f"{RESULTS}/{{dataset}}/models/{{model}}/{{modality}}/learning_rate.json"
-TABLES = (
-    "f1",
-    "f1_by_cell_line",
-    "f1_by_threshold",
-    "f1_difference",
-    "intervals",
-    "contrasts",
-    "contrasts_by_cell_line",
-)
-FIGURES = ("f1", "f1_difference", "training_curves")
+# The tables and figures of a data set, in the order of its page: names of the files, which are also those of their
+# captions in workflow/report/, and their titles. Galleries are folders of figures.
+TABLES = {
+    "f1": "F1",
+    "contrasts": "Contrasts",
+    "f1_difference": "f1-score_difference",
+    "difference_reduction": "Reduction of the f1-score_difference",
+    "f1_difference_crops": "f1-score_difference of crops",
+    "intervals": "Intervals of every model",
+    "f1_by_cell_line": "F1 per cell line",
+    "contrasts_by_cell_line": "Declared contrasts per cell line",
+    "f1_by_threshold": "Scores against the IoU threshold",
+}
+FIGURES = {
+    "contrasts": "Declared contrasts",
+    "f1": "F1 of the models",
+    "f1_difference": "f1-score_difference of whole images",
+    "difference_reduction": "Reduction of the f1-score_difference",
+    "f1_by_threshold": "F1 against the IoU threshold",
+    "f1_by_cell_line": "F1 per cell line",
+    "cost": "Cost against score",
+    "training_curves": "Training",
+}
+GALLERIES = {
+    "masks": "Images and masks",
+    "contours": "Predictions beside image and truth",
+    "rotations": "Sum over four rotations",
+    "crops": "f1-score_difference of crops",
+}
 # What the options add, where they are on.
-CURVE_TABLES = ("learning_curve", "learning_curve_contrasts") if study.curve else ()
-LEFT_OUT_TABLES = ("leave_one_cell_line_out",) if study.left_out else ()
-SUBSET_FIGURES = (*CURVE_TABLES[:1], *LEFT_OUT_TABLES)
-ALL_TABLES = (*TABLES, *CURVE_TABLES, *LEFT_OUT_TABLES)
+CURVE_TABLES = (
+    {"learning_curve": "Learning curves", "learning_curve_contrasts": "Contrasts on equal groups"}
+    if study.curve
+    else {}
+)
+LEFT_OUT_TABLES = {"leave_one_cell_line_out": "Without one cell line"} if study.left_out else {}
+SUBSET_FIGURES = {name: title for name, title in (CURVE_TABLES | LEFT_OUT_TABLES).items() if "contrasts" not in name}
+ALL_TABLES = TABLES | CURVE_TABLES | LEFT_OUT_TABLES
+ALL_FIGURES = FIGURES | SUBSET_FIGURES
 ALL_RUNS = (*study.runs, *study.derived_runs)
 SUBSETS = f"{RESULTS}/{{dataset}}/subsets.tsv"
 PLATES = study.plates.results
@@ -190,6 +216,56 @@ def instances_of(wildcards):
     return study.trained[wildcards.model].instances
 
 
+def table_output(name):
+    """A table of a data set as an output, with its caption in Snakemake's report."""
+    path = f"{RESULTS}/{{dataset}}/tables/{name}.tsv"
+    return report(
+        path,
+        caption=f"../report/tables/{name}.rst",
+        category="{dataset}",
+        subcategory="Tables",
+        labels={"table": ALL_TABLES[name]},
+    )
+
+
+def figure_output(name):
+    """A figure of a data set as an output, with its caption in Snakemake's report."""
+    path = f"{RESULTS}/{{dataset}}/figures/{name}.png"
+    return report(
+        path,
+        caption=f"../report/figures/{name}.rst",
+        category="{dataset}",
+        subcategory="Figures",
+        labels={"figure": ALL_FIGURES[name]},
+    )
+
+
+def gallery_output(name):
+    """A folder of figures of a data set as an output; in Snakemake's report all of its figures have one caption."""
+    folder = directory(f"{RESULTS}/{{dataset}}/figures/{name}")
+    return report(
+        folder,
+        patterns=["{name}.png"],
+        caption=f"../report/figures/{name}.rst",
+        category="{dataset}",
+        subcategory="Examples",
+        labels={"figure": GALLERIES[name], "of": "{name}"},
+    )
+
+
+def captions(kind, titles):
+    """Titles and captions of tables or figures, as plain values."""
+    folder = Path(workflow.basedir, "workflow/report", kind)
+    return [[title, (folder / f"{name}.rst").read_text(encoding="utf-8")] for name, title in titles.items()]
+
+
+def templates_digest():
+    """Digest of what the page of a study is made with beside code: its templates, and the columns of all tables."""
+    library = SCRIPTS / "equinuclei"
+    files = [*(library / "templates" / name for name in ("page.css", "page.js", "study.html")), COLUMNS_FILE]
+    return digest([path.read_text(encoding="utf-8") for path in files])
+
+
 def about_of(wildcards):
     """Licence and citation of the rule's data set, where the configuration tells them."""
     return dict(study.datasets[wildcards.dataset].get("about", {}))
@@ -239,10 +315,10 @@ def get_study_output():
     outputs = [run_file(run, "weights.safetensors") for run in ALL_RUNS]
     for dataset in study.datasets:
         outputs += [f"{RESULTS}/{dataset}/tables/{name}.tsv" for name in ALL_TABLES]
-        figures = (*FIGURES, *SUBSET_FIGURES)
-        outputs += [f"{RESULTS}/{dataset}/figures/{name}.{suffix}" for name in figures for suffix in ("png", "pdf")]
-        outputs.append(f"{RESULTS}/{dataset}/figures/contours")
+        outputs += [f"{RESULTS}/{dataset}/figures/{name}.{suffix}" for name in ALL_FIGURES for suffix in ("png", "pdf")]
+        outputs += [f"{RESULTS}/{dataset}/figures/{name}" for name in GALLERIES]
         outputs.append(f"{RESULTS}/{dataset}/tables/provenance.json")
+        outputs.append(f"{RESULTS}/{dataset}/report.html")
         if study.subsets:
             outputs.append(SUBSETS.format(dataset=dataset))
     return outputs
@@ -347,3 +423,4 @@ def print_summaries():
             print(f"\n{summary.read_text(encoding='utf-8')}")
             print(f"Tables:  {RESULTS}/{dataset}/tables/")
             print(f"Figures: {RESULTS}/{dataset}/figures/")
+            print(f"Report:  {RESULTS}/{dataset}/report.html")

@@ -45,6 +45,7 @@ rule score_test:
         splits=f"{RESULTS}/{{dataset}}/splits.tsv",
     output:
         scores=f"{RUN}/scores.parquet",
+        crop_scores=f"{RUN}/crop_scores.parquet",
     log:
         f"{RESULTS}/logs/score_test/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.log",
     benchmark:
@@ -95,52 +96,21 @@ rule score_otsu:
 rule aggregate_f1:
     input:
         scores=of_every_run("scores.parquet"),
+        crop_scores=of_every_run("crop_scores.parquet"),
         runs=of_every_run("run.json"),
         otsu=otsu_scores,
     output:
-        f1=report(
-            f"{RESULTS}/{{dataset}}/tables/f1.tsv",
-            caption="../report/f1.rst",
-            category="{dataset}",
-            subcategory="Tables",
-        ),
-        by_cell_line=report(
-            f"{RESULTS}/{{dataset}}/tables/f1_by_cell_line.tsv",
-            caption="../report/f1_by_cell_line.rst",
-            category="{dataset}",
-            subcategory="Tables",
-        ),
-        by_threshold=report(
-            f"{RESULTS}/{{dataset}}/tables/f1_by_threshold.tsv",
-            caption="../report/f1_by_threshold.rst",
-            category="{dataset}",
-            subcategory="Tables",
-        ),
-        difference=report(
-            f"{RESULTS}/{{dataset}}/tables/f1_difference.tsv",
-            caption="../report/f1_difference.rst",
-            category="{dataset}",
-            subcategory="Tables",
-        ),
-        intervals=report(
-            f"{RESULTS}/{{dataset}}/tables/intervals.tsv",
-            caption="../report/intervals.rst",
-            category="{dataset}",
-            subcategory="Tables",
-        ),
-        contrasts=report(
-            f"{RESULTS}/{{dataset}}/tables/contrasts.tsv",
-            caption="../report/contrasts.rst",
-            category="{dataset}",
-            subcategory="Tables",
-        ),
-        contrasts_by_line=report(
-            f"{RESULTS}/{{dataset}}/tables/contrasts_by_cell_line.tsv",
-            caption="../report/contrasts_by_cell_line.rst",
-            category="{dataset}",
-            subcategory="Tables",
-        ),
+        f1=table_output("f1"),
+        by_cell_line=table_output("f1_by_cell_line"),
+        by_threshold=table_output("f1_by_threshold"),
+        difference=table_output("f1_difference"),
+        difference_crops=table_output("f1_difference_crops"),
+        reduction=table_output("difference_reduction"),
+        intervals=table_output("intervals"),
+        contrasts=table_output("contrasts"),
+        contrasts_by_line=table_output("contrasts_by_cell_line"),
         differences=f"{RESULTS}/{{dataset}}/tables/f1_differences.parquet",
+        differences_crops=f"{RESULTS}/{{dataset}}/tables/f1_differences_crops.parquet",
         summary=f"{RESULTS}/{{dataset}}/tables/summary.txt",
     log:
         f"{RESULTS}/logs/aggregate_f1/{{dataset}}.log",
@@ -154,6 +124,7 @@ rule aggregate_f1:
         runtime=30,
     params:
         models=list(study.models),
+        twins=study.twins,
         contrasts=study.contrasts,
         equivariant=study.equivariant,
         code=code_of("aggregate_f1"),

@@ -1,45 +1,26 @@
-# Figures of a study, and the record of what it was made from.
+# Figures of a study, the record of what it was made from, and its page.
 
 
 rule draw_figures:
     input:
         f1=f"{RESULTS}/{{dataset}}/tables/f1.tsv",
         difference=f"{RESULTS}/{{dataset}}/tables/f1_difference.tsv",
+        difference_crops=f"{RESULTS}/{{dataset}}/tables/f1_difference_crops.tsv",
+        reduction=f"{RESULTS}/{{dataset}}/tables/difference_reduction.tsv",
+        by_cell_line=f"{RESULTS}/{{dataset}}/tables/f1_by_cell_line.tsv",
+        by_threshold=f"{RESULTS}/{{dataset}}/tables/f1_by_threshold.tsv",
+        contrasts=f"{RESULTS}/{{dataset}}/tables/contrasts.tsv",
         differences=f"{RESULTS}/{{dataset}}/tables/f1_differences.parquet",
+        differences_crops=f"{RESULTS}/{{dataset}}/tables/f1_differences_crops.parquet",
         scores=of_every_run("scores.parquet"),
         otsu=otsu_scores,
         histories=of_every_run("history.csv"),
         runs=of_every_run("run.json"),
         examples=of_every_run("examples.npz"),
     output:
-        f1_pdf=f"{RESULTS}/{{dataset}}/figures/f1.pdf",
-        f1=report(
-            f"{RESULTS}/{{dataset}}/figures/f1.png",
-            caption="../report/f1_bars.rst",
-            category="{dataset}",
-            subcategory="Figures",
-        ),
-        difference_pdf=f"{RESULTS}/{{dataset}}/figures/f1_difference.pdf",
-        difference=report(
-            f"{RESULTS}/{{dataset}}/figures/f1_difference.png",
-            caption="../report/f1_difference_boxes.rst",
-            category="{dataset}",
-            subcategory="Figures",
-        ),
-        curves_pdf=f"{RESULTS}/{{dataset}}/figures/training_curves.pdf",
-        curves=report(
-            f"{RESULTS}/{{dataset}}/figures/training_curves.png",
-            caption="../report/training_curves.rst",
-            category="{dataset}",
-            subcategory="Figures",
-        ),
-        contours=report(
-            directory(f"{RESULTS}/{{dataset}}/figures/contours"),
-            patterns=["{name}.png"],
-            caption="../report/contours.rst",
-            category="{dataset}",
-            subcategory="Examples",
-        ),
+        png=[figure_output(name) for name in FIGURES],
+        pdf=[f"{RESULTS}/{{dataset}}/figures/{name}.pdf" for name in FIGURES],
+        galleries=[gallery_output(name) for name in GALLERIES],
     log:
         f"{RESULTS}/logs/draw_figures/{{dataset}}.log",
     benchmark:
@@ -72,6 +53,7 @@ rule record_provenance:
         histories=of_every_run("history.csv", ALL_RUNS),
         runs=of_every_run("run.json", ALL_RUNS),
         scores=of_every_run("scores.parquet", ALL_RUNS),
+        crop_scores=of_every_run("crop_scores.parquet"),
         otsu=otsu_scores,
         tables=[f"{RESULTS}/{{dataset}}/tables/{name}.tsv" for name in ALL_TABLES],
         subsets=SUBSETS if study.subsets else [],
@@ -97,3 +79,42 @@ rule record_provenance:
         "Recording what the results of {wildcards.dataset} were made from"
     script:
         "../../scripts/record_provenance.py"
+
+
+rule report_study:
+    input:
+        tables=[f"{RESULTS}/{{dataset}}/tables/{name}.tsv" for name in ALL_TABLES],
+        figures=[f"{RESULTS}/{{dataset}}/figures/{name}.png" for name in ALL_FIGURES],
+        galleries=[f"{RESULTS}/{{dataset}}/figures/{name}" for name in GALLERIES],
+        provenance=f"{RESULTS}/{{dataset}}/tables/provenance.json",
+        fields=f"{RESULTS}/{{dataset}}/fields.tsv",
+        splits=f"{RESULTS}/{{dataset}}/splits.tsv",
+        runs=of_every_run("run.json"),
+    output:
+        page=report(
+            f"{RESULTS}/{{dataset}}/report.html",
+            caption="../report/page.rst",
+            category="{dataset}",
+            subcategory="Page",
+            labels={"page": "Answer, figures, tables and settings"},
+        ),
+    log:
+        f"{RESULTS}/logs/report_study/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/report_study/{{dataset}}.tsv"
+    conda:
+        "../../envs/plates.yaml"
+    threads: 1
+    resources:
+        mem_mb=gigabytes(2),
+        runtime=30,
+    params:
+        tables=captions("tables", ALL_TABLES),
+        figures=captions("figures", ALL_FIGURES),
+        galleries=captions("figures", GALLERIES),
+        code=code_of("report_study"),
+        templates=templates_digest(),
+    message:
+        "Writing the page of {wildcards.dataset}"
+    script:
+        "../../scripts/report_study.py"

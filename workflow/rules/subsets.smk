@@ -44,18 +44,8 @@ if study.curve:
             scores=of_every_run("scores.parquet", study.runs_of(study.curve)),
             subsets=SUBSETS,
         output:
-            curve=report(
-                f"{RESULTS}/{{dataset}}/tables/learning_curve.tsv",
-                caption="../report/learning_curve.rst",
-                category="{dataset}",
-                subcategory="Tables",
-            ),
-            contrasts=report(
-                f"{RESULTS}/{{dataset}}/tables/learning_curve_contrasts.tsv",
-                caption="../report/learning_curve_contrasts.rst",
-                category="{dataset}",
-                subcategory="Tables",
-            ),
+            curve=table_output("learning_curve"),
+            contrasts=table_output("learning_curve_contrasts"),
         log:
             f"{RESULTS}/logs/aggregate_learning_curve/{{dataset}}.log",
         benchmark:
@@ -80,12 +70,7 @@ if study.curve:
             curve=f"{RESULTS}/{{dataset}}/tables/learning_curve.tsv",
         output:
             pdf=f"{RESULTS}/{{dataset}}/figures/learning_curve.pdf",
-            figure=report(
-                f"{RESULTS}/{{dataset}}/figures/learning_curve.png",
-                caption="../report/learning_curve_figure.rst",
-                category="{dataset}",
-                subcategory="Figures",
-            ),
+            figure=figure_output("learning_curve"),
         log:
             f"{RESULTS}/logs/draw_learning_curve/{{dataset}}.log",
         benchmark:
@@ -111,12 +96,7 @@ if study.left_out:
         input:
             scores=of_every_run("scores.parquet", study.runs_of(study.left_out)),
         output:
-            left_out=report(
-                f"{RESULTS}/{{dataset}}/tables/leave_one_cell_line_out.tsv",
-                caption="../report/leave_one_cell_line_out.rst",
-                category="{dataset}",
-                subcategory="Tables",
-            ),
+            left_out=table_output("leave_one_cell_line_out"),
         log:
             f"{RESULTS}/logs/aggregate_left_out/{{dataset}}.log",
         benchmark:
@@ -141,12 +121,7 @@ if study.left_out:
             left_out=f"{RESULTS}/{{dataset}}/tables/leave_one_cell_line_out.tsv",
         output:
             pdf=f"{RESULTS}/{{dataset}}/figures/leave_one_cell_line_out.pdf",
-            figure=report(
-                f"{RESULTS}/{{dataset}}/figures/leave_one_cell_line_out.png",
-                caption="../report/leave_one_cell_line_out_figure.rst",
-                category="{dataset}",
-                subcategory="Figures",
-            ),
+            figure=figure_output("leave_one_cell_line_out"),
         log:
             f"{RESULTS}/logs/draw_left_out/{{dataset}}.log",
         benchmark:

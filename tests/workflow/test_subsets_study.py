@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from conftest import TINY, planned_jobs, snakemake
 
+from equinuclei.data_dictionary import tables as dictionary
 from equinuclei.files import sha256
 from equinuclei.parts import read_splits
 
@@ -37,9 +38,9 @@ def extended(study, tmp_path_factory):
 
 
 def checksums(folder):
-    """Of all files of the study but the record of what it was made from."""
+    """Of all files of the study but the record of what it was made from, and the page, which shows that."""
     files = [path for path in folder.joinpath("results/tiny").rglob("*") if path.is_file()]
-    return {path: sha256(path) for path in files if path.name != "provenance.json"}
+    return {path: sha256(path) for path in files if path.name not in ("provenance.json", "report.html")}
 
 
 def table(folder, name):
@@ -48,7 +49,7 @@ def table(folder, name):
 
 def test_the_options_add_jobs_and_leave_all_other_bytes_as_they_were(extended):
     folder, jobs, before = extended
-    assert jobs == NEW_JOBS | {"record_provenance": 1, "study": 1}
+    assert jobs == NEW_JOBS | {"record_provenance": 1, "report_study": 1, "study": 1}
     after = checksums(folder)
     assert {path: after.get(path) for path in before} == before
     added = {path.relative_to(folder / "results/tiny").as_posix() for path in after.keys() - before.keys()}
@@ -100,6 +101,15 @@ def test_the_tables_answer_and_agree_with_those_of_the_study(extended):
     by_line = table(folder, "f1_by_cell_line").set_index(["cell_line", "model", "inference"])
     row = left_out[(left_out["measure"] == "pixel_F1") & (left_out["inference"] == "deployed")].iloc[0]
     assert row["with"] == pytest.approx(by_line.loc[("HeLa", "turning", "deployed"), "pixel_F1"], abs=1e-5)
+
+
+def test_the_columns_are_told(extended):
+    folder, *_ = extended
+    names = ("learning_curve", "learning_curve_contrasts", "leave_one_cell_line_out")
+    tables = {f"study/{name}.tsv": table(folder, name) for name in names}
+    subsets = pd.read_csv(folder / "results/tiny/subsets.tsv", sep="\t")
+    for name, written in (tables | {"study/subsets.tsv": subsets}).items():
+        assert set(written) == {column.name for column in dictionary()[name]}, name
 
 
 def test_another_size_trains_no_other_size_again(extended):

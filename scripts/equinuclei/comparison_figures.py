@@ -23,6 +23,7 @@ from equinuclei.figure_style import (
     ROW,
     WIDTH,
     beside,
+    legend_columns,
     mark_places,
     mode_keys,
     model_colours,
@@ -40,6 +41,7 @@ _VERDICTS = {
     "equivalent": ("s", "#0072B2", "#0072B2"),
     "not decided": ("o", "white", "#4A4A4A"),
 }
+_OPEN = "open: the same under test-time augmentation"
 _KINDS = {
     "difference of scores (a \N{MINUS SIGN} b): right is better": SCORES,
     "difference of absolute f1-score_differences (a \N{MINUS SIGN} b): left is better": DIFFERENCES,
@@ -91,7 +93,8 @@ def f1_by_threshold_lines(table: pd.DataFrame, colours: Mapping[str, str] | None
     models, colours, markers = _looks(table, colours)
     modalities = list(dict.fromkeys(table["modality"]))
     with style():
-        legend = 0.17 * -(-len(models) // 3) + 0.35
+        columns = legend_columns(models)
+        legend = 0.17 * -(-len(models) // columns) + 0.35
         figure = Figure(figsize=(WIDTH, 2.9 + legend), layout="constrained")
         panels = figure.subplots(1, len(modalities), sharey=True, squeeze=False)[0]
         for axes, modality in zip(panels, modalities, strict=True):
@@ -102,7 +105,7 @@ def f1_by_threshold_lines(table: pd.DataFrame, colours: Mapping[str, str] | None
             axes.grid(color="0.9", linewidth=0.6)
         panels[0].set_ylabel("F1 by objects (mean over images)")
         handles = [Line2D([], [], **_line(model, colours, markers), label=model) for model in models]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns)
         figure.suptitle("F1 by objects against the overlap that a match needs")
     return figure
 
@@ -116,11 +119,11 @@ def f1_by_cell_line_map(table: pd.DataFrame) -> Figure:
     table = table[table["inference"] == "deployed"]
     modalities, lines = (list(dict.fromkeys(table[name])) for name in ("modality", "cell_line"))
     models = list(dict.fromkeys(table["model"]))
-    # A number needs 0.3 inches: with many cell lines the levels stand below each other.
-    wide = len(lines) > 8
+    # A number needs 0.3 inches: with many cell lines, or long names, the levels stand below each other.
+    wide = len(lines) > 8 or max(map(len, models)) > 32
     shape = (len(modalities) * 2, 1) if wide else (len(modalities), 2)
     with style():
-        height = (ROW + 0.03) * len(models) + 0.95
+        height = (ROW + 0.03) * len(models) + 1.1
         figure = Figure(figsize=(WIDTH, height * shape[0] + 0.5), layout="constrained")
         panels = figure.subplots(*shape, squeeze=False).flat
         for axes, (modality, level) in zip(panels, product(modalities, LEVEL_NAMES), strict=True):
@@ -138,7 +141,7 @@ def f1_by_cell_line_map(table: pd.DataFrame) -> Figure:
             axes.set_yticks(range(len(models)), models if first else [""] * len(models))
             axes.tick_params(length=0)
             axes.spines[:].set_visible(False)
-            axes.set_title(f"{modality}: F1 by {LEVEL_NAMES[level]}")
+            axes.set_title(f"{modality}:\n{LEVEL_NAMES[level]}")
         figure.suptitle("F1 in every cell line (mean over images)")
     return figure
 
@@ -156,8 +159,10 @@ def cost_against_score(f1: pd.DataFrame, colours: Mapping[str, str] | None = Non
     models, colours, markers = _looks(nets, colours)
     modalities = list(dict.fromkeys(f1["modality"]))
     parameters = nets.groupby("model")["parameters"].first()
+    labels = {model: f"{model} ({parameters[model] / 1e6:.3g} M parameters)" for model in models}
+    columns = min(2, legend_columns([*labels.values(), _OPEN]))
     with style():
-        legend = 0.17 * -(-len(models) // 2) + 0.5
+        legend = 0.17 * -(-(len(models) + 2) // columns) + 0.35
         figure = Figure(figsize=(WIDTH, 2.3 * len(modalities) + legend + 0.4), layout="constrained")
         panels = figure.subplots(len(modalities), 2, sharex=True, squeeze=False)
         for axes, (modality, level) in zip(panels.flat, product(modalities, LEVEL_NAMES), strict=True):
@@ -181,14 +186,14 @@ def cost_against_score(f1: pd.DataFrame, colours: Mapping[str, str] | None = Non
         for axes in panels[-1]:
             axes.set_xlabel("GFLOP per 256 x 256 image")
         handles = [
-            Line2D([], [], linestyle="", marker=markers[model], color=colours[model], markersize=6,
-                   label=f"{model} ({parameters[model] / 1e6:.3g} M parameters)")
+            Line2D([], [], linestyle="", marker=markers[model], color=colours[model], markersize=6, label=labels[model])
             for model in models
-        ]  # fmt: skip
-        handles.append(Line2D([], [], linestyle="", marker="o", color="black", markerfacecolor="white", markersize=6,
-                              label="open: the same under test-time augmentation"))  # fmt: skip
+        ]
+        handles.append(
+            Line2D([], [], linestyle="", marker="o", color="black", markerfacecolor="white", markersize=6, label=_OPEN)
+        )
         handles.append(Line2D([], [], color="black", linestyle=DASHES, linewidth=1.0, label="Otsu threshold"))
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns)
         figure.suptitle("What a score costs")
     return figure
 

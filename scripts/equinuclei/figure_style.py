@@ -138,6 +138,11 @@ def mark_places(axes: Axes, places: dict[str, tuple[float, float]], named: bool)
     axes.set_axisbelow(True)
 
 
+def legend_columns(names: Sequence[str]) -> int:
+    """How many columns of a legend with these names, 1 to 3, a figure is wide enough for."""
+    return min(3, max(1, int(WIDTH / (0.5 + 0.07 * max(map(len, names))))))
+
+
 def mode_keys(modes: Sequence[str]) -> list[Patch]:
     """Entries of a legend of inference modes."""
     return [Patch(facecolor=MODE_COLOURS[mode], label=mode) for mode in modes]

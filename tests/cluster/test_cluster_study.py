@@ -41,7 +41,7 @@ def test_every_job_runs_once_and_tells_a_person_what_it_is(outcome):
     # split_dataset runs beside Snakemake.
     assert sorted(rules) == [
         "aggregate_f1", "binarize_masks", "convert_dataset", "draw_figures", "predict_test", "record_provenance",
-        "score_otsu", "score_test", "simulate_dataset", "train_model",
+        "report_study", "score_otsu", "score_test", "simulate_dataset", "train_model",
     ]  # fmt: skip
     assert {job["state"] for job in jobs} == {"COMPLETED"}
     assert all(re.fullmatch("equinuclei_[0-9a-f-]{36}", job["name"]) for job in jobs)

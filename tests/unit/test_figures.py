@@ -304,6 +304,16 @@ def test_the_reduction_names_the_twin_and_cuts_what_is_worse(scores):
     assert "no" in comparison_figures.difference_reduction_bars(table.head(0)).texts[0].get_text().lower()
 
 
+@pytest.mark.parametrize("length", [5, 30, 60])
+def test_legends_of_long_names_stay_within_the_figure(scores, length):
+    table = f1_table(scores, costs(scores), MODELS)
+    many = pd.concat([table.assign(model=table["model"] + f"-{number}" + "x" * length) for number in range(6)])
+    figure = comparison_figures.cost_against_score(many)
+    figure.canvas.draw()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+
+
 def test_letters_are_at_least_7_points_and_no_figure_is_wider_than_a_page(scores, histories, examples):
     table = compared(scores)
     drawn = [bars(scores), boxes(scores), figures.training_curves(histories), image_figures.contours(examples)]

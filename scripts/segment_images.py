@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 MODELS = Path(__file__).resolve().parents[1] / "resources" / "models"
+DEFAULT_MODEL = "fluorescence-v1"
 
 DESCRIPTION = """\
 Find the nuclei of every TIFF and PNG image of a folder, and measure them.
@@ -20,9 +21,10 @@ Files of an earlier run are replaced. The images are only read.
 
 EPILOG = """\
 examples:
-  python scripts/segment_images.py --model fluorescence my_images results
+  python scripts/segment_images.py my_images results
+  python scripts/segment_images.py --model brightfield-v1 my_images results
   python scripts/segment_images.py --model results/demo/models/simplified-p4/fluorescence/seed1 my_images results
-  python scripts/segment_images.py --model fluorescence --page 0 --pixel-size 0.65 --min-area 40 my_images results
+  python scripts/segment_images.py --page 0 --pixel-size 0.65 --min-area 40 my_images results
 
 exit status: 0, all images are done; 1, at least one could not be segmented (it is named, the others are done) or
 nothing could be done at all; 2, the command line is wrong.
@@ -78,9 +80,9 @@ def _parse(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("output", metavar="OUTPUT_FOLDER", type=Path, help="made if it does not exist")
     parser.add_argument(
         "--model",
-        required=True,
+        default=DEFAULT_MODEL,
         metavar="NAME_OR_PATH",
-        help="name of a model in resources/models, or a file weights.safetensors or its folder",
+        help="name of a model in resources/models, or a file weights.safetensors or its folder (default: %(default)s)",
     )
     parser.add_argument(
         "--page",

@@ -1,0 +1,58 @@
+"""The models that come with the project: whole, small, told by their cards, and of use without any training."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+import segment_images
+from equinuclei.accuracy import _labels_of_rotations
+from equinuclei.files import sha256
+from equinuclei.folding import fold
+from equinuclei.image_folder import segment_image
+from equinuclei.metrics import object_scores
+from equinuclei.model_library import WEIGHTS, known_models
+from equinuclei.models.checkpoint import load_model, read_metadata
+from equinuclei.provenance import read_record
+from equinuclei.simulate import simulate_field
+
+ROOT = Path(__file__).parents[2]
+LIBRARY = ROOT / "resources" / "models"
+
+
+@pytest.mark.parametrize("name", known_models(LIBRARY))
+def test_a_model_is_small_and_whole_and_its_card_is_about_it(name):
+    weights, record = LIBRARY / name / WEIGHTS, read_record(LIBRARY / name / "run.json")
+    card = (LIBRARY / name / "README.md").read_text(encoding="utf-8")
+    assert weights.stat().st_size <= 10e6 and sha256(weights) in card
+    assert load_model(weights).group == record["group"] != "trivial"
+    certificate = read_metadata(weights)["equivariance"]
+    assert certificate == record["equivariance"]
+    assert {certificate["exact"][f"rotated_{degrees}"] for degrees in ("000", "090", "180", "270")} == {0}
+    for told in ("Licence", "AP at IoU 0.5", "identical under quarter turns", "train_shipped"):
+        assert told in card, told
+
+
+def test_the_default_of_folders_and_plates_is_there():
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+    assert config["plates"]["model"] == segment_images.DEFAULT_MODEL
+    assert {segment_images.DEFAULT_MODEL, "brightfield-v1"} <= set(known_models(LIBRARY))
+    for name in re.findall(r"--model (\S+-v\d)", segment_images.EPILOG):
+        assert name in known_models(LIBRARY)
+
+
+@pytest.mark.parametrize("line", ["HeLa", "A549", "NIH3T3"])
+def test_the_default_finds_nuclei_that_it_has_never_seen(line):
+    """Simulated ones, of another kind than those it learnt from; whichever way the image lies."""
+    field = simulate_field(line, 7, 240, 272)
+    image = field.images["fluorescence"]
+    network = fold(load_model(LIBRARY / segment_images.DEFAULT_MODEL / WEIGHTS))
+    labels, probability = segment_image(network, image)
+    assert object_scores(field.instances, labels, [0.5])["F1"].item() > 0.8
+    assert probability[labels > 0].min() >= 0.5
+    turned, identical = _labels_of_rotations(network, image)
+    assert identical and np.array_equal(turned > 0, labels > 0)

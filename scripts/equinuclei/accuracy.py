@@ -80,9 +80,9 @@ def evaluate_model(
         areas = np.bincount(truth.ravel())[1:]
         of_image = {"image_id": row.image_id, "cell_line": row.cell_line, "group": row.group}
         of_image["median_area"] = float(np.median(areas[areas > 0])) if areas.any() else np.nan
-        labels, identical = _labels_of_rotations(network, image)
+        labels, identical = labels_of_rotations(network, image)
         with torch.autocast("cpu", torch.bfloat16):
-            _, in_bfloat16 = _labels_of_rotations(network, image)
+            _, in_bfloat16 = labels_of_rotations(network, image)
         found = {
             MODEL: (labels, {"identical": identical, "identical_bfloat16": in_bfloat16}),
             FLOOR: (split_touching(otsu_mask(image), min_area=FLOOR_MIN_AREA), {}),
@@ -128,7 +128,7 @@ def summarize(scores: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _labels_of_rotations(network: SegmentationNetwork, image: np.ndarray) -> tuple[np.ndarray, bool]:
+def labels_of_rotations(network: SegmentationNetwork, image: np.ndarray) -> tuple[np.ndarray, bool]:
     """Labels of an image, and whether those of its three rotations are the same, turned."""
     target = TARGETS[network.target]
     maps = predict_transforms(network, image, Group.P4.elements)
@@ -138,10 +138,10 @@ def _labels_of_rotations(network: SegmentationNetwork, image: np.ndarray) -> tup
         turned = np.ascontiguousarray(element(target.codes(of_element)))
         found[element] = element.inverse(parted_nuclei(turned, network.target))
     labels = found[IDENTITY]
-    return labels, all(_same_partition(labels, other) for other in found.values())
+    return labels, all(same_partition(labels, other) for other in found.values())
 
 
-def _same_partition(a: np.ndarray, b: np.ndarray) -> bool:
+def same_partition(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two label images have the same objects, whatever their numbers."""
     pairs = np.unique(np.stack([a.ravel(), b.ravel()]), axis=1)
     one_to_one = all(len(np.unique(side)) == pairs.shape[1] for side in pairs)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from tiny_model import tiny_weights
 
-from equinuclei.accuracy import FLOOR, MODEL, _labels_of_rotations, _same_partition, summarize
+from equinuclei.accuracy import FLOOR, MODEL, labels_of_rotations, same_partition, summarize
 from equinuclei.folding import fold
 from equinuclei.models.checkpoint import load_model
 from equinuclei.simulate import simulate_field
@@ -41,10 +41,10 @@ def test_a_summary_tells_the_estimates_and_the_paired_difference():
 ])  # fmt: skip
 def test_partitions_are_compared_whatever_their_numbers(change, same):
     labels = np.array([[1, 1, 0, 2, 2, 0], [1, 1, 0, 2, 2, 0]])
-    assert _same_partition(labels, change(labels)) == _same_partition(change(labels), labels) == same
+    assert same_partition(labels, change(labels)) == same_partition(change(labels), labels) == same
 
 
 def test_an_equivariant_network_finds_the_same_nuclei_whichever_way_the_image_lies():
     image = simulate_field("HeLa", 5, 96, 112).images["fluorescence"]
-    labels, identical = _labels_of_rotations(fold(load_model(tiny_weights("distance"))), image)
+    labels, identical = labels_of_rotations(fold(load_model(tiny_weights("distance"))), image)
     assert identical and labels.max() > 1

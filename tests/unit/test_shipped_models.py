@@ -10,7 +10,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import segment_images
-from equinuclei.accuracy import _labels_of_rotations
+from equinuclei.accuracy import labels_of_rotations
 from equinuclei.files import sha256
 from equinuclei.folding import fold
 from equinuclei.image_folder import segment_image
@@ -54,5 +54,5 @@ def test_the_default_finds_nuclei_that_it_has_never_seen(line):
     labels, probability = segment_image(network, image)
     assert object_scores(field.instances, labels, [0.5])["F1"].item() > 0.8
     assert probability[labels > 0].min() >= 0.5
-    turned, identical = _labels_of_rotations(network, image)
+    turned, identical = labels_of_rotations(network, image)
     assert identical and np.array_equal(turned > 0, labels > 0)

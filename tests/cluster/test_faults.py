@@ -77,7 +77,9 @@ def warning_before_the_end(scene):
     controller.start("--set-resources", ON_C1)
     first = controller.running()["id"]
     training = controller.training(first)
-    slurm("scontrol", "update", f"jobid={first}", "TimeLimit=2")
+    # The signal comes two minutes before the end: from now on, so that the job has the time to end by itself.
+    minutes = int(allocation(first)["RunTime"].split(":")[1])
+    slurm("scontrol", "update", f"jobid={first}", f"TimeLimit={minutes + 3}")
     wait_for(lambda: training.was_sent(signal.SIGUSR1), "the signal before the end")
     training.go_on()
     wait_for(lambda: "told to end" in controller.log, "the training saves itself")

@@ -24,9 +24,13 @@ left_behind() {
     '$2 ~ /^equinuclei_[0-9a-f-]+$/ && $3 == folder { print $1 }'
 }
 
+locked=$(find .snakemake/locks -type f 2>/dev/null | head -n 1)
+
+# Where the programs of SLURM are but no cluster answers, there are no jobs to be seen.
 if command -v squeue >/dev/null; then
-  jobs=$(left_behind)
-  if [ -n "$jobs" ]; then
+  if ! jobs=$(left_behind 2>/dev/null); then
+    [ -z "$locked" ] || echo "squeue does not answer: jobs that are left behind, if any, go on" >&2
+  elif [ -n "$jobs" ]; then
     echo "cancelling jobs that a killed snakemake left behind:" $jobs >&2
     scancel $jobs
     while [ -n "$(left_behind)" ]; do sleep 1; done
@@ -34,6 +38,6 @@ if command -v squeue >/dev/null; then
 fi
 
 # Jobs may be left without a lock: another snakemake that ended here since has taken away every lock, not only its own.
-if [ -n "$(find .snakemake/locks -type f 2>/dev/null | head -n 1)" ]; then
+if [ -n "$locked" ]; then
   snakemake --snakefile "$root/Snakefile" "$@" --unlock --quiet all >/dev/null
 fi

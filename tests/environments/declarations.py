@@ -9,7 +9,13 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = {path.stem: path for path in sorted((ROOT / "envs").glob("*.yaml"))}
 WITH_TORCH = {"training", "prediction", "evaluation", "export", "segmentation"}
 # Name of a distribution -> name of its package on conda-forge, where they differ.
-CONDA_NAMES = {"dask": "dask-core", "matplotlib": "matplotlib-base", "torch": "pytorch"}
+CONDA_NAMES = {
+    "bioimageio-core": "bioimageio.core",
+    "bioimageio-spec": "bioimageio.spec",
+    "dask": "dask-core",
+    "matplotlib": "matplotlib-base",
+    "torch": "pytorch",
+}
 DISTRIBUTIONS = {package: name for name, package in CONDA_NAMES.items()}
 
 

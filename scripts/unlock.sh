@@ -24,7 +24,7 @@ left_behind() {
     '$2 ~ /^equinuclei_[0-9a-f-]+$/ && $3 == folder { print $1 }'
 }
 
-locked=$(find .snakemake/locks -type f 2>/dev/null | head -n 1)
+locked=$(find .snakemake/locks -type f 2>/dev/null | head -n 1) || true  # there may be no such folder
 
 # Where the programs of SLURM are but no cluster answers, there are no jobs to be seen.
 if command -v squeue >/dev/null; then

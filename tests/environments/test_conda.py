@@ -24,6 +24,7 @@ HERE = Path(__file__).parent
 TOOLS = ROOT / ".venv-conda"
 # Packages that use another one where it is there and do without it where it is not, and so take Snakemake's.
 OPTIONAL = {("dask", "jinja2"), ("dask", "psutil"), ("torch", "tabulate"), ("numpy", "charset_normalizer")}
+OPTIONAL |= {("rich", "attr")}
 
 PYTHON = declared("training")["python"]
 

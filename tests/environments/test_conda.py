@@ -231,7 +231,7 @@ def test_a_missing_dependency_that_snakemake_happens_to_bring_is_found(conda, co
     conda.snakemake(copy, *arguments)
     (record,) = read_records(copy)
     found = foreign_imports(record, copy, conda.launcher)
-    assert any("plate_page.py imports" in line and "jinja2" in line for line in found), found
+    assert any("page.py imports" in line and "jinja2" in line for line in found), found
 
 
 def dry_run(conda, project: Path, *arguments: str) -> str:

@@ -14,6 +14,7 @@ Source: Cohen & Welling, Group Equivariant Convolutional Networks, ICML 2016.
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -93,7 +94,7 @@ class Slots:
 Features = Tensor | Slots
 
 
-class EquivariantModule(nn.Module):
+class EquivariantModule(nn.Module, ABC):
     """A module that commutes with a group, and can prove it.
 
     A subclass sets `group` and `input_shape`, and says where it takes or gives images in place of group features.
@@ -130,8 +131,9 @@ class EquivariantModule(nn.Module):
                 errors[g.name] = ((actual - self._act_on_output(g, expected)).abs().max() / scale).item()
         return errors
 
+    @abstractmethod
     def _input_channels(self) -> int:
-        raise NotImplementedError
+        """Channels of the input: of an image, or of the features of one group element."""
 
     def _evaluate(self, x: Tensor, exact: bool) -> Tensor:
         if not exact:

@@ -388,7 +388,8 @@ class TestDamage:
         at = data.draw(st.integers(0, len(content) - 1))
         changed = bytearray(content)
         changed[at] ^= data.draw(st.integers(1, 255))
-        self.read(tmp_path_factory.mktemp("changed"), bytes(changed))
+        _, _, pixels = self.read(tmp_path_factory.mktemp("changed"), bytes(changed))
+        assert pixels is None or (pixels.shape, pixels.dtype) == (self.IMAGE.shape, self.IMAGE.dtype)
 
 
 @st.composite

@@ -94,7 +94,8 @@ def test_the_converted_plate_has_every_pixel_of_its_source(lab):
 def test_both_plates_are_valid_ome_zarr(lab, name):
     path = lab.results / "good" / name
     yaozarrs.validate_zarr_store(str(path))
-    HCS.from_zarr(zarr.open_group(path, mode="r"))
+    plate = HCS.from_zarr(zarr.open_group(path, mode="r")).attributes.ome.plate
+    assert {well.path.replace("/", "") for well in plate.wells} == set(WELLS)
 
 
 def test_every_nucleus_is_a_row_and_a_label_of_its_well(lab):

@@ -26,7 +26,7 @@ from equinuclei.folding import fold
 from equinuclei.image_folder import write_labels
 from equinuclei.inference import pad_placements
 from equinuclei.instances import parted_nuclei
-from equinuclei.intensity import standardize
+from equinuclei.intensity import normalize
 from equinuclei.models import PRESETS, build_model
 from equinuclei.tiling import predict_mosaic
 
@@ -40,7 +40,7 @@ def steps(model: str, size: int, tile: int, folder: Path) -> dict[str, Callable[
     codes = truth.astype(np.uint8)
     labels = parted_nuclei(codes, "binary")
     before, after = pad_placements(size, network.input_multiple)[0]
-    standardized = torch.from_numpy(standardize(image))[None, None]
+    standardized = torch.from_numpy(normalize(image))[None, None]
     padded = functional.pad(standardized, (before, after, before, after), mode="reflect")
 
     def whole(side: int, whole_pixels: int | None = None) -> None:
@@ -51,7 +51,7 @@ def steps(model: str, size: int, tile: int, folder: Path) -> dict[str, Callable[
         "network": lambda: network(padded),
         "whole step": lambda: whole(tile),
         f"in tiles of {size // 2}": lambda: whole(size // 2, 0),
-        "standardising": lambda: standardize(image),
+        "standardising": lambda: normalize(image),
         "labelling": lambda: parted_nuclei(codes, "binary"),
         "writing": lambda: write_labels(folder / "labels.tif", labels),
     }

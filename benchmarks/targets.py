@@ -32,7 +32,7 @@ from equinuclei.masks import to_distance
 from equinuclei.metrics import object_scores
 from equinuclei.models import INSTANCES, resolve_spec
 from equinuclei.models.checkpoint import load_model
-from equinuclei.parts import Part, iterate_images, load_part, part_fields, read_predictions, scored_part
+from equinuclei.parts import iterate_images, load_part, part_fields, read_predictions, scored_part
 from equinuclei.store import open_stack, read_row, store_attributes
 from equinuclei.symmetry import IDENTITY
 from equinuclei.targets import TARGETS
@@ -100,13 +100,11 @@ def choose(results: Path, modality: str, model: str) -> pd.DataFrame:
     run = json.loads(next((results / "models" / model / modality).glob("seed*/run.json")).read_text(encoding="utf-8"))
     spec, settings = resolve_spec(run["spec"]), TrainingSettings.from_mapping(run["training"])
     images, targets, *tables = (results / name for name in ("images.zarr", "targets.zarr", "fields.tsv", "splits.tsv"))
-    part = load_part(images, targets, *tables, modality=modality, part="train", target=spec.target)
+    part = load_part(images, targets, *tables, modality=modality, part="train", target=spec.target, diameters=True)
     held = hold_out(part.fields, run["seed"])
-    chosen = np.flatnonzero(~held)
-    rest = Part(part.fields[~held], [part.images[n] for n in chosen], [part.targets[n] for n in chosen])
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder, name) for name in ("weights", "history", "run")}
-        train_model(spec, rest, None, settings, seed=run["seed"], **files)
+        train_model(spec, part.subset(~held), None, settings, seed=run["seed"], **files)
         network = fold(load_model(files["weights"]))
     table = []
     for _, stored in iterate_images(part.fields[held], image=images, truth=targets / "instances"):

@@ -17,6 +17,7 @@ with job(snakemake.log[0]):
         part="train",
         target=spec.target,
         keep=in_subset(snakemake.params.subset, snakemake.params.seed),
+        diameters=spec.diameter is not None,
         workers=snakemake.threads,
     )
     choose_learning_rate(

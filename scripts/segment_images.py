@@ -24,6 +24,7 @@ examples:
   python scripts/segment_images.py my_images results
   python scripts/segment_images.py --model brightfield-v1 my_images results
   python scripts/segment_images.py --model results/demo/models/simplified-p4/fluorescence/seed1 my_images results
+  python scripts/segment_images.py --diameter 40 my_images results
   python scripts/segment_images.py --page 0 --pixel-size 0.65 --min-area 40 my_images results
 
 exit status: 0, all images are done; 1, at least one could not be segmented (it is named, the others are done) or
@@ -50,6 +51,7 @@ def main(words: list[str] | None = None) -> int:
             models=MODELS,
             page=arguments.page,
             pixel_size=arguments.pixel_size,
+            diameter=arguments.diameter,
             min_area=arguments.min_area,
             fill_holes=arguments.fill_holes,
             exclude_border=arguments.exclude_border,
@@ -95,6 +97,14 @@ def _parse(words: list[str] | None) -> argparse.Namespace:
         "--pixel-size", type=_positive, metavar="UM", help="micrometres per pixel; adds columns in micrometres"
     )
     parser.add_argument(
+        "--diameter",
+        type=_diameter,
+        default="estimated",
+        metavar="PX",
+        help="of a typical nucleus, in pixels: images are magnified to the size that the model knows best; estimated: "
+        "that of the nuclei that are found at first; none: images are taken as they are (default: %(default)s)",
+    )
+    parser.add_argument(
         "--min-area", type=_at_least(0), default=0, metavar="N", help="leave out nuclei of fewer pixels (default: 0)"
     )
     parser.add_argument("--fill-holes", action="store_true", help="fill the holes of nuclei")
@@ -122,6 +132,10 @@ def _at_least(least: int):
         return value
 
     return integer
+
+
+def _diameter(text: str) -> float | str | None:
+    return {"estimated": text, "none": None}[text] if text in ("estimated", "none") else _positive(text)
 
 
 def _positive(text: str) -> float:

@@ -13,6 +13,7 @@ with job(snakemake.log[0]), quarantine(parameters.results, snakemake.wildcards.p
         snakemake.output.segmentation,
         channel=parameters.channel,
         min_area=parameters.min_area,
+        diameter=parameters.diameter,
         fill_holes=parameters.fill_holes,
         exclude_border=parameters.exclude_border,
         tile=parameters.tile,

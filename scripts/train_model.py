@@ -16,6 +16,7 @@ with job(snakemake.log[0]):
         modality=snakemake.wildcards.modality,
         target=spec.target,
         keep=in_subset(snakemake.params.subset, int(snakemake.wildcards.seed)),
+        diameters=spec.diameter is not None,
         workers=snakemake.threads,
     )
     settings, choice = resolve_settings(snakemake.params.training, snakemake.input.learning_rate or None)

@@ -16,15 +16,14 @@ import torch
 from equinuclei.contrasts import resample
 from equinuclei.files import replacing
 from equinuclei.folding import fold
-from equinuclei.inference import predict_transforms
-from equinuclei.instances import parted_nuclei, split_touching
+from equinuclei.instances import split_touching
 from equinuclei.metrics import object_scores, pixel_scores
 from equinuclei.models.checkpoint import load_model
 from equinuclei.models.network import SegmentationNetwork
 from equinuclei.parts import iterate_images, part_fields, scored_part
 from equinuclei.scoring import otsu_mask
-from equinuclei.symmetry import IDENTITY, Group
-from equinuclei.targets import TARGETS
+from equinuclei.segmentation import segment_image
+from equinuclei.symmetry import Group
 from equinuclei.torch_setup import prepare_torch
 
 logger = logging.getLogger("equinuclei.accuracy")
@@ -130,15 +129,9 @@ def summarize(scores: pd.DataFrame) -> str:
 
 def labels_of_rotations(network: SegmentationNetwork, image: np.ndarray) -> tuple[np.ndarray, bool]:
     """Labels of an image, and whether those of its three rotations are the same, turned."""
-    target = TARGETS[network.target]
-    maps = predict_transforms(network, image, Group.P4.elements)
-    found = {}
-    for element, of_element in maps.items():
-        # Nuclei of the turned image are found in its own frame, as they would be of a plate that lay turned.
-        turned = np.ascontiguousarray(element(target.codes(of_element)))
-        found[element] = element.inverse(parted_nuclei(turned, network.target))
-    labels = found[IDENTITY]
-    return labels, all(same_partition(labels, other) for other in found.values())
+    # Nuclei of the turned image are found in its own frame, as they would be of a plate that lay turned.
+    found = [e.inverse(segment_image(network, np.ascontiguousarray(e(image)))[0]) for e in Group.P4.elements]
+    return found[0], all(same_partition(found[0], other) for other in found[1:])
 
 
 def same_partition(a: np.ndarray, b: np.ndarray) -> bool:

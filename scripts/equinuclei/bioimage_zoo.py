@@ -18,7 +18,7 @@ from bioimageio.spec.generic.v0_3 import Author, CiteEntry
 from bioimageio.spec.model import v0_5
 
 from equinuclei.files import replacing
-from equinuclei.intensity import standardize
+from equinuclei.intensity import NORMALIZATION_TOLD, PERCENTILE_RANGE, PERCENTILES, normalize
 from equinuclei.simulate import simulate_field
 
 MAPS = {
@@ -33,6 +33,16 @@ SYMMETRIES = {
     "p4": "exactly equivariant under quarter turns",
     "p4m": "exactly equivariant under quarter turns and mirrors",
 }
+
+_IMAGE = {"axes": ["channel", "y", "x"]}
+PREPROCESSING = {
+    "standard": [v0_5.ZeroMeanUnitVarianceDescr(kwargs=_IMAGE)],
+    "percentile": [
+        v0_5.ScaleRangeDescr(kwargs=_IMAGE | {"min_percentile": PERCENTILES[0], "max_percentile": PERCENTILES[1]}),
+        v0_5.ScaleLinearDescr(kwargs={"gain": PERCENTILE_RANGE}),
+    ],
+}
+"""The normalisations of `equinuclei.intensity` in the words of the format."""
 
 
 def write_package(
@@ -58,7 +68,7 @@ def write_package(
     least = max(least, 4 * multiple, 64)  # simulated fields have a least size; multiples are powers of two
     image = simulate_field("HeLa", 0, least, least + multiple).images[modality]
     session = onnxruntime.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
-    maps = session.run(None, {"image": standardize(image)[np.newaxis, np.newaxis]})[0]
+    maps = session.run(None, {"image": normalize(image, metadata["input"]["normalization"])[np.newaxis, np.newaxis]})[0]
     with tempfile.TemporaryDirectory() as folder:
         files = {key: Path(folder, key) for key in ("image.npy", "logits.npy", "README.md")}
         np.save(files["image.npy"], image.astype(np.float32)[np.newaxis, np.newaxis])
@@ -84,7 +94,7 @@ def write_package(
                     ],
                     test_tensor=FileDescr(source=files["image.npy"]),
                     data=v0_5.IntervalOrRatioDataDescr(type="float32"),
-                    preprocessing=[v0_5.ZeroMeanUnitVarianceDescr(kwargs={"axes": ["channel", "y", "x"]})],
+                    preprocessing=PREPROCESSING[metadata["input"]["normalization"]],
                 )
             ],
             outputs=[
@@ -110,6 +120,7 @@ def write_package(
 
 def _documentation(model: str, modality: str, metadata: Mapping[str, Any]) -> str:
     frame, maps = metadata["input"], MAPS[metadata["target"]]
+    diameter = metadata["spec"].get("diameter")
     return "\n".join(
         [
             f"# {model}",
@@ -117,9 +128,10 @@ def _documentation(model: str, modality: str, metadata: Mapping[str, Any]) -> st
             f"Segmentation of cell nuclei in {modality} images, by a network that is "
             f"{SYMMETRIES[metadata['spec']['group']]}.",
             "",
-            "Input: one channel, standardised to zero mean and unit variance of the whole image; height and width are",
+            f"Input: one channel, {NORMALIZATION_TOLD[frame['normalization']]}; height and width are",
             f"multiples of {frame['multiple']} pixels. Output: {', '.join(maps)}. A foreground logit above 0 is a",
             f"pixel of a nucleus. A pixel is influenced by others up to {frame['reach']} pixels away.",
+            *([f"It works best where the typical nucleus is {diameter:g} pixels across."] if diameter else []),
             "",
             "```json",
             json.dumps({key: metadata[key] for key in ("spec", "equivariance") if key in metadata}, indent=2),

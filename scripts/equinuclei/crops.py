@@ -1,6 +1,6 @@
 """Random crops from images held in memory, on the CPU or on the GPU.
 
-Images keep their stored dtype (a quarter to a half of float32's bytes) and are standardised as they are cropped.
+Images keep their stored dtype (a quarter to a half of float32's bytes) and are normalised as they are cropped.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from equinuclei.augmentation import photometric, resize_crop, zoom_factors
-from equinuclei.intensity import intensity_statistics
+from equinuclei.intensity import normalization_statistics
 from equinuclei.symmetry import IDENTITY, Element, Group
 
 AUGMENTATION_GROUPS = {"none": Group.TRIVIAL, "rotations": Group.P4, "dihedral": Group.P4M}
@@ -29,11 +29,13 @@ class CropSampler:
     images : arrays (y, x), any real dtype up to 32 bits
     targets : arrays (y, x), bool or uint8, as `images`
     crops : in an epoch; of every image as many as of any other, to one. None is one of every image
-    crop : edge of the square crop in pixels; smaller images are padded symmetrically by reflection, once
+    crop : edge of the square crop in pixels; an image that is smaller goes on as its reflection on both sides
     batch_size : crops per batch; the last batch of an epoch may be smaller
     augmentation : "none", "rotations" (quarter turns) or "dihedral" (quarter turns and mirrors), one random element a
     crop
-    zoom : crops are magnified by 1 / zoom to zoom; what is made smaller is no larger than its image
+    zoom : crops are magnified by 1 / zoom to zoom
+    magnifications : of every image, before that; None for 1
+    normalization : see `intensity.normalization_statistics`
     photometric : whether crops undergo `augmentation.photometric`
     groups : a name per image, or None
     seed : of all random choices
@@ -50,6 +52,8 @@ class CropSampler:
         crops: int | None = None,
         augmentation: str = "none",
         zoom: float = 1.0,
+        magnifications: Sequence[float] | None = None,
+        normalization: str = "standard",
         photometric: bool = False,
         groups: Sequence[str] | None = None,
         seed: int = 0,
@@ -62,20 +66,22 @@ class CropSampler:
         self.rows = range(len(images))
         self.crops = crops or len(images)
         self._weights = None if groups is None else _equal_groups(groups)
-        statistics = np.array([intensity_statistics(image) for image in images], dtype=np.float32)
-        self._means, self._stds = statistics[:, 0], np.where(statistics[:, 1] > 0, statistics[:, 1], 1)
+        self.magnifications = np.ones(len(images)) if magnifications is None else np.asarray(magnifications, float)
+        statistics = [normalization_statistics(image, method=normalization) for image in images]
+        self._offsets, self._scales = np.array(statistics, dtype=np.float32).T
+        self._scales = np.where(self._scales > 0, self._scales, 1)
         held = self._holding_device(
             sum(image.nbytes + target.size for image, target in zip(images, targets, strict=True))
         )
-        self._images = [torch.from_numpy(_at_least(image, crop)).to(held) for image in images]
-        self._targets = [torch.from_numpy(_at_least(target, crop)).to(held) for target in targets]
+        self._images = [torch.from_numpy(np.ascontiguousarray(image)).to(held) for image in images]
+        self._targets = [torch.from_numpy(np.ascontiguousarray(target)).to(held) for target in targets]
 
     def __len__(self) -> int:
         """Batches per epoch."""
         return -(-self.crops // self.batch_size)
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of one epoch: standardised crops and targets, both [B, 1, crop, crop] float32 on the device."""
+        """Batches of one epoch: normalised crops and targets, both [B, 1, crop, crop] float32 on the device."""
         rng = np.random.default_rng([self.seed, number])
         rounds = -(-self.crops // len(self.rows))
         order = np.concatenate([rng.permutation(len(self.rows)) for _ in range(rounds)])[: self.crops]
@@ -109,11 +115,11 @@ class CropSampler:
         crops, targets = [], []
         for row, place, element, factor, exposure in zip(rows, places, elements, factors, exposures, strict=True):
             image, target = self._images[row], self._targets[row]
-            edge = min(max(1, round(self.crop / factor)), *image.shape)
-            top, left = (int(p * (size - edge + 1)) for p, size in zip(place, image.shape, strict=True))
-            window = (slice(top, top + edge), slice(left, left + edge))
-            crop = (image[window].to(self.device, torch.float32) - float(self._means[row])) / float(self._stds[row])
-            crop, truth = resize_crop(crop, target[window].to(self.device, torch.float32), self.crop)
+            edge = max(1, round(self.crop / (factor * self.magnifications[row])))
+            rows, columns = (_window(p, size, edge, image.device) for p, size in zip(place, image.shape, strict=True))
+            crop = image[rows][:, columns].to(self.device, torch.float32)
+            crop = (crop - float(self._offsets[row])) / float(self._scales[row])
+            crop, truth = resize_crop(crop, target[rows][:, columns].to(self.device, torch.float32), self.crop)
             crops.append(element(crop if exposure is None else photometric(crop, exposure)))
             targets.append(element(truth))
         return torch.stack(crops).unsqueeze(1), torch.stack(targets).unsqueeze(1)
@@ -131,7 +137,11 @@ def _equal_groups(groups: Sequence[str]) -> np.ndarray:
     return 1 / (len(sizes) * sizes[place])
 
 
-def _at_least(grid: np.ndarray, size: int) -> np.ndarray:
-    """The grid, padded by reflection on both sides until either axis has `size` pixels."""
-    short = [max(0, size - length) for length in grid.shape]
-    return np.ascontiguousarray(np.pad(grid, [(s // 2, s - s // 2) for s in short], mode="symmetric"))
+def _window(place: float, size: int, edge: int, device: torch.device) -> slice | Tensor:
+    """Indices of `edge` pixels along an axis of `size`, at a place from 0 to 1; reflected where there are too few."""
+    if edge <= size:
+        start = int(place * (size - edge + 1))
+        return slice(start, start + edge)
+    short = edge - size
+    indices = np.pad(np.arange(size), (short // 2, short - short // 2), mode="symmetric")
+    return torch.from_numpy(indices).to(device)

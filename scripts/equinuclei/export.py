@@ -38,7 +38,7 @@ def write_exports(
 ) -> dict[str, float]:
     """Write a network as a PyTorch program (`program`, .pt2) and as ONNX (`onnx_file`), and run both.
 
-    Both take standardised images (zero mean, unit variance) named `image` and give the maps of the network's target,
+    Both take normalised images (`equinuclei.intensity`) named `image` and give the maps of the network's target,
     named `logits` (`equinuclei.targets`); a logit of foreground above 0 is a nucleus. `metadata` is kept in both files,
     each value as JSON. Returns the largest difference of their maps from the network's on random images, relative to
     the largest value, under the keys "program" and "onnx".
@@ -63,12 +63,12 @@ def write_exports(
 def export_model(weights: str | Path, *, program: str | Path, onnx_file: str | Path) -> dict[str, Any]:
     """Export a trained network from its weights; see `write_exports`. Its spec, target and certificate are kept there.
 
-    Returns what is kept: `spec`, `equivariance`, `input` (standardized, multiple, reach) and `target`.
+    Returns what is kept: `spec`, `equivariance`, `input` (normalization, multiple, reach) and `target`.
 
     Raises InputError for weights that cannot be loaded.
     """
     network = load_model(weights)
-    frame = {"standardized": True, "multiple": network.input_multiple, "reach": network.reach}
+    frame = {"normalization": network.normalization, "multiple": network.input_multiple, "reach": network.reach}
     metadata = read_metadata(weights) | {"input": frame, "target": network.target}
     errors = write_exports(network, program=program, onnx_file=onnx_file, metadata=metadata)
     logger.info("largest relative error: PyTorch program %.1e, ONNX Runtime %.1e", errors["program"], errors["onnx"])

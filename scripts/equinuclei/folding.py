@@ -37,6 +37,6 @@ def _fuse_batch_norms(layers: nn.Sequential) -> None:
     """Merge every batch norm into the convolution right before it."""
     for place in range(len(layers) - 1, 0, -1):
         conv, norm = layers[place - 1], layers[place]
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            layers[place - 1] = fuse_conv_bn_eval(conv, norm)
+        if isinstance(conv, nn.Conv2d | nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d):
+            layers[place - 1] = fuse_conv_bn_eval(conv, norm, transpose=isinstance(conv, nn.ConvTranspose2d))
             del layers[place]

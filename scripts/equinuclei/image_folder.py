@@ -17,14 +17,13 @@ from skimage.segmentation import find_boundaries
 from equinuclei.errors import InputError
 from equinuclei.files import replacing
 from equinuclei.folding import fold
-from equinuclei.instances import parted_nuclei
 from equinuclei.measure import measure_nuclei
 from equinuclei.model_library import find_weights
 from equinuclei.models.checkpoint import load_model
-from equinuclei.models.network import SegmentationNetwork
+from equinuclei.rescaling import magnification
+from equinuclei.segmentation import ESTIMATED, segment_image
 from equinuclei.sources.images import SUFFIXES, read_image
-from equinuclei.targets import TARGETS
-from equinuclei.tiling import TILE, predict_mosaic
+from equinuclei.tiling import TILE
 from equinuclei.torch_setup import prepare_torch
 
 logger = logging.getLogger("equinuclei.image_folder")
@@ -43,6 +42,7 @@ def segment_folder(
     models: str | Path,
     page: int | None = None,
     pixel_size: float | None = None,
+    diameter: float | str | None = ESTIMATED,
     min_area: int = 0,
     fill_holes: bool = False,
     exclude_border: bool = False,
@@ -59,7 +59,7 @@ def segment_folder(
         columns in micrometres only where the pixel size is known). NAME is that of the image without its ending, or
         with it where several would share a name. Files of an earlier run are replaced. Nothing is written elsewhere.
     page : page of every image, counted from 0; see `sources.images.read_image`.
-    pixel_size : micrometres per pixel.
+    pixel_size : micrometres per pixel. diameter : of `segment_image`.
     min_area, fill_holes, exclude_border : of `instances.nuclei`.
     tile : see `tiling.predict_mosaic`. device : cpu or cuda.
 
@@ -74,6 +74,8 @@ def segment_folder(
         raise InputError("--device cuda: there is no GPU that PyTorch can use here; take --device cpu")
     on = prepare_torch(device, torch_threads, deterministic=True)
     network = fold(load_model(weights, on))
+    if isinstance(diameter, float):
+        magnification(diameter, network.diameter)  # raises now, not at the first image
     cleaning = {"min_area": min_area, "fill_holes": fill_holes, "exclude_border": exclude_border}
     tables, failed = [], 0
     table = Path(output) / "nuclei.tsv"
@@ -84,7 +86,7 @@ def segment_folder(
         progress = f"[{number}/{len(found)}] {name}"
         try:
             image = read_image(path, page)
-            labels, probability = segment_image(network, image, tile=tile, device=on, **cleaning)
+            labels, probability = segment_image(network, image, diameter=diameter, tile=tile, device=on, **cleaning)
             write_labels(labels_file, labels)
             _write_overlay(overlay_file, image, labels)
         except (InputError, OSError) as error:
@@ -109,31 +111,6 @@ def segment_folder(
     if failed:
         logger.error("%d of %d images could not be segmented: see above", failed, len(found))
     return failed
-
-
-def segment_image(
-    network: SegmentationNetwork,
-    image: np.ndarray,
-    *,
-    tile: int = TILE,
-    device: torch.device | str = "cpu",
-    min_area: int = 0,
-    fill_holes: bool = False,
-    exclude_border: bool = False,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Labels, int32 (y, x), and probability, float32 (y, x), of the nuclei of an image (y, x).
-
-    network : as folded by `folding.fold`, on the device; min_area, fill_holes, exclude_border : of `instances.nuclei`;
-    touching nuclei are parted as the network's target allows. Raises InputError for an image that is too small for the
-    network, or too large for the memory of the GPU.
-    """
-    try:
-        maps = predict_mosaic(network, image, tile=tile, device=device)
-    except torch.OutOfMemoryError as error:
-        raise InputError(f"the GPU's memory is too small for tiles of {tile} pixels: try --tile {tile // 2}") from error
-    target = TARGETS[network.target]
-    options = {"min_area": min_area, "fill_holes": fill_holes, "exclude_border": exclude_border}
-    return parted_nuclei(target.codes(maps), network.target, **options), target.probability(maps)
 
 
 def find_images(folder: str | Path) -> list[Path]:

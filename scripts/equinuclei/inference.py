@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from equinuclei.errors import InputError
-from equinuclei.intensity import standardize
+from equinuclei.intensity import normalize
 from equinuclei.models.network import SegmentationNetwork
 from equinuclei.symmetry import Element, Group, canonical_elements, mean_over_coset
 
@@ -131,10 +131,10 @@ def predict_transforms(
     (K, y, x) float32, equal for all g if the network is equivariant. One image at a time: the last bits of a map may
     depend on the batch.
     """
-    standardized = standardize(image)
+    normalized = normalize(image, network.normalization)
     maps = {}
     for element in elements:
-        turned = torch.from_numpy(np.ascontiguousarray(element(standardized))).to(device)
+        turned = torch.from_numpy(np.ascontiguousarray(element(normalized))).to(device)
         output = METHODS[inference](network, turned[None, None])[0]
         maps[element] = np.ascontiguousarray(element.inverse(output.float().cpu().numpy()))
     return maps

@@ -1,8 +1,8 @@
-"""Standardisation of images.
+"""Normalisation of images: what their grey values are brought to before a network sees them.
 
 A mean summed in floating point depends on the order of the pixels, so the mean of a turned image would differ in its
-last bits and with it every pixel. The sums here are exact, so standardising commutes with every rotation and mirror,
-bit for bit.
+last bits and with it every pixel. The sums here are exact, and percentiles know no order, so normalising commutes with
+every rotation and mirror, bit for bit.
 """
 
 import math
@@ -14,6 +14,35 @@ import numpy as np
 
 ROWS = 512
 """Rows of an image that are read at a time."""
+
+PERCENTILES = (1, 99.8)
+"""Of the grey values: what counts as darkest and as brightest, as StarDist has it (Schmidt et al. 2018)."""
+
+PERCENTILE_RANGE = 4
+"""What the brightest becomes, where the darkest is 0: a standard deviation is then about 1, as if standardised."""
+
+NORMALIZATION_TOLD = {
+    "standard": "standardised to zero mean and unit variance of the whole image",
+    "percentile": f"scaled so that the {PERCENTILES[0]}st percentile of the whole image is 0 and the {PERCENTILES[1]}th"
+    f" is {PERCENTILE_RANGE}",
+}
+"""The methods of `normalization_statistics` in words."""
+
+
+def normalization_statistics(image: Any, valid: Any = None, method: str = "standard") -> tuple[float, float]:
+    """What `apply_statistics` subtracts from an image, and what it then divides by.
+
+    method : "standard", zero mean and unit variance (`intensity_statistics`); "percentile", the 1st percentile becomes
+    0 and the 99.8th 4, whatever share of the image nuclei take; the image is held in memory for it. The other
+    arguments, and the errors, are those of `intensity_statistics`.
+    """
+    if method == "standard":
+        return intensity_statistics(image, valid)
+    values = np.concatenate([band.ravel() for band in _bands(image, valid)])
+    if not values.size:
+        return 0.0, 0.0
+    low, high = np.percentile(values, PERCENTILES).tolist()
+    return low, (high - low) / PERCENTILE_RANGE
 
 
 def intensity_statistics(image: Any, valid: Any = None) -> tuple[float, float]:
@@ -53,17 +82,18 @@ def intensity_statistics(image: Any, valid: Any = None) -> tuple[float, float]:
     raise TypeError(f"cannot standardise pixels of type {dtype}")
 
 
-def standardize(image: np.ndarray) -> np.ndarray:
-    """The image with zero mean and unit variance, float32, same shape. A constant image becomes zeros."""
-    return apply_statistics(image, *intensity_statistics(image))
+def normalize(image: np.ndarray, method: str = "standard") -> np.ndarray:
+    """The image, normalised by a method of `normalization_statistics`: float32, same shape. A constant image becomes
+    zeros."""
+    return apply_statistics(image, *normalization_statistics(image, method=method))
 
 
-def apply_statistics(image: np.ndarray, mean: float, std: float) -> np.ndarray:
-    """An image, or a window of it, standardised with the statistics of the whole: float32, same shape.
+def apply_statistics(image: np.ndarray, offset: float, scale: float) -> np.ndarray:
+    """An image, or a window of it, normalised with the statistics of the whole: float32, same shape.
 
-    A standard deviation of 0 counts as 1.
+    A scale of 0 counts as 1.
     """
-    return (image.astype(np.float32) - np.float32(mean)) / np.float32(std or 1.0)
+    return (image.astype(np.float32) - np.float32(offset)) / np.float32(scale or 1.0)
 
 
 def _bands(image: Any, valid: Any) -> Iterator[np.ndarray]:

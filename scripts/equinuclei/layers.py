@@ -187,10 +187,12 @@ class _FilterBank(EquivariantModule):
 
 
 class GroupConv2d(_FilterBank):
-    """Stride-1 group convolution with an odd kernel and zero padding that keeps the size.
+    """Group convolution with zero padding that keeps the size, or with stride 2 halves it (an even one).
 
-    [N, G*C_in, H, W] -> [N, G*C_out, H, W]. Equivariant up to the rounding of floating-point sums. `in_channels` may
-    be the channels of each of several features that `Concatenate` joined: `fold` needs to know them.
+    [N, G*C_in, H, W] -> [N, G*C_out, H / stride, W / stride]. Equivariant up to the rounding of floating-point sums: a
+    kernel lies symmetrically over the `stride` x `stride` pixels that become one, so it is odd with stride 1 and even
+    with stride 2. `in_channels` may be the channels of each of several features that `Concatenate` joined: `fold` needs
+    to know them.
     """
 
     def __init__(
@@ -200,14 +202,18 @@ class GroupConv2d(_FilterBank):
         out_channels: int,
         kernel_size: int = 3,
         *,
+        stride: int = 1,
         bias: bool = True,
         lifting: bool = False,
     ) -> None:
-        if kernel_size % 2 == 0:
-            raise ValueError(f"a group convolution needs an odd kernel to be equivariant, not {kernel_size}")
+        if kernel_size < stride or (kernel_size - stride) % 2:
+            raise ValueError(
+                f"a group convolution with stride {stride} needs an {'odd' if stride % 2 else 'even'} kernel to be "
+                f"equivariant, not {kernel_size}"
+            )
         blocks = _blocks(in_channels)
         super().__init__(group, sum(blocks), out_channels, kernel_size, lifting=lifting, bias=bias)
-        self.blocks = blocks
+        self.blocks, self.stride = blocks, stride
 
     def plain_weight(self) -> Tensor:
         """The bank as the weight of an ordinary convolution, [G*C_out, S*C_in, k, k]."""
@@ -215,30 +221,37 @@ class GroupConv2d(_FilterBank):
         return weight.contiguous(memory_format=self.memory_format)
 
     def forward(self, features: Features) -> Features:
-        padding = self.kernel_size // 2
+        placed = {"stride": self.stride, "padding": (self.kernel_size - self.stride) // 2}
         if isinstance(features, Slots):
             # The filters of the identity, [C_out, S*C_in, k, k], for what every element sees.
             weight = self.weight.transpose(1, 2).flatten(1, 2)
             see = features.map if self.takes_images else features.convolve
-            return see(lambda x: functional.conv2d(x, weight, self.bias, padding=padding))
-        return functional.conv2d(features, self.plain_weight(), self.bank_bias(), padding=padding)
+            return see(lambda x: functional.conv2d(x, weight, self.bias, **placed))
+        return functional.conv2d(features, self.plain_weight(), self.bank_bias(), **placed)
 
     def fold(self) -> nn.Conv2d:
         """The ordinary convolution; its input is the G-major features of every block, one after the other."""
         bank = self.bank().permute(2, 0, 3, 1, 4, 5).flatten(0, 1)
         weight = torch.cat([block.flatten(1, 2) for block in bank.split(self.blocks, dim=2)], dim=1)
-        return plain_conv(weight, self.bank_bias())
+        return plain_conv(weight, self.bank_bias(), self.stride)
 
 
 class LiftingConv2d(GroupConv2d):
-    """Convolution from an image to features on the group: [N, C_in, H, W] -> [N, G*C_out, H, W]."""
+    """Convolution from an image to features on the group: [N, C_in, H, W] -> [N, G*C_out, H / stride, W / stride]."""
 
     takes_images = True
 
     def __init__(
-        self, group: Group, in_channels: int, out_channels: int, kernel_size: int = 3, *, bias: bool = True
+        self,
+        group: Group,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        *,
+        stride: int = 1,
+        bias: bool = True,
     ) -> None:
-        super().__init__(group, in_channels, out_channels, kernel_size, bias=bias, lifting=True)
+        super().__init__(group, in_channels, out_channels, kernel_size, stride=stride, bias=bias, lifting=True)
 
 
 class GroupConvTranspose2d(_FilterBank):
@@ -348,10 +361,10 @@ class GroupMeanConv2d(GroupConv2d):
         return plain_conv(weight, self.bias)
 
 
-def plain_conv(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
-    """An ordinary convolution that keeps the size, with a weight [C_out, C_in, k, k]."""
+def plain_conv(weight: Tensor, bias: Tensor | None, stride: int = 1) -> nn.Conv2d:
+    """An ordinary convolution that divides the size by its stride, with a weight [C_out, C_in, k, k]."""
     out_channels, in_channels, k, _ = weight.shape
-    conv = nn.Conv2d(in_channels, out_channels, k, padding=k // 2, bias=bias is not None)
+    conv = nn.Conv2d(in_channels, out_channels, k, stride, padding=(k - stride) // 2, bias=bias is not None)
     return _with_parameters(conv, weight, bias)
 
 

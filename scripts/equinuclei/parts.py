@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from equinuclei.errors import InputError
+from equinuclei.rescaling import typical_diameter
 from equinuclei.store import open_stack, read_row, read_rows
 
 PARTS = ("train", "val", "test")
@@ -46,12 +47,26 @@ class Part:
         in nuclei
     crops : crops of an epoch of training. None is one of every image; with part of the images left out, one of every
         image of the whole part, so that a training takes as many steps as it would on the whole
+    diameters : of the typical nucleus per image, in pixels (`rescaling.typical_diameter`), NaN where there is none;
+        None if they were not asked for
     """
 
     fields: pd.DataFrame
     images: list[np.ndarray]
     targets: list[np.ndarray]
     crops: int | None = None
+    diameters: np.ndarray | None = None
+
+    def subset(self, chosen: np.ndarray) -> "Part":
+        """Some images of the part: `chosen` is bool, a value per image. An epoch has as many crops fewer."""
+        numbers = np.flatnonzero(chosen)
+        return Part(
+            self.fields.iloc[numbers].reset_index(drop=True),
+            [self.images[n] for n in numbers],
+            [self.targets[n] for n in numbers],
+            None if self.crops is None else round(self.crops * len(numbers) / len(self.images)),
+            None if self.diameters is None else self.diameters[numbers],
+        )
 
 
 def load_part(
@@ -64,11 +79,13 @@ def load_part(
     part: str,
     target: str = "binary",
     keep: Callable[[pd.DataFrame], np.ndarray] | None = None,
+    diameters: bool = False,
     workers: int = 2,
 ) -> Part:
     """Load the images of one modality and part, with truths of a target. Raises InputError as `part_fields` does.
 
-    keep : of the rows of the part, those to load (bool, a value per row); all by default.
+    keep : of the rows of the part, those to load (bool, a value per row); all by default. diameters : whether to
+    measure those of the nuclei.
     """
     rows = part_fields(fields, splits, modality=modality, part=part)
     crops = len(rows)
@@ -80,7 +97,11 @@ def load_part(
             pixels = read_rows(open_stack(store, array), of_array["row"].to_numpy(), workers)
             for place, image in zip(of_array.index, pixels, strict=True):
                 stored[name][place] = image > 0 if name == "targets" and target == "binary" else image
-    return Part(rows, **stored, crops=crops)
+    sizes = None
+    if diameters:
+        labels = iterate_images(rows, workers=workers, labels=Path(targets) / "instances")
+        sizes = np.array([typical_diameter(of_image["labels"]) for _, of_image in labels])
+    return Part(rows, **stored, crops=crops, diameters=sizes)
 
 
 def load_training_parts(
@@ -92,15 +113,18 @@ def load_training_parts(
     modality: str,
     target: str = "binary",
     keep: Callable[[pd.DataFrame], np.ndarray] | None = None,
+    diameters: bool = False,
     workers: int = 2,
 ) -> tuple[Part, Part | None]:
     """The training part, of which `keep` may choose rows, and the part that training may follow.
+
+    `keep` and `diameters` as of `load_part`, for the training part.
 
     Only val may be followed, and only where the set has a test part as well: otherwise val is what the study scores.
     """
     parts = set(read_splits(splits)["part"])
     where = {"modality": modality, "target": target, "workers": workers}
-    training = load_part(images, targets, fields, splits, part="train", keep=keep, **where)
+    training = load_part(images, targets, fields, splits, part="train", keep=keep, diameters=diameters, **where)
     if not {"val", "test"} <= parts:
         return training, None
     return training, load_part(images, targets, fields, splits, part="val", **where)

@@ -35,6 +35,7 @@ from equinuclei.plate_store import (
     write_well,
 )
 from equinuclei.plate_store import ngff_version as read_ngff_version
+from equinuclei.rescaling import magnification
 from equinuclei.targets import TARGETS
 from equinuclei.tiling import predict_mosaic
 from equinuclei.torch_setup import prepare_torch
@@ -52,6 +53,7 @@ def segment_plate(
     *,
     channel: str | None,
     min_area: int,
+    diameter: float | None = None,
     fill_holes: bool = False,
     exclude_border: bool = False,
     tile: int,
@@ -80,6 +82,9 @@ def segment_plate(
         Name of the channel that nuclei are seen in; None where the plate has one.
     min_area, fill_holes, exclude_border
         Of `instances.nuclei`; the border is that of the well's mosaic.
+    diameter
+        Of the typical nucleus, in pixels: the network sees the plate magnified so that it is as large as the network
+        knows it best. One for all wells, so that they compare. None: the plate is taken as it is.
     tile
         Wells larger than a tile of so many pixels squared are predicted in tiles. The result is the same, to rounding.
     device, threads
@@ -93,12 +98,13 @@ def segment_plate(
     Raises
     ------
     InputError
-        If plate, weights or channel cannot be used.
+        If plate, weights, channel or diameter cannot be used.
     """
     settings = {"threads": threads, "deterministic": True}
     torch_device = prepare_torch(device, settings["threads"], deterministic=settings["deterministic"])
     network = fold(load_model(weights)).to(torch_device).eval()
     target = TARGETS[network.target]
+    factor = 1.0 if diameter is None else magnification(diameter, network.diameter)
     cleaning = {"min_area": min_area, "fill_holes": fill_holes, "exclude_border": exclude_border}
     wells = list_wells(plate)
     number = channel_number(plate, wells, channel)
@@ -108,7 +114,7 @@ def segment_plate(
         return
     read = {well: fields_with_image(fields, plate, well) for well in wells}
     key = digest(
-        ["segment", sha256(weights), sha256(fields), channel, cleaning, tile, device, threads, ngff_version,
+        ["segment", sha256(weights), sha256(fields), channel, cleaning, factor, tile, device, threads, ngff_version,
          torch.__version__, part]
     )  # fmt: skip
     with work_folder(output, key) as folder:
@@ -127,7 +133,9 @@ def segment_plate(
                     # Arrays of all wells are as large as that of the largest; the others end in empty rows or columns.
                     mosaic = _extent(read_field_table(plate, well))
                     image = read_well(plate, well, channel=number)[mosaic]
-                    maps = predict_mosaic(network, image, valid=valid[mosaic], tile=tile, device=torch_device)
+                    maps = predict_mosaic(
+                        network, image, valid=valid[mosaic], tile=tile, device=torch_device, magnification=factor
+                    )
                     codes[mosaic] = target.codes(maps)
                     probability[mosaic] = np.rint(255 * target.probability(maps))
                 label = partial(parted_nuclei, codes, network.target, **cleaning)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from equinuclei.errors import InputError
 from equinuclei.files import sha256, work_folder
+from equinuclei.intensity import NORMALIZATION_TOLD
 from equinuclei.model_library import WEIGHTS
 from equinuclei.models.checkpoint import read_metadata
 from equinuclei.provenance import read_record
@@ -107,7 +108,8 @@ def _card(
         *(["## Accuracy", "", accuracy] if accuracy else []),
         "## Training",
         "",
-        "Input: one channel, standardised to zero mean and unit variance. The full record is `run.json`:",
+        f"Input: one channel, {NORMALIZATION_TOLD[spec.get('normalization', 'standard')]}. The full record is",
+        "`run.json`:",
         "",
         "```json",
         json.dumps(record["training"], indent=2),

@@ -18,8 +18,10 @@ import numpy as np
 import torch
 
 from equinuclei.inference import image_placements, mean_over_placements
-from equinuclei.intensity import apply_statistics, intensity_statistics
+from equinuclei.intensity import ROWS, apply_statistics, normalization_statistics
+from equinuclei.interpolation import resize
 from equinuclei.models.network import SegmentationNetwork
+from equinuclei.rescaling import magnified_shape
 from equinuclei.targets import TARGETS
 
 TILE = 1024
@@ -46,10 +48,11 @@ def predict_mosaic(
     whole_pixels: int | None = None,
     batch_size: int = 1,
     device: torch.device | str = "cpu",
+    magnification: float = 1.0,
 ) -> np.ndarray:
     """Maps of a whole well, or of any other image: what the network makes of it, logits and distances.
 
-    They equal `inference.predict_maps` of the standardised image to rounding (5e-5 in float32), whatever the tiles,
+    They equal `inference.predict_maps` of the normalised image to rounding (5e-5 in float32), whatever the tiles,
     for any size: the mosaic's border is padded as there. Bit-identical from run to run with the same tiles and
     batches. An image that is predicted in one tile gives the very bits of `predict_maps`.
 
@@ -59,13 +62,15 @@ def predict_mosaic(
     image : (y, x), stored dtype; a numpy array, or what slices like one (zarr, dask). Read twice: for its statistics
         and for its pixels.
     valid : bool (y, x), a numpy array or what slices like one: where there is an image; None for everywhere. Pixels
-        outside count in no statistic, look to the network like the mean, and are background in the maps
+        outside count in no statistic, are 0 to the network (the mean, or the darkest), and are background in the maps
         (`targets.Target.no_image`).
     tile : height and width of a tile without its halo, in pixels; rounded up to the network's input multiple. At most:
         tiles share the mosaic evenly.
     whole_pixels : mosaics of up to so many pixels are predicted in one tile. None: those that need no more memory than
         a tile and its halo would.
     batch_size : tiles that are predicted together.
+    magnification : the network sees the image magnified by it (`interpolation.resize`), and its maps are brought back
+        to the size of the image. Tiles are those of the magnified image, which is held in memory.
 
     Returns float32 (K, y, x).
 
@@ -74,24 +79,34 @@ def predict_mosaic(
     """
     if len(image.shape) != 2:
         raise ValueError(f"expected an image (y, x), not one of shape {tuple(image.shape)}")
-    mean, std = intensity_statistics(image, valid)
+    offset, scale = normalization_statistics(image, valid, network.normalization)
 
     def read(rows: slice, columns: slice) -> np.ndarray:
-        pixels = apply_statistics(np.asarray(image[rows, columns]), mean, std)
+        pixels = apply_statistics(np.asarray(image[rows, columns]), offset, scale)
         if valid is not None:
             # Not a product: what lies in a gap may be NaN.
             pixels[~np.asarray(valid[rows, columns], dtype=bool)] = 0
         return pixels
 
     shape = (int(image.shape[0]), int(image.shape[1]))
+    seen = magnified_shape(shape, magnification)
+    magnified = None
+    if seen != shape:
+        magnified = resize(torch.from_numpy(read(slice(None), slice(None)))[None, None], seen)[0, 0].numpy()
+
+    def source(rows: slice, columns: slice) -> np.ndarray:
+        return read(rows, columns) if magnified is None else magnified[rows, columns]
+
     target = TARGETS[network.target]
-    outside = np.array(target.no_image, np.float32)[:, np.newaxis, np.newaxis]
-    maps = np.empty((len(target.no_image), *shape), np.float32)
+    maps = np.empty((len(target.no_image), *seen), np.float32)
     arguments = {"tile": tile, "whole_pixels": whole_pixels, "batch_size": batch_size, "device": device}
-    for rows, columns, values in predict_tiles(network, read, shape, **arguments):
-        if valid is not None:
-            values = np.where(np.asarray(valid[rows, columns], dtype=bool), values, outside)
+    for rows, columns, values in predict_tiles(network, source, seen, **arguments):
         maps[:, rows, columns] = values
+    maps = resize(torch.from_numpy(maps)[None], shape)[0].numpy()
+    if valid is not None:
+        for start in range(0, shape[0], ROWS):
+            rows = slice(start, start + ROWS)
+            maps[:, rows][:, ~np.asarray(valid[rows], dtype=bool)] = np.array(target.no_image, np.float32)[:, None]
     return maps
 
 
@@ -108,7 +123,7 @@ def predict_tiles(
 ) -> Iterator[tuple[slice, slice, np.ndarray]]:
     """Yield the maps of a mosaic of shape (y, x), tile by tile: (rows, columns, float32 (K, y, x) of the tile).
 
-    read : a function of (rows, columns), slices within the mosaic, that gives its standardised pixels, float32 (y, x).
+    read : a function of (rows, columns), slices within the mosaic, that gives its normalised pixels, float32 (y, x).
         It is called in another thread, a batch ahead.
 
     The other arguments, and the errors, are those of `predict_mosaic`.

@@ -37,6 +37,7 @@ from equinuclei.models.network import SegmentationNetwork, model_cost
 from equinuclei.ownership import require_ownership
 from equinuclei.parts import Part
 from equinuclei.provenance import code_version, hardware, package_versions, read_record
+from equinuclei.rescaling import magnification
 from equinuclei.targets import TARGETS
 from equinuclei.torch_setup import prepare_torch
 
@@ -355,12 +356,16 @@ def train_model(
     if settings.crop % network.input_multiple:
         raise InputError(f"crops of {settings.crop} pixels: this network needs a multiple of {network.input_multiple}")
     sample = {"crop": settings.crop, "batch_size": settings.batch_size, "seed": seed, "device": device}
+    sample["normalization"] = spec.normalization
     sampler = CropSampler(
         training.images,
         training.targets,
         crops=training.crops,
         augmentation=spec.augmentation,
         zoom=settings.zoom,
+        magnifications=None
+        if spec.diameter is None
+        else [magnification(diameter, spec.diameter) for diameter in training.diameters],
         photometric=settings.photometric,
         groups=training.fields["group"].astype(str) if settings.sampling == "groups" else None,
         **sample,

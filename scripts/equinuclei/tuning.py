@@ -73,7 +73,7 @@ def choose_learning_rate(
     """
     rates = sorted(candidates)
     held = hold_out(training.fields, seed)
-    rest, held_out = _rows(training, ~held), _rows(training, held)
+    rest, held_out = training.subset(~held), training.subset(held)
     if not any(target.any() for target in held_out.targets):
         raise InputError(
             f"none of the {len(held_out.images)} training images held out to choose the learning rate has a nucleus; "
@@ -186,11 +186,3 @@ def _best(tried: Sequence[Mapping]) -> Mapping:
             best["learning_rate"], rates,
         )  # fmt: skip
     return best
-
-
-def _rows(part: Part, chosen: np.ndarray) -> Part:
-    """Some images of a part: `chosen` is bool, a value per image."""
-    numbers = np.flatnonzero(chosen)
-    fields = part.fields.iloc[numbers].reset_index(drop=True)
-    crops = None if part.crops is None else round(part.crops * len(numbers) / len(part.images))
-    return Part(fields, [part.images[n] for n in numbers], [part.targets[n] for n in numbers], crops)

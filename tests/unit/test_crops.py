@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from equinuclei.crops import CropSampler
-from equinuclei.intensity import standardize
+from equinuclei.intensity import normalize
 from equinuclei.symmetry import Group
 
 
@@ -55,7 +55,7 @@ def _rows_drawn(few, epoch):
 @pytest.mark.parametrize("augmentation, group", [("none", "trivial"), ("rotations", "p4"), ("dihedral", "p4m")])
 def test_crops_are_windows_of_the_standardised_image_under_the_group(augmentation, group):
     image, seen = numbered((9, 10)), set()
-    standardized = standardize(image)
+    standardized = normalize(image)
     windows = {
         (y, x, g): g(standardized[y : y + 8, x : x + 8]).tobytes() for y in (0, 1) for x in (0, 1, 2)
         for g in Group(group).elements
@@ -91,7 +91,7 @@ def test_models_with_and_without_augmentation_see_the_same_places():
 def test_small_images_are_padded_and_standardised_by_their_own_pixels():
     image = numbered((5, 20))
     ((crop, target),) = sampler([image]).centre_crops()
-    expected = np.pad(standardize(image), [(1, 2), (0, 0)], mode="symmetric")[:, 6:14]
+    expected = np.pad(normalize(image), [(1, 2), (0, 0)], mode="symmetric")[:, 6:14]
     np.testing.assert_array_equal(crop[0, 0].numpy(), expected)
     assert target.shape == (1, 1, 8, 8)
 

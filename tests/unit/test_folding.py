@@ -90,7 +90,7 @@ def test_the_files_run_in_onnx_runtime_and_in_torch(tmp_path, architecture, grou
     session = onnxruntime.InferenceSession(files["onnx_file"], providers=["CPUExecutionProvider"])
     metadata = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
     assert metadata["spec"] == spec.to_dict() and metadata["equivariance"]["group"] == group
-    assert metadata["input"] == {"standardized": True, "multiple": 4, "reach": network.reach}
+    assert metadata["input"] == {"normalization": "standard", "multiple": 4, "reach": network.reach}
     assert metadata["target"] == target
     program = torch.export.load(files["program"]).module()
     for n, height, width in ((1, 8, 8), (2, 24, 40)):

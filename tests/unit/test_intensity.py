@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from equinuclei.intensity import intensity_statistics, standardize
+from equinuclei.intensity import intensity_statistics, normalize
 from equinuclei.symmetry import Group
 
 shapes = hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)
@@ -16,7 +16,7 @@ float_images = hnp.arrays(np.float32, shapes, elements=st.floats(-1e6, 1e6, widt
 
 @given(st.one_of(integer_images, float_images), st.sampled_from(Group.P4M.elements))
 def test_standardising_commutes_with_every_symmetry_bit_for_bit(image, g):
-    np.testing.assert_array_equal(standardize(g(image)), g(standardize(image)))
+    np.testing.assert_array_equal(normalize(g(image)), g(normalize(image)))
 
 
 @given(integer_images)
@@ -35,13 +35,13 @@ def test_sums_of_large_pixels_do_not_overflow():
 
 def test_a_standardised_image_has_mean_0_and_variance_1():
     image = np.random.default_rng(0).integers(100, 60000, (64, 48)).astype(np.uint16)
-    result = standardize(image)
+    result = normalize(image)
     assert result.dtype == np.float32
     assert result.mean() == pytest.approx(0, abs=1e-5) and result.std() == pytest.approx(1, abs=1e-5)
 
 
 def test_a_constant_image_becomes_zeros():
-    assert not standardize(np.full((4, 4), 7, np.uint16)).any()
+    assert not normalize(np.full((4, 4), 7, np.uint16)).any()
 
 
 def test_other_pixels_are_refused():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from equinuclei.errors import InputError
 from equinuclei.folding import fold
 from equinuclei.inference import predict_maps
-from equinuclei.intensity import standardize
+from equinuclei.intensity import normalize
 from equinuclei.models import ModelSpec, build_model
 from equinuclei.targets import NO_IMAGE, TARGETS
 from equinuclei.tiling import flipped_pixels, halo_width, predict_mosaic, predict_tiles
@@ -29,7 +29,7 @@ def network(architecture="simplified", group="p4", widths=(2, 3, 4), seed=0, tar
 
 def whole(net, image):
     with torch.inference_mode():
-        return predict_maps(net, torch.from_numpy(standardize(image))[None, None])[0].numpy()
+        return predict_maps(net, torch.from_numpy(normalize(image))[None, None])[0].numpy()
 
 
 def noise(height, width, seed=0):
@@ -128,7 +128,7 @@ def test_gaps_are_neutral_and_have_no_nuclei():
     for tile in (1000, 24):
         (again,) = predict_mosaic(net, other, valid=valid, tile=tile, whole_pixels=0)
         assert np.abs(again - expected)[valid].max() <= TOLERANCE
-    neutral = standardize(image[valid])
+    neutral = normalize(image[valid])
     filled = np.zeros(image.shape, np.float32)
     filled[valid] = neutral
     with torch.inference_mode():

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from equinuclei.intensity import standardize
+from equinuclei.intensity import normalize
 from equinuclei.masks import to_binary, to_distance, to_three_class
 from equinuclei.models import ModelSpec, build_model
 from equinuclei.models.checkpoint import save_weights
@@ -31,7 +31,7 @@ def tiny_weights(target: str = "binary") -> Path:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     field = simulate_field("HeLa", 0, 160, 160)
-    image = torch.from_numpy(standardize(field.images["fluorescence"]))[None, None]
+    image = torch.from_numpy(normalize(field.images["fluorescence"]))[None, None]
     pixels = TRUTHS[target](field.instances, "instances")
     truth = torch.from_numpy(pixels.astype(np.float32))[None, None]
     network = build_model(spec)

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from conftest import TINY, small_disk, snakemake
 
-from equinuclei.intensity import standardize
+from equinuclei.intensity import normalize
 from equinuclei.parts import read_fields, read_splits
 from equinuclei.store import open_stack
 
@@ -186,7 +186,7 @@ def test_a_constant_image_becomes_zeros_and_a_mask_may_be_empty(faulty):
     rows = read_fields(sound / "fields.tsv").set_index("image_id")
     array, row = rows.loc["007", ["array", "row"]]
     image = np.asarray(open_stack(sound / "images.zarr", array)[int(row)])
-    assert (image == 500).all() and (standardize(image) == 0).all()
+    assert (image == 500).all() and (normalize(image) == 0).all()
     assert not np.asarray(open_stack(sound / "targets.zarr", f"binary/{array}")[int(row)]).any()
 
 

@@ -89,6 +89,7 @@ rule segment_plate:
         settings=plates_settings,
         channel=plate_channel,
         min_area=study.plates.section["min_area"],
+        diameter=study.plates.section["diameter"],
         fill_holes=study.plates.section["fill_holes"],
         exclude_border=study.plates.section["exclude_border"],
         tile=study.plates.section["tile"],

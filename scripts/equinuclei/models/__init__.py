@@ -19,12 +19,15 @@ ARCHITECTURES = {
     "unet": ("unet", "UNet", {}),
     "simplified": ("simplified_unet", "SimplifiedUNet", {}),
     "simplified-bn": ("simplified_unet", "SimplifiedUNet", {"batch_norm": True}),
+    "simplified-bn-strided": ("simplified_unet", "SimplifiedUNet", {"batch_norm": True, "strided": True}),
     "gdensenet": ("gdensenet", "GDenseNet", {}),
     "gunet": ("gunet", "GUNet", {}),
 }
 GROUPS = ("trivial", "p4", "p4m")
 # What a network learns -> maps that it makes of an image; see `equinuclei.targets`.
 TARGETS = {"binary": 1, "distance": 2, "three_class": 3}
+# What an image is brought to before a network sees it; see `equinuclei.intensity`.
+NORMALIZATIONS = ("standard", "percentile")
 # How a prediction becomes nuclei; see `equinuclei.instances.nuclei`.
 INSTANCES = ("components", "watershed")
 # Otsu's threshold takes part in every table as if it were a model: the floor that a network has to rise above.
@@ -33,6 +36,9 @@ AUGMENTATIONS = ("none", "rotations", "dihedral")
 # Inference modes, in the order of the tables: how an image is predicted -> network evaluations per image.
 INFERENCES = {"deployed": 1, "exact": 1, "canonical": 1, "tta4": 4, "tta8": 8}
 
+# Settings of a model that came later than the first weights.
+YOUNGER = ("target", "normalization", "diameter")
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -40,7 +46,9 @@ class ModelSpec:
 
     architecture: a key of ARCHITECTURES; group: trivial, p4 or p4m; widths: channels per group element and level,
     the bottleneck's last (of GDenseNet: those that a level adds); augmentation: what its training crops undergo (none,
-    rotations, dihedral); target: what it learns, a key of TARGETS.
+    rotations, dihedral); target: what it learns, a key of TARGETS; normalization: one of NORMALIZATIONS; diameter: that
+    of the typical nucleus, in pixels, at which it works best: it learns from images magnified to it (before
+    `training.zoom`), and folders and plates may be magnified to it. None: it learns from images as they come.
     """
 
     architecture: str
@@ -48,6 +56,8 @@ class ModelSpec:
     widths: tuple[int, ...]
     augmentation: str = "none"
     target: str = "binary"
+    normalization: str = "standard"
+    diameter: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
@@ -55,13 +65,13 @@ class ModelSpec:
         check_known("group", self.group, GROUPS)
         check_known("augmentation", self.augmentation, AUGMENTATIONS)
         check_known("target", self.target, TARGETS)
+        check_known("normalization", self.normalization, NORMALIZATIONS)
 
     def to_dict(self) -> dict:
-        """The spec as plain JSON values, without a binary target: weights from before there were others tell none."""
+        """The spec as plain JSON values, without what weights tell nothing of that are older than the choice."""
         spec = asdict(self) | {"widths": list(self.widths)}
-        if self.target == "binary":
-            del spec["target"]
-        return spec
+        usual = {field.name: field.default for field in fields(self)}
+        return {key: value for key, value in spec.items() if key not in YOUNGER or value != usual[key]}
 
 
 # Equal parameters across the groups: p4 has half the plain net's width, p4m the width divided by sqrt(8). `-wide` is
@@ -80,6 +90,7 @@ PRESETS = {
     "simplified-p4": ModelSpec("simplified", "p4", (4, 8, 16, 32, 64)),
     "simplified-p4-aug": ModelSpec("simplified", "p4", (4, 8, 16, 32, 64), "rotations"),
     "simplified-bn-p4": ModelSpec("simplified-bn", "p4", (4, 8, 16, 32, 64)),
+    "strided-p4": ModelSpec("simplified-bn-strided", "p4", (8, 16, 32, 64, 64)),
     "simplified-p4m": ModelSpec("simplified", "p4m", (3, 6, 11, 23, 45)),
     "gdensenet": ModelSpec("gdensenet", "trivial", (26,) * 6),
     "gdensenet-p4": ModelSpec("gdensenet", "p4", (13,) * 6),
@@ -117,13 +128,15 @@ def build_model(spec: "str | Mapping | ModelSpec") -> "SegmentationNetwork":
     """Build a network with new weights from a preset's name, a mapping or a ModelSpec.
 
     The network takes standardised images [N, 1, H, W] float32 and returns the maps of its target, [N, K, H, W]; it
-    tells its `group`, `target`, `input_multiple` and `reach` (pixels). Raises InputError for an unknown name or
-    impossible widths.
+    tells its `group`, `target`, `normalization`, `diameter`, `input_multiple` and `reach` (pixels). Raises InputError
+    for an unknown name or impossible widths.
     """
     spec = resolve_spec(spec)
     module, name, arguments = ARCHITECTURES[spec.architecture]
     network = getattr(importlib.import_module(f"equinuclei.models.{module}"), name)
     try:
-        return network(spec.group, spec.widths, target=spec.target, **arguments)
+        built = network(spec.group, spec.widths, target=spec.target, **arguments)
     except ValueError as error:
         raise InputError(f"model {spec.to_dict()}: {error}") from error
+    built.normalization, built.diameter = spec.normalization, spec.diameter
+    return built

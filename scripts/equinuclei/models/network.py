@@ -23,6 +23,10 @@ class SegmentationNetwork(EquivariantModule):
         The symmetry group under which the maps are equivariant.
     target : str
         What the network learns, a key of `models.TARGETS`.
+    normalization : str
+        What images are brought to before the network sees them, one of `models.NORMALIZATIONS`.
+    diameter : float or None
+        Of the typical nucleus in pixels, at which it works best. None: it learnt from images as they came.
     input_multiple : int
         Height and width of the input must be multiples of it.
     reach : int
@@ -31,6 +35,8 @@ class SegmentationNetwork(EquivariantModule):
 
     input_multiple: int
     reach: int
+    normalization: str = "standard"
+    diameter: float | None = None
     takes_images = gives_images = True
 
     def __init__(self, group: Group, target: str, head: GroupMeanConv2d) -> None:

@@ -1,9 +1,7 @@
 """Cellpose 3 as a worker: the network of its models `nuclei` and `cyto3` with random weights, and its instances.
 
-    python cellpose_net.py mkldnn FOLDER
-    python cellpose_net.py dense FOLDER
+    python cellpose_net.py FOLDER
 
-mkldnn is what the package takes on a CPU: weights and features in MKL-DNN's layout; dense leaves that out.
 FOLDER holds the field; see worker.py for what is read and printed. The image is not rescaled. Instances are the
 package's dynamics, with its default thresholds, along the flows that Cellpose would be trained to predict for the true
 labels: random weights find nothing.
@@ -26,11 +24,10 @@ FLOW_SCALE = 5
 
 
 def main() -> None:
-    convolutions, folder = sys.argv[1:]
-    image, truth = read_field(folder)
+    image, truth = read_field(sys.argv[1])
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    network = CPnet(CHANNELS, MAPS, sz=3, mkldnn=convolutions == "mkldnn").eval()
+    network = CPnet(CHANNELS, MAPS, sz=3, mkldnn=True).eval()  # as the package on a CPU
     flows = (FLOW_SCALE * masks_to_flows(truth.astype(np.int64))).astype(np.float32)
     probabilities = np.where(truth, 6, -6).astype(np.float32)
 

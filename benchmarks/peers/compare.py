@@ -140,8 +140,7 @@ def list_methods(models: list[str], folder: Path) -> list[Method]:
         Method("plain net", ("ours.py", "plain", folder)),
         Method("plain net, 4x test-time augmentation", ("ours.py", "tta4", folder)),
         Method(REFERENCE, ("stardist_net.py", folder), "stardist"),
-        Method("Cellpose 3", ("cellpose_net.py", "mkldnn", folder), "cellpose"),
-        Method("Cellpose 3, without MKL-DNN's layout", ("cellpose_net.py", "dense", folder), "cellpose"),
+        Method("Cellpose 3", ("cellpose_net.py", folder), "cellpose"),
         Method("MONAI U-Net, sliding window", ("monai_net.py", folder), "monai"),
     ]
 

@@ -6,6 +6,7 @@ PYTHON ?= python3.11
 VENV := .venv
 ESCNN := .venv-escnn
 READER := .venv-reader
+PEERS := .venv-peers
 CONDA := .venv-conda
 ENVIRONMENTS = $(wildcard envs/*.yaml)
 BIN := $(VENV)/bin
@@ -16,7 +17,7 @@ ifeq ($(shell command -v $(PYTHON)),)
 PYTHON := python3
 endif
 
-.PHONY: demo test conda-test lint bench verify verify-slurm escnn reader clean lock pins
+.PHONY: demo test conda-test lint bench verify verify-slurm escnn reader peers clean lock pins
 
 demo: $(READY)
 	$(BIN)/snakemake study --configfile config/demo.yaml
@@ -54,7 +55,7 @@ verify-slurm: $(READY)
 	$(BIN)/python scripts/verify_reproducibility.py --slurm --folder results
 
 clean:
-	rm -rf $(VENV) $(ESCNN) $(READER) $(CONDA) results/demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ESCNN) $(READER) $(PEERS) $(CONDA) results/demo .pytest_cache .ruff_cache .hypothesis
 
 # Resolve requirements.in anew for Linux (needs uv), in versions that Python 3.11 to 3.13 have. The CUDA libraries are left out: torch's own
 # build pins them where it needs them.
@@ -88,6 +89,14 @@ reader: $(READER)/.ready
 $(READER)/.ready: tests/oracle/ome_zarr/requirements.txt
 	$(PYTHON) -m venv $(READER)
 	$(READER)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+# The programs that benchmarks/peers compares with, each in an environment of its own.
+peers: $(patsubst benchmarks/peers/%.txt,$(PEERS)/%/.ready,$(wildcard benchmarks/peers/*.txt))
+
+$(PEERS)/%/.ready: benchmarks/peers/%.txt
+	$(PYTHON) -m venv $(PEERS)/$*
+	$(PEERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 # One environment for everything, with every version pinned. `make` installs it again when the lock changes.

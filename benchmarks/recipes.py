@@ -5,8 +5,8 @@
 
 trains the first model of the configuration, changed as told, on four fifths of the groups of its first data set, and
 prints AP = TP / (TP + FP + FN) at an intersection over union of 0.5 and 0.7, mean over the images of the others: as
-they come, magnified by the size of the nuclei that are found in them, by that of their true nuclei, and for several
-values of `segmentation.SIZE_TOLERANCE`; and per band of sizes.
+they come, magnified by the size of the nuclei that are found in them, with several values of
+`segmentation.SIZE_TOLERANCE`, and by that of their true nuclei; and per band of sizes.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
+from equinuclei import segmentation
 from equinuclei.accuracy import SIZES
 from equinuclei.folding import fold
 from equinuclei.metrics import object_scores
@@ -28,13 +29,13 @@ from equinuclei.models import resolve_spec
 from equinuclei.models.checkpoint import load_model
 from equinuclei.models.network import SegmentationNetwork
 from equinuclei.parts import Part, iterate_images, load_part
-from equinuclei.rescaling import magnification, typical_diameter
+from equinuclei.rescaling import typical_diameter
 from equinuclei.segmentation import segment_image
 from equinuclei.training import TrainingSettings, train_model
 from equinuclei.tuning import hold_out
 
 THRESHOLDS = (0.5, 0.7)
-TOLERANCES = (1.0, 1.25, 1.5, 2.0, 3.0)
+TOLERANCES = (1.1, 1.25, 1.5, 2.0)
 CONFIG = Path(__file__).parents[1] / "config" / "config.yaml"
 
 
@@ -48,41 +49,36 @@ def train(part: Part, spec: object, settings: TrainingSettings, folder: Path) ->
 
 
 def score(network: SegmentationNetwork, rows: pd.DataFrame, **stores: Path) -> pd.DataFrame:
-    """A row per image: its true and its found diameter (pixels), and AP per threshold and way of magnifying."""
+    """A row per image and way of magnifying: median_area (pixels, of the true nuclei), and AP per threshold."""
     table = []
     for row, stored in iterate_images(rows, **stores):
         image, truth = stored["image"], stored["truth"].astype(np.int64)
-        as_it_is, _ = segment_image(network, image, diameter=None)
-        sizes = {"as they come": np.nan, "found size": typical_diameter(as_it_is), "true size": typical_diameter(truth)}
         areas = np.bincount(truth.ravel())[1:]
-        of_image = {"image_id": row.image_id, "median_area": np.median(areas[areas > 0]) if areas.any() else np.nan}
-        for way, diameter in sizes.items():
-            again = network.diameter is not None and not np.isnan(diameter)
-            labels = segment_image(network, image, diameter=diameter)[0] if again else as_it_is
-            of_image[f"{way} factor"] = magnification(diameter, network.diameter) if again else 1.0
-            for scores in object_scores(truth, labels, THRESHOLDS).to_dict("records"):
-                of_image[f"{way} AP{100 * scores['threshold']:g}"] = scores["AP"]
-        table.append(of_image)
+        median_area = np.median(areas[areas > 0]) if areas.any() else np.nan
+        for way, labels in segmentations(network, image, typical_diameter(truth)).items():
+            aps = {f"AP{100 * s.threshold:g}": s.AP for s in object_scores(truth, labels, THRESHOLDS).itertuples()}
+            table.append({"image_id": row.image_id, "median_area": median_area, "way": way} | aps)
     return pd.DataFrame(table)
 
 
+def segmentations(network: SegmentationNetwork, image: np.ndarray, true_diameter: float) -> dict[str, np.ndarray]:
+    """Labels of an image per way of magnifying; of a network without a size of its own, as it comes alone."""
+    found = {"as they come": segment_image(network, image, diameter=None)[0]}
+    if network.diameter is None:
+        return found
+    chosen = segmentation.SIZE_TOLERANCE
+    for tolerance in TOLERANCES:
+        segmentation.SIZE_TOLERANCE = tolerance
+        found[f"found size, within {tolerance:g}"] = segment_image(network, image)[0]
+    segmentation.SIZE_TOLERANCE = chosen
+    return found | {"true size": segment_image(network, image, diameter=true_diameter)[0]}
+
+
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean AP, in rows per way of magnifying and tolerance, and columns per threshold and band of sizes."""
-    ways = {
-        way: [table[f"{way} AP{100 * t:g}"] for t in THRESHOLDS] for way in ("as they come", "found size", "true size")
-    }
-    factor = table["found size factor"]
-    for tolerance in TOLERANCES[1:]:
-        near = factor.between(1 / tolerance, tolerance)
-        ways[f"found size, beyond {tolerance:g}"] = [
-            own.where(~near, plain) for own, plain in zip(ways["found size"], ways["as they come"], strict=True)
-        ]
-    bands = pd.cut(table["median_area"], SIZES)
-    means = {}
-    for way, columns in ways.items():
-        scores = pd.concat(columns, axis="columns", keys=[f"AP{100 * t:g}" for t in THRESHOLDS])
-        means[way] = pd.concat([scores.mean(), scores.groupby(bands, observed=True)["AP50"].mean().rename(str)])
-    return pd.DataFrame(means).T
+    """Mean AP in rows per way of magnifying, and columns per threshold and (at 0.5) band of sizes."""
+    means = table.groupby("way", sort=False)[[f"AP{100 * t:g}" for t in THRESHOLDS]].mean()
+    bands = pd.cut(table["median_area"], SIZES).rename("AP50 of median area")
+    return means.join(table.pivot_table(index="way", columns=bands, values="AP50", observed=True).rename(columns=str))
 
 
 def main() -> None:

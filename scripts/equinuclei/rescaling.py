@@ -40,5 +40,5 @@ def magnification(diameter: float, wanted: float | None) -> float:
 
 
 def magnified_shape(shape: tuple[int, int], factor: float) -> tuple[int, int]:
-    """Height and width of an image that is magnified, at least 1."""
-    return max(1, round(shape[0] * factor)), max(1, round(shape[1] * factor))
+    """Height and width of an image that is magnified, at least 2: PyTorch 2.13 averages wrongly to a width of 1."""
+    return max(2, round(shape[0] * factor)), max(2, round(shape[1] * factor))

@@ -92,7 +92,8 @@ def predict_mosaic(
     seen = magnified_shape(shape, magnification)
     magnified = None
     if seen != shape:
-        magnified = resize(torch.from_numpy(read(slice(None), slice(None)))[None, None], seen)[0, 0].numpy()
+        pixels = torch.from_numpy(read(slice(None), slice(None)))[None, None]
+        magnified = resize(pixels.double(), seen)[0, 0].float().numpy()
 
     def source(rows: slice, columns: slice) -> np.ndarray:
         return read(rows, columns) if magnified is None else magnified[rows, columns]
@@ -102,7 +103,10 @@ def predict_mosaic(
     arguments = {"tile": tile, "whole_pixels": whole_pixels, "batch_size": batch_size, "device": device}
     for rows, columns, values in predict_tiles(network, source, seen, **arguments):
         maps[:, rows, columns] = values
-    maps = resize(torch.from_numpy(maps)[None], shape)[0].numpy()
+    if seen != shape:
+        # A map at a time: float64 takes twice the memory.
+        resized = [resize(torch.from_numpy(one)[None, None].double(), shape)[0].float() for one in maps]
+        maps = torch.cat(resized).numpy()
     if valid is not None:
         for start in range(0, shape[0], ROWS):
             rows = slice(start, start + ROWS)

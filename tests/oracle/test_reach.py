@@ -6,8 +6,15 @@ from torch import nn
 
 from equinuclei.models import ModelSpec, build_model
 
-DEPTHS = {"unet": 6, "simplified": 5, "simplified-bn": 5, "gdensenet": 6, "gunet": 5}
-REACH = {"unet": 407, "simplified": 107, "simplified-bn": 107, "gdensenet": 126, "gunet": 470}
+DEPTHS = {"unet": 6, "simplified": 5, "simplified-bn": 5, "simplified-bn-strided": 5, "gdensenet": 6, "gunet": 5}
+REACH = {
+    "unet": 407,
+    "simplified": 107,
+    "simplified-bn": 107,
+    "simplified-bn-strided": 216,
+    "gdensenet": 126,
+    "gunet": 470,
+}
 
 
 def all_active(network):

@@ -13,11 +13,12 @@ ABOUT = {"licence": "CC0-1.0", "citation": "A. Author, A paper", "url": "https:/
 
 
 @pytest.mark.parametrize(
-    "target, modality, about", [("distance", "fluorescence", ABOUT), ("binary", "brightfield", {})]
+    "target, normalization, modality, about",
+    [("distance", "standard", "fluorescence", ABOUT), ("binary", "percentile", "brightfield", {})],
 )
-def test_a_package_passes_the_test_of_bioimageio_core(tmp_path, target, modality, about):
+def test_a_package_passes_the_test_of_bioimageio_core(tmp_path, target, normalization, modality, about):
     package, onnx_file = tmp_path / "model.zip", tmp_path / "model.onnx"
-    metadata = export_model(tiny_weights(target), program=tmp_path / "model.pt2", onnx_file=onnx_file)
+    metadata = export_model(tiny_weights(target, normalization), program=tmp_path / "model.pt2", onnx_file=onnx_file)
     write_package(package, onnx_file=onnx_file, model="tiny", modality=modality, metadata=metadata, about=about)
     result = check_model(package)
     assert result.status == "passed", result.format()

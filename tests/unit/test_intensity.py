@@ -1,4 +1,4 @@
-"""Standardisation is exact, and blind to orientation."""
+"""Normalisation is exact, and blind to orientation."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from equinuclei.intensity import intensity_statistics, normalize
+from equinuclei.intensity import intensity_statistics, normalization_statistics, normalize
+from equinuclei.models import NORMALIZATIONS
 from equinuclei.symmetry import Group
 
 shapes = hnp.array_shapes(min_dims=2, max_dims=2, max_side=12)
@@ -14,9 +15,21 @@ integer_images = hnp.arrays(st.sampled_from([np.uint8, np.uint16, np.int32]), sh
 float_images = hnp.arrays(np.float32, shapes, elements=st.floats(-1e6, 1e6, width=32))
 
 
-@given(st.one_of(integer_images, float_images), st.sampled_from(Group.P4M.elements))
-def test_standardising_commutes_with_every_symmetry_bit_for_bit(image, g):
-    np.testing.assert_array_equal(normalize(g(image)), g(normalize(image)))
+@given(st.one_of(integer_images, float_images), st.sampled_from(Group.P4M.elements), st.sampled_from(NORMALIZATIONS))
+def test_normalising_commutes_with_every_symmetry_bit_for_bit(image, g, method):
+    np.testing.assert_array_equal(normalize(g(image), method), g(normalize(image, method)))
+
+
+def test_percentiles_become_0_and_4_however_few_the_nuclei():
+    image = np.zeros((100, 100), np.uint16)
+    image.ravel()[:9900], image.ravel()[9900:] = 200, 1000
+    result = normalize(image, "percentile")
+    assert result.dtype == np.float32 and sorted(np.unique(result).tolist()) == [0, 4]
+    ramp = np.arange(10001, dtype=np.float32).reshape(73, 137)
+    assert normalization_statistics(ramp, method="percentile") == pytest.approx((100, (9980 - 100) / 4))
+    gap = np.where(ramp > 5000, np.nan, ramp).astype(np.float32)
+    assert normalization_statistics(gap, ramp <= 5000, "percentile") == pytest.approx((50, (4990 - 50) / 4))
+    assert normalization_statistics(ramp, np.zeros(ramp.shape, bool), "percentile") == (0, 0)
 
 
 @given(integer_images)
@@ -40,8 +53,9 @@ def test_a_standardised_image_has_mean_0_and_variance_1():
     assert result.mean() == pytest.approx(0, abs=1e-5) and result.std() == pytest.approx(1, abs=1e-5)
 
 
-def test_a_constant_image_becomes_zeros():
-    assert not normalize(np.full((4, 4), 7, np.uint16)).any()
+@pytest.mark.parametrize("method", NORMALIZATIONS)
+def test_a_constant_image_becomes_zeros(method):
+    assert not normalize(np.full((4, 4), 7, np.uint16), method).any()
 
 
 def test_other_pixels_are_refused():

@@ -18,7 +18,7 @@ WIDTHS = {
     "gdensenet": {"trivial": (8,) * 6, "p4": (4,) * 6, "p4m": (3,) * 6},
     "gunet": {"trivial": (6, 6, 8, 8, 8), "p4": (4, 4, 4, 4, 4), "p4m": (3, 3, 3, 3, 3)},
 }
-WIDTHS["simplified-bn"] = WIDTHS["simplified"]
+WIDTHS["simplified-bn"] = WIDTHS["simplified-bn-strided"] = WIDTHS["simplified"]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -79,12 +79,12 @@ def test_networks_of_any_width_and_depth_are_exact(architecture, group, widths, 
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("target", TARGETS)
 def test_exact_mode_computes_the_same_maps(architecture, group, target):
-    torch.manual_seed(7)  # with others some of the networks are dead
+    torch.manual_seed(12)  # with others some of the networks are dead
     network = randomize(build_model(ModelSpec(architecture, group, (3, 4, 5), target=target))).double().eval()
-    image = torch.randn(2, 1, 12, 20, dtype=torch.double)
+    image = torch.randn(2, 1, 16, 24, dtype=torch.double)
     with torch.no_grad():
         maps = network(image)
-        assert maps.shape == (2, TARGETS[target], 12, 20) and maps.std(dim=(0, 2, 3)).min() > 0
+        assert maps.shape == (2, TARGETS[target], 16, 24) and maps.std(dim=(0, 2, 3)).min() > 0
         assert (network.exact(image) - maps).abs().max() <= 1e-12 * maps.abs().max()
 
 
@@ -168,8 +168,12 @@ def test_specs_come_from_names_and_mappings():
     assert resolve_spec(narrow_spec.to_dict()) == narrow_spec
     distance = resolve_spec({"preset": "simplified-p4", "target": "distance"})
     assert resolve_spec(distance.to_dict()) == distance and distance.to_dict()["target"] == "distance"
-    # As in weights from before there were targets, whose bytes stay as they are.
-    assert narrow_spec.target == "binary" and "target" not in narrow_spec.to_dict()
+    # As in weights from before there were these, whose bytes stay as they are.
+    assert narrow_spec.target == "binary" and not {"target", "normalization", "diameter"} & narrow_spec.to_dict().keys()
+    sized = resolve_spec({"preset": "strided-p4", "normalization": "percentile", "diameter": 24})
+    assert resolve_spec(sized.to_dict()) == sized
+    network = build_model(sized)
+    assert (network.normalization, network.diameter) == ("percentile", 24)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +184,7 @@ def test_specs_come_from_names_and_mappings():
         ({"architecture": "unet"}, "add group, widths"),
         ({"preset": "unet", "group": "p8"}, "unknown group 'p8'"),
         ({"preset": "unet", "target": "distances"}, "unknown target 'distances'. Did you mean 'distance'"),
+        ({"preset": "unet", "normalization": "percentiles"}, "unknown normalization 'percentiles'. Did you mean"),
         ({"preset": "unet", "widths": [4]}, "at least 2"),
         ({"preset": "unet", "widths": [4, 0]}, "positive widths"),
     ],

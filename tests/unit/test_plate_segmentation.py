@@ -74,7 +74,7 @@ def simulated(wells, edge=2, size=96):
 def bright_is_nucleus(monkeypatch):
     """A network that says nucleus where a pixel is bright, so that the truth is known."""
 
-    def predict(network, image, *, valid, tile, device):
+    def predict(network, image, *, valid, tile, device, magnification):
         return np.where(valid & (np.asarray(image) > 100), 5.0, -5.0).astype(np.float32)[np.newaxis]
 
     monkeypatch.setattr(plate_segmentation, "predict_mosaic", predict)

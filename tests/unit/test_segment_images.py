@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 import tifffile
 import torch
+from skimage.transform import rescale
 from tiny_model import tiny_weights
 
 import segment_images
+from equinuclei import segmentation
 from equinuclei.errors import InputError
 from equinuclei.folding import fold
 from equinuclei.image_folder import (
@@ -21,12 +23,12 @@ from equinuclei.image_folder import (
     draw_overlay,
     find_images,
     segment_folder,
-    segment_image,
     write_labels,
 )
 from equinuclei.instances import connected_components
 from equinuclei.metrics import pixel_scores
 from equinuclei.models.checkpoint import load_model
+from equinuclei.segmentation import segment_image
 from equinuclei.simulate import simulate_field
 from equinuclei.targets import TARGETS
 
@@ -237,6 +239,46 @@ def test_tiles_change_no_label(field, target):
     tiled, _ = segment_image(network, image, tile=16)
     np.testing.assert_array_equal(tiled, whole)
     assert whole.max() >= connected_components(whole > 0).max() > 0
+
+
+def test_nuclei_of_another_size_are_magnified_to_the_one_that_the_network_knows(field):
+    network = fold(load_model(tiny_weights("distance", diameter=24)))
+    image = field.images["fluorescence"].astype(np.float32)
+    large = rescale(image, 3, order=1)
+    truth = np.kron(field.instances, np.ones((3, 3), int))
+    usual, found, told, as_it_is = (
+        (pixel_scores(reference > 0, labels > 0)["F1"], abs(int(labels.max()) - int(field.instances.max())))
+        for reference, labels in (
+            (field.instances, segment_image(network, image)[0]),
+            (truth, segment_image(network, large)[0]),
+            (truth, segment_image(network, large, diameter=72)[0]),
+            (truth, segment_image(network, large, diameter=None)[0]),
+        )
+    )
+    assert found[0] > usual[0] - 0.05 and told[0] > usual[0] - 0.05
+    assert found[1] <= usual[1] + 2 < as_it_is[1] and told[1] <= usual[1] + 2
+
+
+def test_a_size_is_estimated_once_where_it_fits(field, monkeypatch):
+    network = fold(load_model(tiny_weights("distance", diameter=24)))
+    seen = []
+    original = segmentation.predict_mosaic
+
+    def predict(*arguments, magnification, **more):
+        seen.append(magnification)
+        return original(*arguments, magnification=magnification, **more)
+
+    monkeypatch.setattr(segmentation, "predict_mosaic", predict)
+    segment_image(network, field.images["fluorescence"])
+    segment_image(network, np.zeros((64, 64), np.uint8))  # no nucleus tells a size
+    assert seen == [1, 1]
+
+
+def test_a_diameter_needs_a_model_with_one(tmp_path, weights, field):
+    tifffile.imwrite(tmp_path / "a.tif", field.images["fluorescence"])
+    failed = run("--model", weights, "--diameter", 30, tmp_path, tmp_path / "out")
+    assert failed.returncode == 1 and "no size of its own" in failed.stderr and not (tmp_path / "out").exists()
+    assert run("--diameter", "wide", tmp_path, tmp_path / "out").returncode == 2
 
 
 def test_overlays_of_odd_images():

@@ -13,11 +13,11 @@ import segment_images
 from equinuclei.accuracy import labels_of_rotations
 from equinuclei.files import sha256
 from equinuclei.folding import fold
-from equinuclei.image_folder import segment_image
 from equinuclei.metrics import object_scores
 from equinuclei.model_library import WEIGHTS, known_models
 from equinuclei.models.checkpoint import load_model, read_metadata
 from equinuclei.provenance import read_record
+from equinuclei.segmentation import segment_image
 from equinuclei.simulate import simulate_field
 
 ROOT = Path(__file__).parents[2]

@@ -57,6 +57,20 @@ def test_tiled_is_whole(architecture, group, widths, height, width, tile, batch_
     assert flipped_pixels(tiled, expected) <= np.count_nonzero(np.abs(expected) <= TOLERANCE)
 
 
+@pytest.mark.parametrize("magnification", [0.5, 0.8, 1.7])
+def test_a_magnified_mosaic_in_tiles_is_the_magnified_whole(magnification):
+    net, image = network(), noise(90, 131)
+    valid = np.ones(image.shape, bool)
+    valid[20:50, 30:60] = False
+    whole, tiled = (
+        predict_mosaic(net, image, valid=valid, tile=16, whole_pixels=pixels, magnification=magnification)
+        for pixels in (10**6, 0)
+    )
+    assert whole.shape == (1, *image.shape)
+    np.testing.assert_allclose(tiled, whole, rtol=0, atol=TOLERANCE * max(1, np.abs(whole[:, valid]).max()))
+    assert (whole[:, ~valid] == NO_IMAGE).all() and not np.allclose(whole, predict_mosaic(net, image, valid=valid))
+
+
 def influence(net, shape, place, tile):
     """Which logits a pixel at `place` reaches: whole and in tiles. NaN marks them, through ReLU and pooling too."""
     image = np.zeros(shape, np.float32)

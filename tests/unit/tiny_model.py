@@ -24,14 +24,14 @@ TRUTHS = {
 
 
 @cache
-def tiny_weights(target: str = "binary") -> Path:
-    """Its weights; their folder is named as a model is."""
-    spec = ModelSpec("simplified", "p4", (4, 8), target=target)
+def tiny_weights(target: str = "binary", normalization: str = "standard", diameter: float | None = None) -> Path:
+    """Its weights; their folder is named as a model is. The nuclei of its image are about 24 pixels across."""
+    spec = ModelSpec("simplified", "p4", (4, 8), target=target, normalization=normalization, diameter=diameter)
     threads = torch.get_num_threads()
     torch.manual_seed(0)
     torch.set_num_threads(1)
     field = simulate_field("HeLa", 0, 160, 160)
-    image = torch.from_numpy(normalize(field.images["fluorescence"]))[None, None]
+    image = torch.from_numpy(normalize(field.images["fluorescence"], normalization))[None, None]
     pixels = TRUTHS[target](field.instances, "instances")
     truth = torch.from_numpy(pixels.astype(np.float32))[None, None]
     network = build_model(spec)

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 from equinuclei.folding import fold
 from equinuclei.inference import predict_tta4
 from equinuclei.instances import parted_nuclei
-from equinuclei.intensity import standardize
+from equinuclei.intensity import normalize
 from equinuclei.masks import to_distance
 from equinuclei.models import ModelSpec, build_model
 from equinuclei.models.checkpoint import load_model
@@ -45,7 +45,9 @@ class Exported:
         self.session = onnxruntime.InferenceSession(onnx_file, options, providers=["CPUExecutionProvider"])
         metadata = {key: json.loads(text) for key, text in self.session.get_modelmeta().custom_metadata_map.items()}
         self.target = metadata["target"]
-        self.input_multiple, self.reach = metadata["input"]["multiple"], metadata["input"]["reach"]
+        frame = metadata["input"]
+        self.normalization = frame["normalization"]
+        self.input_multiple, self.reach = frame["multiple"], frame["reach"]
 
     def __call__(self, images: Tensor) -> Tensor:
         return torch.from_numpy(self.session.run(None, {"image": images.numpy()})[0])
@@ -66,7 +68,9 @@ def main() -> None:
     def predict() -> np.ndarray:
         if method == "tta4":
             with torch.inference_mode():
-                return predict_tta4(network, torch.from_numpy(standardize(image))[None, None])[0].numpy()
+                return predict_tta4(network, torch.from_numpy(normalize(image, network.normalization))[None, None])[
+                    0
+                ].numpy()
         with torch.autocast("cpu", torch.bfloat16, enabled=method == "bfloat16"):
             return predict_mosaic(network, image, device=device)
 

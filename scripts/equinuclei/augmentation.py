@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from equinuclei.interpolation import resize
-
 
 def zoom_factors(rng: np.random.Generator, zoom: float, count: int) -> np.ndarray:
     """Magnifications, float (count,): as often small as large, from 1 / zoom to zoom."""
@@ -27,7 +25,7 @@ def resize_crop(image: Tensor, target: Tensor, size: int) -> tuple[Tensor, Tenso
     if image.shape == (size, size):
         return image, target
     shape = (size, size)
-    resized = resize(image[None, None], shape)
+    resized = functional.interpolate(image[None, None], shape, mode="bilinear", antialias=True)
     nearest = functional.interpolate(target[None, None], shape, mode="nearest-exact")
     return resized[0, 0], nearest[0, 0]
 

@@ -35,7 +35,7 @@ from equinuclei.plate_store import (
     write_well,
 )
 from equinuclei.plate_store import ngff_version as read_ngff_version
-from equinuclei.rescaling import magnification
+from equinuclei.rescaling import bounded_magnification, magnification
 from equinuclei.targets import TARGETS
 from equinuclei.tiling import predict_mosaic
 from equinuclei.torch_setup import prepare_torch
@@ -104,10 +104,13 @@ def segment_plate(
     torch_device = prepare_torch(device, settings["threads"], deterministic=settings["deterministic"])
     network = fold(load_model(weights)).to(torch_device).eval()
     target = TARGETS[network.target]
-    factor = 1.0 if diameter is None else magnification(diameter, network.diameter)
     cleaning = {"min_area": min_area, "fill_holes": fill_holes, "exclude_border": exclude_border}
     wells = list_wells(plate)
     number = channel_number(plate, wells, channel)
+    factor = 1.0
+    if diameter is not None:
+        wanted, shape = magnification(diameter, network.diameter), open_well(plate, wells[0]).shape[-2:]
+        factor = bounded_magnification(wanted, shape, network.input_multiple)
     wells = wells[part[0] :: part[1]]
     if not wells:  # more parts than wells
         Path(output).mkdir(parents=True, exist_ok=True)

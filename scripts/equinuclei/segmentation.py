@@ -6,7 +6,7 @@ import torch
 from equinuclei.errors import InputError
 from equinuclei.instances import parted_nuclei
 from equinuclei.models.network import SegmentationNetwork
-from equinuclei.rescaling import magnification, typical_diameter
+from equinuclei.rescaling import bounded_magnification, magnification, typical_diameter
 from equinuclei.targets import TARGETS
 from equinuclei.tiling import TILE, predict_mosaic
 
@@ -46,24 +46,27 @@ def segment_image(
     target = TARGETS[network.target]
     options = {"min_area": min_area, "fill_holes": fill_holes, "exclude_border": exclude_border}
 
-    def segment(magnification: float) -> tuple[np.ndarray, np.ndarray]:
+    def segment(factor: float) -> tuple[np.ndarray, np.ndarray]:
         try:
-            maps = predict_mosaic(network, image, tile=tile, device=device, magnification=magnification)
+            maps = predict_mosaic(network, image, tile=tile, device=device, magnification=factor)
         except torch.OutOfMemoryError as error:
             raise InputError(
                 f"the GPU's memory is too small for tiles of {tile} pixels: try --tile {tile // 2}"
             ) from error
         return parted_nuclei(target.codes(maps), network.target, **options), target.probability(maps)
 
+    def fitting(diameter: float) -> float:
+        return bounded_magnification(magnification(diameter, network.diameter), image.shape, network.input_multiple)
+
     if diameter is None or (diameter == ESTIMATED and network.diameter is None):
         return segment(1.0)
     if diameter != ESTIMATED:
-        return segment(magnification(diameter, network.diameter))
+        return segment(fitting(diameter))
     used = 1.0
     for _ in range(SIZE_ESTIMATES):
         found = segment(used)
-        fitting = magnification(typical_diameter(found[0]), network.diameter)
-        if 1 / SIZE_TOLERANCE < fitting / used < SIZE_TOLERANCE:
+        wanted = fitting(typical_diameter(found[0]))
+        if 1 / SIZE_TOLERANCE < wanted / used < SIZE_TOLERANCE:
             return found
-        used = fitting
+        used = wanted
     return segment(used)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch
 
 from equinuclei.inference import image_placements, mean_over_placements
 from equinuclei.intensity import ROWS, apply_statistics, normalization_statistics
-from equinuclei.interpolation import resize
+from equinuclei.interpolation import Interpolation
 from equinuclei.models.network import SegmentationNetwork
 from equinuclei.rescaling import magnified_shape
 from equinuclei.targets import TARGETS
@@ -69,8 +70,8 @@ def predict_mosaic(
     whole_pixels : mosaics of up to so many pixels are predicted in one tile. None: those that need no more memory than
         a tile and its halo would.
     batch_size : tiles that are predicted together.
-    magnification : the network sees the image magnified by it (`interpolation.resize`), and its maps are brought back
-        to the size of the image. Tiles are those of the magnified image, which is held in memory.
+    magnification : the network sees the image magnified by it (`interpolation`), and its maps are brought back to the
+        size of the image. Tiles are those of the magnified image, whose maps are held in memory.
 
     Returns float32 (K, y, x).
 
@@ -90,28 +91,30 @@ def predict_mosaic(
 
     shape = (int(image.shape[0]), int(image.shape[1]))
     seen = magnified_shape(shape, magnification)
-    magnified = None
-    if seen != shape:
-        pixels = torch.from_numpy(read(slice(None), slice(None)))[None, None]
-        magnified = resize(pixels.double(), seen)[0, 0].float().numpy()
-
-    def source(rows: slice, columns: slice) -> np.ndarray:
-        return read(rows, columns) if magnified is None else magnified[rows, columns]
-
+    source = read if seen == shape else partial(Interpolation(shape, seen).window, read)
     target = TARGETS[network.target]
     maps = np.empty((len(target.no_image), *seen), np.float32)
     arguments = {"tile": tile, "whole_pixels": whole_pixels, "batch_size": batch_size, "device": device}
     for rows, columns, values in predict_tiles(network, source, seen, **arguments):
         maps[:, rows, columns] = values
     if seen != shape:
-        # A map at a time: float64 takes twice the memory.
-        resized = [resize(torch.from_numpy(one)[None, None].double(), shape)[0].float() for one in maps]
-        maps = torch.cat(resized).numpy()
+        maps = _shown_as(maps, shape)
     if valid is not None:
         for start in range(0, shape[0], ROWS):
             rows = slice(start, start + ROWS)
             maps[:, rows][:, ~np.asarray(valid[rows], dtype=bool)] = np.array(target.no_image, np.float32)[:, None]
     return maps
+
+
+def _shown_as(maps: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Maps (K, y, x) float32 in another shape (y, x)."""
+    back = Interpolation(maps.shape[-2:], shape)
+    shown = np.empty((len(maps), *shape), np.float32)
+    for one, of_shown in zip(maps, shown, strict=True):
+        for start in range(0, shape[0], ROWS):
+            rows = slice(start, start + ROWS)
+            of_shown[rows] = back.window(lambda y, x, one=one: one[y, x], rows, slice(None))
+    return shown
 
 
 @torch.inference_mode()

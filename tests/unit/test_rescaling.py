@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from torch.nn.functional import interpolate
 
 from equinuclei.errors import InputError
-from equinuclei.interpolation import resize
-from equinuclei.rescaling import LEAST, MOST, magnification, magnified_shape, typical_diameter
+from equinuclei.interpolation import Interpolation, linear_weights
+from equinuclei.rescaling import LEAST, MOST, bounded_magnification, magnification, magnified_shape, typical_diameter
 from equinuclei.symmetry import Group
 
 label_images = hnp.arrays(np.int32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 5))
@@ -42,25 +43,55 @@ def test_a_magnification_brings_a_diameter_to_the_wanted_one_within_bounds(diame
 
 def test_what_is_magnified_to_nothing():
     assert magnification(math.nan, 24) == 1
-    assert magnified_shape((1, 200), 0.25) == (2, 50)
+    assert magnified_shape((1, 200), 0.25) == (1, 50)
     with pytest.raises(InputError, match="no size of its own"):
         magnification(20, None)
 
 
-@settings(deadline=None)
+@given(st.integers(1, 3000), st.integers(1, 3000), st.floats(LEAST, MOST), st.sampled_from([8, 16, 32]))
+def test_a_bounded_magnification_leaves_a_network_and_the_memory_enough(height, width, factor, multiple):
+    bounded = bounded_magnification(factor, (height, width), multiple)
+    shown = magnified_shape((height, width), bounded)
+    assert min(shown) >= min(height, width, multiple - 1)
+    assert bounded <= max(1, factor)
+    large = bounded_magnification(factor, (20_000, 20_000), multiple)
+    assert math.prod(magnified_shape((20_000, 20_000), large)) <= 20_000**2
+
+
 @given(
     st.integers(1, 40), st.integers(1, 40), st.floats(0.25, 4), st.sampled_from(Group.P4M.elements), st.integers(0, 9)
 )
-def test_resizing_commutes_with_every_symmetry(height, width, factor, g, seed):
-    image = torch.from_numpy(np.random.default_rng(seed).normal(size=(1, 2, height, width)))
+def test_interpolating_commutes_with_every_symmetry(height, width, factor, g, seed):
+    image = np.random.default_rng(seed).normal(size=(height, width))
 
-    def magnified(images):
-        return resize(images, magnified_shape(tuple(images.shape[-2:]), factor))
+    def shown(pixels):
+        interpolation = Interpolation(pixels.shape, magnified_shape(pixels.shape, factor))
+        return interpolation.window(lambda y, x: pixels[y, x], slice(None), slice(None))
 
-    torch.testing.assert_close(magnified(g(image).contiguous()), g(magnified(image)), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(shown(g(image)), g(shown(image)), rtol=3e-7, atol=1e-7)
 
 
-def test_resizing_keeps_a_constant_and_the_same_shape():
-    image = torch.full((1, 1, 7, 9), 3.0)
-    assert resize(image, (7, 9)) is image
-    torch.testing.assert_close(resize(image, (3, 20)), torch.full((1, 1, 3, 20), 3.0))
+@given(st.integers(2, 40), st.integers(2, 40), st.integers(2, 90), st.integers(2, 90), st.data())
+def test_a_window_is_that_of_the_whole_as_torch_interpolates_it(height, width, rows, columns, data):
+    image = np.random.default_rng(0).normal(size=(height, width)).astype(np.float32)
+    interpolation = Interpolation(image.shape, (rows, columns))
+
+    def read(y, x):
+        return image[y, x]
+
+    whole = interpolation.window(read, slice(None), slice(None))
+    peer = interpolate(torch.from_numpy(image)[None, None].double(), (rows, columns), mode="bilinear", antialias=True)
+    np.testing.assert_allclose(whole, peer[0, 0], rtol=0, atol=1e-5)
+    top, left = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, columns - 1))
+    window = slice(top, data.draw(st.integers(top + 1, rows))), slice(left, data.draw(st.integers(left + 1, columns)))
+    np.testing.assert_array_equal(interpolation.window(read, *window), whole[window])
+
+
+@given(st.integers(1, 200), st.integers(1, 200))
+def test_weights_add_up_to_1_and_are_symmetric(size, shown):
+    weights = linear_weights(size, shown).toarray()
+    np.testing.assert_allclose(weights.sum(axis=1), 1)
+    np.testing.assert_array_equal(weights, weights[::-1, ::-1])
+    assert weights.min() >= 0 and (weights > 0).any(axis=0).all()
+    if size == shown:
+        np.testing.assert_array_equal(weights, np.eye(size))

@@ -17,6 +17,7 @@ from equinuclei.files import digest, is_done, mark_done, sha256, work_folder
 from equinuclei.folding import fold
 from equinuclei.instances import parted_nuclei
 from equinuclei.models.checkpoint import load_model
+from equinuclei.models.network import SegmentationNetwork
 from equinuclei.plate_fields import LABEL, channel_number, fields_with_image, valid_pixels
 from equinuclei.plate_store import (
     PlateChannel,
@@ -35,12 +36,16 @@ from equinuclei.plate_store import (
     write_well,
 )
 from equinuclei.plate_store import ngff_version as read_ngff_version
-from equinuclei.rescaling import bounded_magnification, magnification
+from equinuclei.rescaling import bounded_magnification, magnification, typical_diameter
+from equinuclei.segmentation import ESTIMATED, SIZE_TOLERANCE, segment_image
 from equinuclei.targets import TARGETS
-from equinuclei.tiling import predict_mosaic
+from equinuclei.tiling import TILE, predict_mosaic
 from equinuclei.torch_setup import prepare_torch
 
 logger = logging.getLogger("equinuclei.plate_segmentation")
+
+SIZE_WELLS = 5
+"""Wells that tell the size of a plate's nuclei, where nobody does."""
 
 PROBABILITY = PlateChannel("nucleus probability", colour="FFFFFF")
 
@@ -53,7 +58,7 @@ def segment_plate(
     *,
     channel: str | None,
     min_area: int,
-    diameter: float | None = None,
+    diameter: float | str | None = ESTIMATED,
     fill_holes: bool = False,
     exclude_border: bool = False,
     tile: int,
@@ -84,7 +89,9 @@ def segment_plate(
         Of `instances.nuclei`; the border is that of the well's mosaic.
     diameter
         Of the typical nucleus, in pixels: the network sees the plate magnified so that it is as large as the network
-        knows it best. One for all wells, so that they compare. None: the plate is taken as it is.
+        knows it best. One for all wells, so that they compare; the attributes of the output tell it. ESTIMATED: that of
+        the nuclei found in the middle of a few wells. None, or a network without a size of its own: the plate is taken
+        as it is.
     tile
         Wells larger than a tile of so many pixels squared are predicted in tiles. The result is the same, to rounding.
     device, threads
@@ -107,25 +114,25 @@ def segment_plate(
     cleaning = {"min_area": min_area, "fill_holes": fill_holes, "exclude_border": exclude_border}
     wells = list_wells(plate)
     number = channel_number(plate, wells, channel)
-    factor = 1.0
-    if diameter is not None:
-        wanted, shape = magnification(diameter, network.diameter), open_well(plate, wells[0]).shape[-2:]
-        factor = bounded_magnification(wanted, shape, network.input_multiple)
-    wells = wells[part[0] :: part[1]]
+    if isinstance(diameter, float | int):
+        magnification(diameter, network.diameter)  # raises now, not when the plate is begun
+    every, wells = wells, wells[part[0] :: part[1]]
     if not wells:  # more parts than wells
         Path(output).mkdir(parents=True, exist_ok=True)
         return
     read = {well: fields_with_image(fields, plate, well) for well in wells}
     key = digest(
-        ["segment", sha256(weights), sha256(fields), channel, cleaning, factor, tile, device, threads, ngff_version,
+        ["segment", sha256(weights), sha256(fields), channel, cleaning, diameter, tile, device, threads, ngff_version,
          torch.__version__, part]
     )  # fmt: skip
     with work_folder(output, key) as folder:
         if folder is None:
             return
         if not is_done(folder, "plate"):
-            create_plate(folder, plate_name(plate), wells, ngff_version)
+            size = _size(network, plate, fields, every, number, diameter, torch_device)
+            create_plate(folder, plate_name(plate), wells, ngff_version, {"equinuclei": size})
             mark_done(folder, "plate")
+        factor = plate_attributes(folder)["equinuclei"]["magnification"]
         left = [well for well in wells if not is_done(folder, well)]
         started = time.monotonic()
         with ThreadPoolExecutor(1) as writer, _at_most_one(writer) as submit:
@@ -170,9 +177,58 @@ def join_parts(plate: str | Path, parts: Sequence[str | Path], output: str | Pat
     with work_folder(output, digest(["join", [str(part) for part in parts]])) as folder:
         if folder is None:
             return
-        create_plate(folder, plate_name(plate), wells, version)
+        size = plate_attributes(next(iter(holds.values())))["equinuclei"]
+        create_plate(folder, plate_name(plate), wells, version, {"equinuclei": size})
         for well, part in holds.items():
             link_well(part, folder, well)
+
+
+def _size(
+    network: SegmentationNetwork,
+    plate: str | Path,
+    fields: str | Path,
+    wells: Sequence[str],
+    channel: int,
+    diameter: float | str | None,
+    device: torch.device,
+) -> dict[str, float | None]:
+    """Diameter of a plate's typical nucleus in pixels (None where it does not count), and the magnification for it."""
+    if diameter == ESTIMATED:
+        diameter = (
+            None if network.diameter is None else _typical_diameter(network, plate, fields, wells, channel, device)
+        )
+    if diameter is None:
+        return {"nucleus_diameter": None, "magnification": 1.0}
+    shape = open_well(plate, wells[0]).shape[-2:]
+    factor = bounded_magnification(magnification(diameter, network.diameter), shape, network.input_multiple)
+    # Near enough, and every pixel stays what it is.
+    factor = 1.0 if 1 / SIZE_TOLERANCE < factor < SIZE_TOLERANCE else round(factor, 3)
+    logger.info("nuclei are about %.0f pixels across: the plate is magnified %g times", diameter, factor)
+    return {"nucleus_diameter": round(diameter, 2), "magnification": factor}
+
+
+def _typical_diameter(
+    network: SegmentationNetwork,
+    plate: str | Path,
+    fields: str | Path,
+    wells: Sequence[str],
+    channel: int,
+    device: torch.device,
+) -> float | None:
+    """The median over wells that lie evenly in the plate; None where none of them has a nucleus."""
+    found = []
+    for place in np.unique(np.linspace(0, len(wells) - 1, SIZE_WELLS).round().astype(int)):
+        # A field, not the middle of the mosaic, which may lie between fields.
+        of_well = fields_with_image(fields, plate, wells[place])
+        for field in of_well.iloc[len(of_well) // 2 :].head(1).itertuples():
+            window = (
+                slice(field.y0, field.y0 + min(field.height, TILE)),
+                slice(field.x0, field.x0 + min(field.width, TILE)),
+            )
+            image = read_well(plate, wells[place], channel=channel)[window]
+            found.append(typical_diameter(segment_image(network, image, device=device)[0]))
+    known = [size for size in found if not np.isnan(size)]
+    return float(np.median(known)) if known else None
 
 
 def _extent(fields: pd.DataFrame) -> tuple[slice, slice]:

@@ -50,9 +50,9 @@ def put_plate(folder, fields, channel="DAPI"):
 
 
 def segment(folder, name="segmentation.ome.zarr", target="binary", **more):
-    options = {"channel": None, "min_area": 5, "tile": 2048} | more
+    options = {"channel": None, "min_area": 5, "tile": 2048, "weights": tiny_weights(target)} | more
     output = folder / name
-    segment_plate(folder / "plate.ome.zarr", folder / "fields.parquet", tiny_weights(target), output, **options)
+    segment_plate(folder / "plate.ome.zarr", folder / "fields.parquet", output=output, **options)
     return output
 
 
@@ -272,3 +272,33 @@ def test_a_well_that_no_part_holds_is_told(tmp_path):
     with pytest.raises(InputError, match="no part holds well B02"):
         join_parts(folder / "plate.ome.zarr", [part], folder / "joined.ome.zarr")
     assert not (folder / "joined.ome.zarr").exists()
+
+
+def test_a_plate_is_magnified_to_the_size_that_the_model_knows(tmp_path):
+    small = simulated(["A01", "B02", "C03"])
+    fields = {
+        (well, f, 3 * y, 3 * x): np.kron(image, np.ones((3, 3), image.dtype))
+        for (well, f, y, x), image in small.items()
+    }
+    folder, weights = put_plate(tmp_path, fields), tiny_weights("distance", diameter=24)
+    truths = put_plate(tmp_path / "small", small)
+    expected = segment(truths, weights=weights)
+    assert plate_attributes(expected)["equinuclei"]["magnification"] == 1
+    made = {
+        diameter: segment(folder, f"{diameter}.ome.zarr", weights=weights, diameter=diameter)
+        for diameter in ("estimated", 66.0, None)
+    }
+    told = {diameter: plate_attributes(plate)["equinuclei"] for diameter, plate in made.items()}
+    assert told["estimated"]["nucleus_diameter"] == pytest.approx(66, rel=0.25)
+    assert told["estimated"]["magnification"] == pytest.approx(1 / 3, rel=0.25)
+    assert told[66.0] == {"nucleus_diameter": 66, "magnification": 0.364}
+    assert told[None] == {"nucleus_diameter": None, "magnification": 1}
+    count, *counts = (
+        sum(int(labels_of(plate, well).max()) for well in ("A01", "B02", "C03")) for plate in (expected, *made.values())
+    )
+    assert max(abs(counts[0] - count), abs(counts[1] - count)) <= 0.15 * count < abs(counts[2] - count)
+    parts = [segment(folder, f"part{n}.ome.zarr", weights=weights, part=(n, 2)) for n in range(2)]
+    join_parts(folder / "plate.ome.zarr", parts, folder / "joined.ome.zarr")
+    assert tree_sha256(folder / "joined.ome.zarr") == tree_sha256(made["estimated"])
+    with pytest.raises(InputError, match="no size of its own"):
+        segment(folder, "refused.ome.zarr", diameter=30.0)

@@ -1,7 +1,7 @@
 """How well nuclei are found by a way of training, on groups held out of the training part: no scored image takes part.
 
     snakemake train_shipped --configfile config/shipped_fluorescence.yaml --until binarize_masks split_dataset
-    python benchmarks/recipes.py config/shipped_fluorescence.yaml --model diameter=24 --training epochs=30 zoom=2
+    python benchmarks/recipes.py config/shipped_fluorescence.yaml --output trial --model diameter=24 --training zoom=2
 
 trains the first model of the configuration, changed as told, on four fifths of the groups of its first data set, and
 prints AP = TP / (TP + FP + FN) at an intersection over union of 0.5 and 0.7, mean over the images of the others: as
@@ -13,6 +13,7 @@ import argparse
 import logging
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 from equinuclei import segmentation
 from equinuclei.accuracy import SIZES
+from equinuclei.errors import InputError
 from equinuclei.folding import fold
 from equinuclei.metrics import object_scores
-from equinuclei.models import resolve_spec
+from equinuclei.models import ModelSpec, resolve_spec
 from equinuclei.models.checkpoint import load_model
 from equinuclei.models.network import SegmentationNetwork
 from equinuclei.parts import Part, iterate_images, load_part
+from equinuclei.provenance import read_record
 from equinuclei.rescaling import typical_diameter
 from equinuclei.segmentation import segment_image
 from equinuclei.training import TrainingSettings, train_model
@@ -39,12 +42,18 @@ TOLERANCES = (1.1, 1.25, 1.5, 2.0)
 CONFIG = Path(__file__).parents[1] / "config" / "config.yaml"
 
 
-def train(part: Part, spec: object, settings: TrainingSettings, folder: Path) -> SegmentationNetwork:
-    """The network, folded, trained on a part, or as an earlier run with the same arguments left it."""
+def train(part: Part, spec: ModelSpec, settings: TrainingSettings, folder: Path) -> SegmentationNetwork:
+    """The network, folded, trained on a part, or as an earlier run left it.
+
+    Raises InputError if that had another model or other settings.
+    """
     files = {name: folder / name for name in ("weights", "history", "run")}
     folder.mkdir(parents=True, exist_ok=True)
     if not files["weights"].is_file():
         train_model(spec, part, None, settings, seed=0, **files)
+    made = read_record(files["run"])
+    if made["spec"] != spec.to_dict() or made["training"] != asdict(settings):
+        raise InputError(f"{folder} holds a trial of another model or other settings: choose another --output")
     return fold(load_model(files["weights"]))
 
 
@@ -77,7 +86,7 @@ def segmentations(network: SegmentationNetwork, image: np.ndarray, true_diameter
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """Mean AP in rows per way of magnifying, and columns per threshold and (at 0.5) band of sizes."""
     means = table.groupby("way", sort=False)[[f"AP{100 * t:g}" for t in THRESHOLDS]].mean()
-    bands = pd.cut(table["median_area"], SIZES).rename("AP50 of median area")
+    bands = pd.cut(table["median_area"], SIZES, right=False).rename("AP50 of median area")
     return means.join(table.pivot_table(index="way", columns=bands, values="AP50", observed=True).rename(columns=str))
 
 

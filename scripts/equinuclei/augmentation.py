@@ -31,7 +31,7 @@ def resize_crop(image: Tensor, target: Tensor, size: int) -> tuple[Tensor, Tenso
 
 
 def photometric(crop: Tensor, rng: np.random.Generator) -> Tensor:
-    """A standardised crop, float32 (y, x), as another exposure of the same nuclei might look.
+    """A normalised crop, float32 (y, x), as another exposure of the same nuclei might look.
 
     Each of these at its own chance: a curved response (gamma 0.6 to 1.6), blur (a Gaussian of up to 1.5 pixels),
     uneven illumination (a plane, up to half a standard deviation of the image from edge to edge), saturation (the

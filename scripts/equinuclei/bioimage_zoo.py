@@ -18,7 +18,8 @@ from bioimageio.spec.generic.v0_3 import Author, CiteEntry
 from bioimageio.spec.model import v0_5
 
 from equinuclei.files import replacing
-from equinuclei.intensity import NORMALIZATION_TOLD, PERCENTILE_RANGE, PERCENTILES, normalize
+from equinuclei.intensity import PERCENTILE_RANGE, PERCENTILES, normalize
+from equinuclei.model_library import NORMALIZATION_TOLD
 from equinuclei.simulate import simulate_field
 
 MAPS = {

@@ -74,7 +74,7 @@ def segment_folder(
         raise InputError("--device cuda: there is no GPU that PyTorch can use here; take --device cpu")
     on = prepare_torch(device, torch_threads, deterministic=True)
     network = fold(load_model(weights, on))
-    if isinstance(diameter, float):
+    if isinstance(diameter, float | int):
         magnification(diameter, network.diameter)  # raises now, not at the first image
     cleaning = {"min_area": min_area, "fill_holes": fill_holes, "exclude_border": exclude_border}
     tables, failed = [], 0

@@ -46,7 +46,7 @@ def image_placements(height: int, width: int, multiple: int) -> tuple[list[tuple
 
 
 def predict_maps(network: SegmentationNetwork, images: Tensor, *, exact: bool = False) -> Tensor:
-    """Maps [N, K, H, W] of standardised images [N, 1, H, W] of any size, as equivariant as the network itself.
+    """Maps [N, K, H, W] of normalised images [N, 1, H, W] of any size, as equivariant as the network itself.
 
     Images are padded by reflection to the network's input multiple. Where a pad is odd, the maps are averaged over
     its two mirrored placements (four, if both are odd), at two or four times the cost. `exact`: in the network's exact
@@ -114,7 +114,7 @@ METHODS: dict[str, Callable[[SegmentationNetwork, Tensor], Tensor]] = {
     "tta4": predict_tta4,
     "tta8": predict_tta8,
 }
-"""How to predict one standardised image [1, 1, H, W], by the name of the inference mode in the configuration."""
+"""How to predict one normalised image [1, 1, H, W], by the name of the inference mode in the configuration."""
 
 
 @torch.inference_mode()

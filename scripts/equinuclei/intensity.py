@@ -21,13 +21,6 @@ PERCENTILES = (1, 99.8)
 PERCENTILE_RANGE = 4
 """What the brightest becomes, where the darkest is 0: a standard deviation is then about 1, as if standardised."""
 
-NORMALIZATION_TOLD = {
-    "standard": "standardised to zero mean and unit variance of the whole image",
-    "percentile": f"scaled so that the {PERCENTILES[0]}st percentile of the whole image is 0 and the {PERCENTILES[1]}th"
-    f" is {PERCENTILE_RANGE}",
-}
-"""The methods of `normalization_statistics` in words."""
-
 
 def normalization_statistics(image: Any, valid: Any = None, method: str = "standard") -> tuple[float, float]:
     """What `apply_statistics` subtracts from an image, and what it then divides by.
@@ -36,13 +29,15 @@ def normalization_statistics(image: Any, valid: Any = None, method: str = "stand
     0 and the 99.8th 4, whatever share of the image nuclei take; the image is held in memory for it. The other
     arguments, and the errors, are those of `intensity_statistics`.
     """
+    mean, std = intensity_statistics(image, valid)
     if method == "standard":
-        return intensity_statistics(image, valid)
+        return mean, std
     values = np.concatenate([band.ravel() for band in _bands(image, valid)])
     if not values.size:
         return 0.0, 0.0
-    low, high = np.percentile(values, PERCENTILES).tolist()
-    return low, (high - low) / PERCENTILE_RANGE
+    low, high = np.percentile(values.astype(np.uint8) if values.dtype == bool else values, PERCENTILES).tolist()
+    # Of an image with next to no nuclei on a clipped background, all but a few pixels are the same.
+    return low, (high - low) / PERCENTILE_RANGE if high > low else std
 
 
 def intensity_statistics(image: Any, valid: Any = None) -> tuple[float, float]:

@@ -6,6 +6,12 @@ from equinuclei.errors import InputError, check_known
 
 WEIGHTS = "weights.safetensors"
 
+NORMALIZATION_TOLD = {
+    "standard": "standardised to zero mean and unit variance of the whole image",
+    "percentile": "scaled so that the 1st percentile of the whole image is 0 and the 99.8th is 4",
+}
+"""The methods of `intensity.normalization_statistics` in words, for a model's documentation."""
+
 
 def find_weights(model: str | Path | None, library: str | Path) -> Path:
     """Weights of a model: a file, a folder that holds `weights.safetensors`, or a name in the library.

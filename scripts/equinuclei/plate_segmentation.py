@@ -36,8 +36,8 @@ from equinuclei.plate_store import (
     write_well,
 )
 from equinuclei.plate_store import ngff_version as read_ngff_version
-from equinuclei.rescaling import bounded_magnification, magnification, typical_diameter
-from equinuclei.segmentation import ESTIMATED, SIZE_TOLERANCE, segment_image
+from equinuclei.rescaling import magnification, typical_diameter
+from equinuclei.segmentation import ESTIMATED, SIZE_TOLERANCE, fitting_magnification, segment_image
 from equinuclei.targets import TARGETS
 from equinuclei.tiling import TILE, predict_mosaic
 from equinuclei.torch_setup import prepare_torch
@@ -72,8 +72,8 @@ def segment_plate(
     A well's image is the probability of nucleus, uint8 (255 is certain); `labels/nuclei` beneath it numbers the nuclei
     1, 2, ... (uint32), parted as the network's target allows (`instances.parted_nuclei`). Labels are made once per well
     from whole maps, so no nucleus is cut where tiles meet, or where fields do. Where fields overlap, a pixel is that of
-    the field which the plate's own mosaic shows, so no nucleus is counted twice. One mean and standard deviation per
-    well, of pixels with an image. An interrupted run goes on with the first well that is not whole.
+    the field which the plate's own mosaic shows, so no nucleus is counted twice. Normalised with the
+    statistics of a well, of pixels with an image. An interrupted run goes on with the first well that is not whole.
 
     Parameters
     ----------
@@ -90,8 +90,8 @@ def segment_plate(
     diameter
         Of the typical nucleus, in pixels: the network sees the plate magnified so that it is as large as the network
         knows it best. One for all wells, so that they compare; the attributes of the output tell it. ESTIMATED: that of
-        the nuclei found in the middle of a few wells. None, or a network without a size of its own: the plate is taken
-        as it is.
+        the nuclei found in a field of each of a few wells. None, or a network without a size of its own: the plate is
+        taken as it is.
     tile
         Wells larger than a tile of so many pixels squared are predicted in tiles. The result is the same, to rounding.
     device, threads
@@ -129,7 +129,7 @@ def segment_plate(
         if folder is None:
             return
         if not is_done(folder, "plate"):
-            size = _size(network, plate, fields, every, number, diameter, torch_device)
+            size = _size(network, plate, fields, every, number, diameter, tile, torch_device)
             create_plate(folder, plate_name(plate), wells, ngff_version, {"equinuclei": size})
             mark_done(folder, "plate")
         factor = plate_attributes(folder)["equinuclei"]["magnification"]
@@ -177,7 +177,12 @@ def join_parts(plate: str | Path, parts: Sequence[str | Path], output: str | Pat
     with work_folder(output, digest(["join", [str(part) for part in parts]])) as folder:
         if folder is None:
             return
-        size = plate_attributes(next(iter(holds.values())))["equinuclei"]
+        size, *others = [plate_attributes(part)["equinuclei"] for part in holds.values()]
+        if any(other != size for other in others):
+            raise InputError(
+                f"{output}: its parts took nuclei for different sizes, as their machines compute differently: set "
+                "`plates: {diameter: ...}` to a number of pixels, and run again"
+            )
         create_plate(folder, plate_name(plate), wells, version, {"equinuclei": size})
         for well, part in holds.items():
             link_well(part, folder, well)
@@ -190,21 +195,21 @@ def _size(
     wells: Sequence[str],
     channel: int,
     diameter: float | str | None,
+    tile: int,
     device: torch.device,
 ) -> dict[str, float | None]:
     """Diameter of a plate's typical nucleus in pixels (None where it does not count), and the magnification for it."""
-    if diameter == ESTIMATED:
-        diameter = (
-            None if network.diameter is None else _typical_diameter(network, plate, fields, wells, channel, device)
-        )
+    told = diameter != ESTIMATED
+    if not told:
+        known = network.diameter is not None
+        diameter = _typical_diameter(network, plate, fields, wells, channel, tile, device) if known else None
     if diameter is None:
         return {"nucleus_diameter": None, "magnification": 1.0}
-    shape = open_well(plate, wells[0]).shape[-2:]
-    factor = bounded_magnification(magnification(diameter, network.diameter), shape, network.input_multiple)
-    # Near enough, and every pixel stays what it is.
-    factor = 1.0 if 1 / SIZE_TOLERANCE < factor < SIZE_TOLERANCE else round(factor, 3)
+    factor = round(fitting_magnification(network, diameter, open_well(plate, wells[0]).shape[-2:]), 2)
+    if not told and 1 / SIZE_TOLERANCE < factor < SIZE_TOLERANCE:
+        factor = 1.0  # near enough, and every pixel stays what it is
     logger.info("nuclei are about %.0f pixels across: the plate is magnified %g times", diameter, factor)
-    return {"nucleus_diameter": round(diameter, 2), "magnification": factor}
+    return {"nucleus_diameter": round(diameter, 1), "magnification": factor}
 
 
 def _typical_diameter(
@@ -213,6 +218,7 @@ def _typical_diameter(
     fields: str | Path,
     wells: Sequence[str],
     channel: int,
+    tile: int,
     device: torch.device,
 ) -> float | None:
     """The median over wells that lie evenly in the plate; None where none of them has a nucleus."""
@@ -226,7 +232,7 @@ def _typical_diameter(
                 slice(field.x0, field.x0 + min(field.width, TILE)),
             )
             image = read_well(plate, wells[place], channel=channel)[window]
-            found.append(typical_diameter(segment_image(network, image, device=device)[0]))
+            found.append(typical_diameter(segment_image(network, image, tile=tile, device=device)[0]))
     known = [size for size in found if not np.isnan(size)]
     return float(np.median(known)) if known else None
 

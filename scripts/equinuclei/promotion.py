@@ -11,8 +11,7 @@ import pandas as pd
 
 from equinuclei.errors import InputError
 from equinuclei.files import sha256, work_folder
-from equinuclei.intensity import NORMALIZATION_TOLD
-from equinuclei.model_library import WEIGHTS
+from equinuclei.model_library import NORMALIZATION_TOLD, WEIGHTS
 from equinuclei.models.checkpoint import read_metadata
 from equinuclei.provenance import read_record
 

@@ -9,9 +9,6 @@ from equinuclei.errors import InputError
 LEAST, MOST = 1 / 4, 4
 """The magnifications that are ever applied. Beyond, an image has too few pixels to learn from, or needs too many."""
 
-MOST_PIXELS = 2**28
-"""Of a magnified image: the two maps of a distance network are 2 GiB of them."""
-
 
 def typical_diameter(labels: np.ndarray) -> float:
     """Diameter of the typical nucleus of a label image (y, x), in pixels; NaN where there is none.
@@ -45,13 +42,3 @@ def magnification(diameter: float, wanted: float | None) -> float:
 def magnified_shape(shape: tuple[int, int], factor: float) -> tuple[int, int]:
     """Height and width of an image that is magnified, at least 1."""
     return max(1, round(shape[0] * factor)), max(1, round(shape[1] * factor))
-
-
-def bounded_magnification(factor: float, shape: tuple[int, int], multiple: int) -> float:
-    """A magnification of images of a shape (y, x), as near to `factor` as a network and the memory can take.
-
-    multiple : the network's `input_multiple`; what becomes smaller keeps as many pixels along either axis. What becomes
-    larger has no more than MOST_PIXELS.
-    """
-    least, most = min(1.0, multiple / min(shape)), max(1.0, math.sqrt(MOST_PIXELS / math.prod(shape)))
-    return min(max(factor, least), most)

@@ -141,17 +141,15 @@ class Study:
 
     @cached_property
     def twins(self) -> dict[str, str]:
-        """The plain twin of every model that has one: of the same network and target, without symmetry, and as far as
-        there is one, without augmentation and with the same normalisation. A twin is its own."""
+        """The plain twin of every model that has one: of the same network, target, normalisation of images and size of
+        nuclei, without symmetry, and as far as there is one, without augmentation and alike in batch norm. A twin is
+        its own."""
         twins = {}
         for name, model in self.models.items():
-            network = ARCHITECTURES[model.spec.architecture][:2]
             plain = [
                 (other.spec.architecture != model.spec.architecture, other.spec.augmentation != "none", candidate)
                 for candidate, other in self.models.items()
-                if other.spec.group == "trivial"
-                and other.spec.target == model.spec.target
-                and ARCHITECTURES[other.spec.architecture][:2] == network
+                if other.spec.group == "trivial" and _alike(other.spec) == _alike(model.spec)
             ]
             if plain:
                 twins[name] = min(plain, key=lambda found: found[:2])[2]  # of equals the first
@@ -256,6 +254,11 @@ class Study:
                     raise InputError(
                         f"models: {name}: the target {model.spec.target!r} needs masks that tell nuclei apart, and "
                         f"those of {dataset} are binary; leave one of the two out of this study"
+                    )
+                if setting["mask"]["kind"] == "binary" and model.spec.diameter is not None:
+                    raise InputError(
+                        f"models: {name}: its `diameter` needs masks that tell how large nuclei are, and those of "
+                        f"{dataset} are binary; leave `diameter` out, or one of the two out of this study"
                     )
 
     def _model(self, entry: str | Mapping) -> StudyModel:
@@ -492,3 +495,9 @@ def _table_files(table: Path) -> Iterator[Path]:
     columns = [header.index(name) for name in ("image", "mask") if name in header]
     for row in rows:
         yield from (table.parent / row[column] for column in columns if column < len(row))
+
+
+def _alike(spec: ModelSpec) -> tuple:
+    """What a plain twin has in common with a model."""
+    module, name, arguments = ARCHITECTURES[spec.architecture]
+    return module, name, arguments.get("strided", False), spec.target, spec.normalization, spec.diameter

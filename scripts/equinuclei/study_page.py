@@ -361,6 +361,8 @@ def _models(config: Mapping, records: Sequence[Mapping]) -> list[dict[str, str]]
                 "widths": " ".join(map(str, spec["widths"])),
                 "augmentation": spec["augmentation"],
                 "learns": spec.get("target", "binary"),
+                "normalisation": spec.get("normalization", "standard"),
+                "size of nuclei, px": text(spec.get("diameter")) or "as they come",
                 "nuclei by": model["instances"] or "default of the target",
                 "inference modes": ", ".join(model["inference"]),
                 "parameters": f"{trained[0]['parameters']:,}" if trained else "",

@@ -378,7 +378,11 @@ def train_model(
     task = SegmentationTask(network, sampler, followed, settings)
 
     data = digest([training.fields[["image_id", "image_sha256", "mask_sha256"]].to_dict("list")])
-    key = digest([code, spec.to_dict(), asdict(settings), seed, data, training.crops, package_versions()["torch"]])
+    drawn = [training.fields["group"].tolist() if settings.sampling == "groups" else None]
+    drawn.append(None if training.diameters is None else [round(float(d), 6) for d in training.diameters])
+    key = digest(
+        [code, spec.to_dict(), asdict(settings), seed, data, training.crops, drawn, package_versions()["torch"]]
+    )
     with _checkpoint_folder(Path(weights), key) as folder:
         if folder is None:
             return

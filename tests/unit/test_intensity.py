@@ -30,6 +30,12 @@ def test_percentiles_become_0_and_4_however_few_the_nuclei():
     gap = np.where(ramp > 5000, np.nan, ramp).astype(np.float32)
     assert normalization_statistics(gap, ramp <= 5000, "percentile") == pytest.approx((50, (4990 - 50) / 4))
     assert normalization_statistics(ramp, np.zeros(ramp.shape, bool), "percentile") == (0, 0)
+    nearly_dark = np.zeros((100, 100), np.uint16)
+    nearly_dark[0, :9] = 60000
+    assert 10 < normalize(nearly_dark, "percentile").max() < 100
+    assert normalize(np.eye(4, dtype=bool), "percentile").max() == pytest.approx(4, rel=0.01)
+    with pytest.raises(ValueError, match="valid has shape"):
+        normalization_statistics(np.zeros((2, 2), np.uint8), np.ones((2, 3), bool), "percentile")
 
 
 @given(integer_images)

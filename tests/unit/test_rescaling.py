@@ -1,6 +1,7 @@
 """Sizes of nuclei, and images magnified to the one that a network knows."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from torch.nn.functional import interpolate
 
 from equinuclei.errors import InputError
 from equinuclei.interpolation import Interpolation, linear_weights
-from equinuclei.rescaling import LEAST, MOST, bounded_magnification, magnification, magnified_shape, typical_diameter
+from equinuclei.rescaling import LEAST, MOST, magnification, magnified_shape, typical_diameter
+from equinuclei.segmentation import MOST_PIXELS, fitting_magnification
 from equinuclei.symmetry import Group
 
 label_images = hnp.arrays(np.int32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 5))
@@ -48,14 +50,21 @@ def test_what_is_magnified_to_nothing():
         magnification(20, None)
 
 
-@given(st.integers(1, 3000), st.integers(1, 3000), st.floats(LEAST, MOST), st.sampled_from([8, 16, 32]))
-def test_a_bounded_magnification_leaves_a_network_and_the_memory_enough(height, width, factor, multiple):
-    bounded = bounded_magnification(factor, (height, width), multiple)
-    shown = magnified_shape((height, width), bounded)
-    assert min(shown) >= min(height, width, multiple - 1)
-    assert bounded <= max(1, factor)
-    large = bounded_magnification(factor, (20_000, 20_000), multiple)
-    assert math.prod(magnified_shape((20_000, 20_000), large)) <= 20_000**2
+@given(
+    st.integers(1, 30_000),
+    st.integers(1, 30_000),
+    st.floats(1, 1000),
+    st.sampled_from([8, 16, 32]),
+    st.sampled_from([24, 50]),
+)
+def test_a_magnified_image_leaves_a_network_and_the_memory_enough(height, width, diameter, multiple, own):
+    network = SimpleNamespace(diameter=own, input_multiple=multiple)
+    factor, free = fitting_magnification(network, diameter, (height, width)), magnification(diameter, own)
+    shown = magnified_shape((height, width), factor)
+    assert min(shown) >= min(height, width, multiple)
+    assert shown[0] * shown[1] <= max(height * width, 1.001 * MOST_PIXELS + height + width)
+    if min(height, width) * free > multiple and height * width * free**2 < MOST_PIXELS:
+        assert factor == free
 
 
 @given(

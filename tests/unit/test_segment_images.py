@@ -274,6 +274,24 @@ def test_a_size_is_estimated_once_where_it_fits(field, monkeypatch):
     assert seen == [1, 1]
 
 
+def test_an_estimate_that_finds_nothing_is_not_followed(monkeypatch):
+    """Specks that vanish when they are magnified stay what they are, and the same image is not predicted for ever."""
+    network = fold(load_model(tiny_weights("distance", diameter=24)))
+    seen = []
+
+    def predict(network, image, *, magnification, **_):
+        seen.append(magnification)
+        maps = np.full((2, *image.shape), -5, np.float32)
+        if magnification == 1:
+            maps[:, 10:13, 10:13] = 1
+        return maps
+
+    monkeypatch.setattr(segmentation, "predict_mosaic", predict)
+    labels, _ = segment_image(network, np.zeros((64, 64), np.uint8))
+    assert labels.max() == 1 and seen == [1, 4]
+    assert segment_image(network, np.zeros((64, 64), np.uint8), min_area=20)[0].max() == 0 and seen == [1, 4] * 2
+
+
 def test_a_diameter_needs_a_model_with_one(tmp_path, weights, field):
     tifffile.imwrite(tmp_path / "a.tif", field.images["fluorescence"])
     failed = run("--model", weights, "--diameter", 30, tmp_path, tmp_path / "out")

@@ -127,7 +127,7 @@ def resolve_spec(spec: "str | Mapping | ModelSpec") -> ModelSpec:
 def build_model(spec: "str | Mapping | ModelSpec") -> "SegmentationNetwork":
     """Build a network with new weights from a preset's name, a mapping or a ModelSpec.
 
-    The network takes standardised images [N, 1, H, W] float32 and returns the maps of its target, [N, K, H, W]; it
+    The network takes normalised images [N, 1, H, W] float32 and returns the maps of its target, [N, K, H, W]; it
     tells its `group`, `target`, `normalization`, `diameter`, `input_multiple` and `reach` (pixels). Raises InputError
     for an unknown name or impossible widths.
     """

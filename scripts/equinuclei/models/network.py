@@ -49,7 +49,7 @@ class SegmentationNetwork(EquivariantModule):
         """Features that the head takes, G-major [N, G*C, H, W], of images [N, 1, H, W]; slots of slots."""
 
     def forward(self, image: Tensor) -> Tensor:
-        """Maps [N, K, H, W] of standardised images [N, 1, H, W]. Raises ValueError for another shape."""
+        """Maps [N, K, H, W] of normalised images [N, 1, H, W]. Raises ValueError for another shape."""
         check_images(image, self.input_multiple)
         return self.head(self.features(image))
 

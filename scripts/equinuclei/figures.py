@@ -184,6 +184,7 @@ def training_curves(histories: pd.DataFrame, colours: Mapping[str, str] | None =
             row[1].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0)
         for axes in panels[-1]:
             axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.suptitle("Training of the models")
         handles = [Line2D([], [], color="black", label="training part")]
         if any(name in histories and histories[name].notna().any() for name in ("val_loss", "val_F1")):

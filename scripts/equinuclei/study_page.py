@@ -31,6 +31,9 @@ EXAMPLE_WIDTH = 1100
 """Width in pixels of figures of images on the page; the folder of figures has them larger, and as PDF."""
 
 _OPEN = ("f1", "contrasts")  # tables that are shown unfolded
+SEEDS = 5
+"""Of a full study."""
+
 _EXPLORED = ("pixel_F1", "object50_F1")  # measures under which the page shows pairs that were not declared
 _VERDICTS = {
     "better": "{a} is better than {b}",
@@ -272,6 +275,11 @@ def _cautions(intervals: pd.DataFrame, config: Mapping) -> list[str]:
             "Every model was trained with one seed: intervals and verdicts are about these trained networks, over "
             "other images of the same kind, and do not cover what another training would give."
         )
+    elif len(config["seeds"]) < SEEDS:
+        told.append(
+            f"Every model was trained with {len(config['seeds'])} seeds: what another training would give is estimated "
+            f"from few. A full study has {SEEDS}."
+        )
     groups = intervals.groupby("modality", sort=False)["groups"].max()
     if (groups < 10).any():
         told.append(
@@ -280,6 +288,11 @@ def _cautions(intervals: pd.DataFrame, config: Mapping) -> list[str]:
         )
     if not config["contrasts"]:
         told.append("No contrast was declared before the run: every comparison below is exploratory.")
+    epochs = sorted({model["training"]["epochs"] for model in config["models"].values()})
+    told.append(
+        f"Networks were trained for {' or '.join(map(str, epochs))} epochs: where their loss still falls at the end "
+        "(figure Training), more would have changed the scores."
+    )
     told.append("No interval covers other cell lines, microscopes or annotators.")
     return told
 

@@ -133,7 +133,8 @@ def test_limits_and_what_was_tuned_are_told(tmp_path):
     assert "trained with one seed" in one and "No contrast was declared" in one
     assert "given in the configuration" in one and "nothing was tuned on the scored part (test)" in one
     two = words(page(tmp_path / "two"))
-    assert "trained with one seed" not in two and "The val part is shown in the training curves" in two
+    assert "trained with one seed" not in two and "trained with 2 seeds" in two and "epochs: where their loss" in two
+    assert "The val part is shown in the training curves" in two
     three = words(page(tmp_path / "three", scored="val", rates=[0.1, 0.2]))
     assert "The set has no test part" in three and "was chosen from candidates" in three
 

@@ -94,6 +94,7 @@ def _card(
         "|---|---|",
         f"| network | {spec['architecture']}, widths {spec['widths']} |",
         f"| target | {spec.get('target', 'binary')} |",
+        *([f"| works best with nuclei of | {spec['diameter']:g} pixels across |"] if spec.get("diameter") else []),
         f"| equivariant under | {own} |",
         *[f"| measured error, {kind} | {value:.1e} |" for kind, value in errors.items()],
         f"| parameters | {record['parameters']:,} |",

@@ -5,7 +5,7 @@ field. They take turns in random order, so that a slow moment of the machine fal
 rounds, and the median ratio to StarDist within a round. Peak memory is that of the process.
 
     make peers    # once: the environments of the other programs, .venv-peers/
-    python benchmarks/peers/compare.py [--models fluorescence-v1] [--size 1080] [--rounds 5] [--output peers.tsv]
+    python benchmarks/peers/compare.py [--models fluorescence-v2] [--size 1080] [--rounds 5] [--output peers.tsv]
 
 A program that is not installed is left out. No weights are fetched: see README.md beside this file.
 """
@@ -199,7 +199,13 @@ def print_table(table: pd.DataFrame) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["fluorescence-v1"], metavar="NAME", help="in resources/models")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        default=["fluorescence-v2", "fluorescence-fast-v1"],
+        metavar="NAME",
+        help="in resources/models",
+    )
     parser.add_argument("--size", type=int, default=1080)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, help="the table as TSV, too")

@@ -15,6 +15,7 @@ from equinuclei.files import sha256
 from equinuclei.folding import fold
 from equinuclei.metrics import object_scores
 from equinuclei.model_library import WEIGHTS, known_models
+from equinuclei.models import resolve_spec
 from equinuclei.models.checkpoint import load_model, read_metadata
 from equinuclei.provenance import read_record
 from equinuclei.segmentation import segment_image
@@ -33,6 +34,11 @@ def test_a_model_is_small_and_whole_and_its_card_is_about_it(name):
     certificate = read_metadata(weights)["equivariance"]
     assert certificate == record["equivariance"]
     assert {certificate["exact"][f"rotated_{degrees}"] for degrees in ("000", "090", "180", "270")} == {0}
+    configured = re.search(r"--configfile (config/\S+\.yaml)", card).group(1)
+    made = yaml.safe_load((ROOT / configured).read_text(encoding="utf-8"))
+    entry = next(model for model in made["models"] if model["name"] == record["model"])
+    assert resolve_spec({key: value for key, value in entry.items() if key != "name"}).to_dict() == record["spec"]
+    assert {key: record["training"][key] for key in made["training"]} == made["training"]
     for told in ("Licence", "AP at IoU 0.5", "identical under quarter turns", "train_shipped"):
         assert told in card, told
 
@@ -40,19 +46,21 @@ def test_a_model_is_small_and_whole_and_its_card_is_about_it(name):
 def test_the_default_of_folders_and_plates_is_there():
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     assert config["plates"]["model"] == segment_images.DEFAULT_MODEL
-    assert {segment_images.DEFAULT_MODEL, "brightfield-v1"} <= set(known_models(LIBRARY))
+    assert {segment_images.DEFAULT_MODEL, "fluorescence-fast-v1", "brightfield-v1"} <= set(known_models(LIBRARY))
     for name in re.findall(r"--model (\S+-v\d)", segment_images.EPILOG):
         assert name in known_models(LIBRARY)
 
 
-@pytest.mark.parametrize("line", ["HeLa", "A549", "NIH3T3"])
-def test_the_default_finds_nuclei_that_it_has_never_seen(line):
-    """Simulated ones, of another kind than those it learnt from; whichever way the image lies."""
+@pytest.mark.parametrize("name", [segment_images.DEFAULT_MODEL, "fluorescence-fast-v1"])
+@pytest.mark.parametrize("line, times", [("HeLa", 1), ("A549", 1), ("NIH3T3", 1), ("HeLa", 3)])
+def test_fluorescence_models_find_nuclei_that_they_have_never_seen(line, times, name):
+    """Simulated ones, of another kind than those they learnt from; whichever way the image lies, however large."""
     field = simulate_field(line, 7, 240, 272)
-    image = field.images["fluorescence"]
-    network = fold(load_model(LIBRARY / segment_images.DEFAULT_MODEL / WEIGHTS))
+    image = np.kron(field.images["fluorescence"], np.ones((times, times), np.uint16))
+    truth = np.kron(field.instances, np.ones((times, times), int))
+    network = fold(load_model(LIBRARY / name / WEIGHTS))
     labels, probability = segment_image(network, image)
-    assert object_scores(field.instances, labels, [0.5])["F1"].item() > 0.8
+    assert object_scores(truth, labels, [0.5])["F1"].item() > 0.8
     assert probability[labels > 0].min() >= 0.5
     turned, identical = labels_of_rotations(network, image)
     assert identical and np.array_equal(turned > 0, labels > 0)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 MODELS = Path(__file__).resolve().parents[1] / "resources" / "models"
-DEFAULT_MODEL = "fluorescence-v2"
+DEFAULT_MODEL = "fluorescence-fast-v1"
 
 DESCRIPTION = """\
 Find the nuclei of every TIFF and PNG image of a folder, and measure them.
@@ -22,7 +22,7 @@ Files of an earlier run are replaced. The images are only read.
 EPILOG = """\
 examples:
   python scripts/segment_images.py my_images results
-  python scripts/segment_images.py --model fluorescence-fast-v1 my_images results
+  python scripts/segment_images.py --model fluorescence-v2 my_images results
   python scripts/segment_images.py --model brightfield-v1 my_images results
   python scripts/segment_images.py --model results/demo/models/simplified-p4/fluorescence/seed1 my_images results
   python scripts/segment_images.py --diameter 40 my_images results

@@ -46,12 +46,12 @@ def test_a_model_is_small_and_whole_and_its_card_is_about_it(name):
 def test_the_default_of_folders_and_plates_is_there():
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     assert config["plates"]["model"] == segment_images.DEFAULT_MODEL
-    assert {segment_images.DEFAULT_MODEL, "fluorescence-fast-v1", "brightfield-v1"} <= set(known_models(LIBRARY))
+    assert {segment_images.DEFAULT_MODEL, "fluorescence-v2", "brightfield-v1"} <= set(known_models(LIBRARY))
     for name in re.findall(r"--model (\S+-v\d)", segment_images.EPILOG):
         assert name in known_models(LIBRARY)
 
 
-@pytest.mark.parametrize("name", [segment_images.DEFAULT_MODEL, "fluorescence-fast-v1"])
+@pytest.mark.parametrize("name", [segment_images.DEFAULT_MODEL, "fluorescence-v2"])
 @pytest.mark.parametrize("line, times", [("HeLa", 1), ("A549", 1), ("NIH3T3", 1), ("HeLa", 3)])
 def test_fluorescence_models_find_nuclei_that_they_have_never_seen(line, times, name):
     """Simulated ones, of another kind than those they learnt from; whichever way the image lies, however large."""

@@ -5,6 +5,7 @@ touching nuclei parted, beside Otsu's threshold with a watershed of the mask's s
 """
 
 import logging
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def evaluate_model(
             FLOOR: (split_touching(otsu_mask(image), min_area=FLOOR_MIN_AREA), {}),
         }
         for method, (objects, told) in found.items():
-            scores.append(of_image | {"method": method} | _score(stored["binary"] > 0, truth, objects) | told)
+            scores.append(of_image | {"method": method} | score_labels(stored["binary"] > 0, truth, objects) | told)
         logger.info("%s  AP %.3f", row.image_id, scores[-2]["AP50"])
     scored = pd.DataFrame(scores)
     with replacing(table) as temporary:
@@ -99,18 +100,7 @@ def evaluate_model(
 def summarize(scores: pd.DataFrame) -> str:
     """The table of `evaluate_model` in words and figures, Markdown."""
     ours = scores[scores["method"] == MODEL]
-    lines = [
-        f"{len(ours)} images in {ours['group'].nunique()} groups; 95 % intervals over groups.",
-        "",
-        f"| | model | {FLOOR} | difference |",
-        "|---|---|---|---|",
-    ]
-    for measure, meaning in MEASURES.items():
-        numerator, denominator = _parts(scores, measure)
-        resampled = resample(numerator, denominator, ours["group"], ours["cell_line"])
-        values = [_told(resampled.interval(np.array([net])), signed=False) for net in (0, 1)]
-        difference = _told(resampled.interval(np.array([0]), np.array([1])), signed=True)
-        lines.append(f"| {meaning} | {values[0]} | {values[1]} | {difference} |")
+    lines = compare_methods(scores, MODEL, FLOOR)
     lines += ["", "| median nucleus of the image | images | AP at 0.5 | AP at 0.7 |", "|---|---|---|---|"]
     for low, high in pairwise(SIZES):
         band = ours[(ours["median_area"] >= low) & (ours["median_area"] < high)]
@@ -127,11 +117,38 @@ def summarize(scores: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def compare_methods(scores: pd.DataFrame, method: str, other: str) -> list[str]:
+    """Two methods on the same images: estimates, and their paired difference, with 95 % intervals; lines of Markdown.
+
+    scores : rows per image and method as of `evaluate_model`; images of either method in one order.
+    """
+    pair = [scores[scores["method"] == name] for name in (method, other)]
+    groups, cell_lines = pair[0]["group"], pair[0]["cell_line"]
+    lines = [
+        f"{len(groups)} images in {groups.nunique()} groups; 95 % intervals over groups.",
+        "",
+        f"| | {method} | {other} | difference |",
+        "|---|---|---|---|",
+    ]
+    for measure, meaning in MEASURES.items():
+        resampled = resample(*_parts(pair, measure), groups, cell_lines)
+        values = [_told(resampled.interval(np.array([net])), signed=False) for net in (0, 1)]
+        difference = _told(resampled.interval(np.array([0]), np.array([1])), signed=True)
+        lines.append(f"| {meaning} | {values[0]} | {values[1]} | {difference} |")
+    return lines
+
+
 def labels_of_rotations(network: SegmentationNetwork, image: np.ndarray) -> tuple[np.ndarray, bool]:
     """Labels of an image, and whether those of its three rotations are the same, turned."""
     # Nuclei of the turned image are found in its own frame, as they would be of a plate that lay turned.
-    found = [e.inverse(segment_image(network, np.ascontiguousarray(e(image)))[0]) for e in Group.P4.elements]
-    return found[0], all(same_partition(found[0], other) for other in found[1:])
+    found = [segment_image(network, np.ascontiguousarray(e(image)))[0] for e in Group.P4.elements]
+    return found[0], turn_with_the_image(found)
+
+
+def turn_with_the_image(labels: Sequence[np.ndarray]) -> bool:
+    """Whether the labels of an image, turned by each element of p4 in order, are the turned ones of the first."""
+    turned_back = [e.inverse(of_turned) for e, of_turned in zip(Group.P4.elements, labels, strict=True)]
+    return all(same_partition(turned_back[0], other) for other in turned_back[1:])
 
 
 def same_partition(a: np.ndarray, b: np.ndarray) -> bool:
@@ -141,7 +158,11 @@ def same_partition(a: np.ndarray, b: np.ndarray) -> bool:
     return one_to_one and all((x == 0) == (y == 0) for x, y in pairs.T)
 
 
-def _score(truth: np.ndarray, true_labels: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+def score_labels(truth: np.ndarray, true_labels: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """What a label image (y, x) gets right: the columns of `evaluate_model` from pixel_TP to AP90.
+
+    truth : bool, the true mask; true_labels : its nuclei.
+    """
     pixels = pixel_scores(truth, labels > 0)
     row = {f"pixel_{key}": pixels[key] for key in ("TP", "FP", "FN", "F1")}
     for scores in object_scores(true_labels, labels, THRESHOLDS).to_dict("records"):
@@ -149,9 +170,8 @@ def _score(truth: np.ndarray, true_labels: np.ndarray, labels: np.ndarray) -> di
     return row
 
 
-def _parts(scores: pd.DataFrame, measure: str) -> tuple[np.ndarray, np.ndarray]:
+def _parts(methods: Sequence[pd.DataFrame], measure: str) -> tuple[np.ndarray, np.ndarray]:
     """Numerator and denominator of a measure for `contrasts.resample`: (methods, 1, images) each."""
-    methods = [scores[scores["method"] == method] for method in (MODEL, FLOOR)]
     if measure == "F1_50_pooled":
         parts = [(2 * rows["TP50"], 2 * rows["TP50"] + rows["FP50"] + rows["FN50"]) for rows in methods]
     else:

@@ -2,7 +2,7 @@
 
     snakemake train_shipped --configfile config/shipped_fluorescence.yaml --until binarize_masks split_dataset
     make peers
-    python benchmarks/peers/accuracy.py config/shipped_fluorescence.yaml [--model NAME] [--minutes 100] [--output FILE]
+    python benchmarks/peers/accuracy.py config/shipped_fluorescence.yaml [--model NAME] [--minutes 67] [--output FILE]
 
 trains StarDist on the training part of the first data set of the configuration for so many minutes of CPU (the wall
 clock shows fewer on several cores), and prints the table of the model cards with StarDist in the place of the
@@ -79,7 +79,7 @@ def main() -> int:
     parser.add_argument("config", type=Path)
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--model", default="fluorescence-fast-v1", metavar="NAME", help="in resources/models")
-    parser.add_argument("--minutes", type=float, default=100, help="of CPU, to train StarDist")
+    parser.add_argument("--minutes", type=float, default=67, help="of CPU, to train StarDist")
     parser.add_argument("--output", type=Path, help="a table of all images, TSV")
     arguments = parser.parse_args()
     dataset = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))["datasets"][0]

@@ -83,7 +83,7 @@ def missing() -> str | None:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Path]:
-    """Folder of a running cluster with accounting: nodes c1, g1 and g2, partitions cpu, gpu and scavenge."""
+    """Folder of a running cluster with accounting; `start_slurm.sh` tells its nodes and partitions."""
     if reason := missing():
         if os.environ.get("EQUINUCLEI_REQUIRE_CLUSTER") == "1":
             pytest.fail(f"EQUINUCLEI_REQUIRE_CLUSTER is set, but {reason}")

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Start a throw-away SLURM cluster on this machine: three nodes, their processes bound to 127.0.0.1.
+# Start a throw-away SLURM cluster on this machine: four nodes, their processes bound to 127.0.0.1.
 #
 #   start_slurm.sh FOLDER [--no-accounting]       stop it with stop_slurm.sh FOLDER
 #
 # Everything but the links in /etc/slurm lies in FOLDER. Needs root and the Debian packages slurm-wlm, slurmdbd,
-# slurm-client, munge and mariadb-server; no systemd. Nodes: c1 (8 CPUs), g1 and g2 (4 CPUs and 2 GPUs that are none).
-# Partitions: cpu (default), gpu, and scavenge, whose jobs are preempted by those of the others, and requeued.
+# slurm-client, munge and mariadb-server; no systemd. Nodes: c1 (8 CPUs), g1 and g2 (4 CPUs and 2 GPUs that are none), and
+# d1 (4 CPUs), which tests may kill: no other's job gets there. Partitions of the first three: cpu (default), gpu, and
+# scavenge, whose jobs are preempted by those of the others, and requeued; of c1 and d1: doomed.
 set -euo pipefail
 
 folder=$(realpath -m "${1:?FOLDER is missing}")
@@ -34,7 +35,7 @@ for name in slurm gres cgroup; do
   if [ -e "$file" ] && [ ! -L "$file" ]; then fail "$file exists: this machine has a SLURM of its own"; fi
 done
 
-mkdir -p "$folder"/{etc,log,run,state,gpu,mysql,spool/{c1,g1,g2}}
+mkdir -p "$folder"/{etc,log,run,state,gpu,mysql,spool/{c1,d1,g1,g2}}
 
 # Authentication of messages between the parts of SLURM.
 if ! munge -n &>/dev/null; then
@@ -144,9 +145,11 @@ SlurmctldLogFile=$folder/log/slurmctld.log
 SlurmdLogFile=$folder/log/slurmd-%n.log
 NodeName=g[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[17001-17002] CPUs=4 RealMemory=400000 Gres=gpu:a100:2
 NodeName=c1 NodeHostname=$host NodeAddr=127.0.0.1 Port=17003 CPUs=8 RealMemory=400000
-PartitionName=cpu Nodes=ALL Default=YES DefaultTime=10 PriorityTier=10
+NodeName=d1 NodeHostname=$host NodeAddr=127.0.0.1 Port=17004 CPUs=4 RealMemory=400000
+PartitionName=cpu Nodes=c1,g[1-2] Default=YES DefaultTime=10 PriorityTier=10
 PartitionName=gpu Nodes=g[1-2] DefaultTime=10 PriorityTier=10
-PartitionName=scavenge Nodes=ALL DefaultTime=10 PriorityTier=1
+PartitionName=scavenge Nodes=c1,g[1-2] DefaultTime=10 PriorityTier=1
+PartitionName=doomed Nodes=c1,d1 DefaultTime=10 PriorityTier=10
 END
 for name in slurm gres cgroup; do ln -sfn "$folder/etc/$name.conf" "/etc/slurm/$name.conf"; done
 
@@ -157,9 +160,9 @@ if [ "$accounting" = yes ]; then
 fi
 slurmctld
 await 'scontrol ping | grep -q UP'
-for node in c1 g1 g2; do slurmd -N "$node"; done
+for node in c1 d1 g1 g2; do slurmd -N "$node"; done
 if [ "$accounting" = yes ]; then
   sacctmgr -i add account test &>/dev/null || true
   sacctmgr -i add user root account=test &>/dev/null || true
 fi
-await '[ "$(sinfo -h -N -p cpu -t idle -o %N | wc -l)" = 3 ]'
+await '[ "$(sinfo -h -N -t idle -o %N | sort -u | wc -l)" = 4 ]'

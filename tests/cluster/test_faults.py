@@ -132,17 +132,17 @@ def test_a_preempted_job_goes_on_when_slurm_starts_it_again(outcome, undisturbed
 def dead_node(scene):
     """The node's daemon is killed. What ran there goes on, unseen by SLURM, when everything is over."""
     controller = scene.trainer("dead_node")
-    controller.start("--set-resources", "train_model:slurm_extra='--exclude=c1,g2'")
+    controller.start("--set-resources", "train_model:slurm_partition=doomed", "train_model:slurm_extra='--exclude=c1'")
     job = controller.running()["id"]
     training = controller.training(job)
-    daemon = int((scene.cluster / "run/slurmd-g1.pid").read_text())
+    daemon = int((scene.cluster / "run/slurmd-d1.pid").read_text())
     subprocess.run(["kill", "-9", str(daemon)], check=True)
-    start_again_now(job, "ExcNodeList=g1")
+    start_again_now(job, "ExcNodeList=d1")
     status = controller.wait()
     before = {path: path.read_bytes() for path in (controller.folder / RUN).iterdir()}
     training.go_on()
     wait_for(lambda: not Path(f"/proc/{training.process}").exists(), "the late training ends")
-    subprocess.run(["slurmd", "-N", "g1"], check=True)
+    subprocess.run(["slurmd", "-N", "d1"], check=True)
     after = {path: path.read_bytes() for path in (controller.folder / RUN).iterdir()}
     return controller, status, before == after
 

@@ -15,6 +15,7 @@ from equinuclei.errors import InputError, raise_problems
 from equinuclei.files import digest, is_done, mark_done, replacing, require_space, sha256, work_folder, write_json
 from equinuclei.parts import FIELDS_COLUMNS, read_fields
 from equinuclei.provenance import code_version, package_versions
+from equinuclei.source_state import source_content, source_files
 from equinuclei.sources import read_image, read_mask, read_source, source_folder
 
 logger = logging.getLogger("equinuclei.dataset")
@@ -53,8 +54,8 @@ def convert_dataset(
     pixel_size
         Micrometres per pixel, if known.
     record, state
-        JSON to make, if wanted: the source, its `state` (any text that tells it from a changed one) and the versions
-        of code and packages.
+        JSON to make, if wanted: the source, its `state` (see `equinuclei.source_state`), the `content` of its files
+        and the versions of code and packages.
     code
         Digest of the code. Unfinished work of other code is not continued.
 
@@ -67,6 +68,8 @@ def convert_dataset(
     kind, codes, _ = _mask_settings(source["mask"])
     table = read_source(source)
     store.check_modalities(table["modality"])
+    # Before they are read: a file that is changed meanwhile is another one than was converted.
+    content = source_content(source_files(source)) if record is not None else ""
     read = partial(read_image, page=source.get("page"))
     plan = store.plan_stacks(_check_files(table, source_folder(source), read, kind, codes, workers))
     files = plan.drop(columns=["image", "mask"]).to_dict("list")
@@ -95,7 +98,7 @@ def convert_dataset(
         plan[FIELDS_COLUMNS].to_csv(temporary, sep="\t", index=False, lineterminator="\n")
     if record is not None:
         versions = {"code_version": code_version(), "packages": package_versions()}
-        write_json(record, {"source": dict(source), "state": state, **versions})
+        write_json(record, {"source": dict(source), "state": state, "content": content, **versions})
 
 
 def binarize_masks(

@@ -6,7 +6,6 @@ environment that may hold Snakemake alone.
 
 import csv
 import difflib
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from equinuclei.files import digest
 from equinuclei.inbox import waiting_plates
 from equinuclei.model_library import WEIGHTS, find_weights
 from equinuclei.models import ARCHITECTURES, INFERENCES, OTSU, PRESETS, ModelSpec, resolve_spec
+from equinuclei.source_state import source_state
 
 CONTRAST_MEASURE = "object50_F1"
 """What a declared contrast compares where it names no measure."""
@@ -195,19 +195,10 @@ class Study:
         return self.datasets[dataset]["source"]["layout"] == "simulated"
 
     def source_state(self, dataset: str) -> str:
-        """Digest of the names, sizes and times of a data set's source files: changes when a file does.
-
-        Of a simulated set, whose files do not exist before it is made, the digest is empty. Of a source that was
-        removed after its conversion it is the one of the conversion, so that nothing is made anew.
-        """
+        """See `equinuclei.source_state.source_state`; empty of a simulated set, whose files a rule makes."""
         if self.is_simulated(dataset):
             return ""
-        path = Path(self.source(dataset)["path"])
-        if not path.exists():
-            record = Path(self.source_record(dataset))
-            return json.loads(record.read_text(encoding="utf-8"))["state"] if record.is_file() else ""
-        files = _table_files(path) if self.source(dataset)["layout"] == "table" else _folder_files(path)
-        return digest([[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()])
+        return source_state(self.source(dataset), Path(self.source_record(dataset)))
 
     def _training(self, dataset: str, model: str) -> dict:
         """All keys of `training` for a data set and a model: the study's, then the data set's, then the model's."""
@@ -477,24 +468,6 @@ def _add_unique(named: dict, name: str, value: object, what: str) -> None:
     if name in named:
         raise InputError(f"two {what}s are named {name!r}: give each its own name")
     named[name] = value
-
-
-def _folder_files(folder: Path) -> Iterable[Path]:
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in (".tif", ".tiff", ".png", ".csv"))
-
-
-def _table_files(table: Path) -> Iterator[Path]:
-    """The table and the files that it names; a broken table is reported by the conversion, not here."""
-    yield table
-    try:
-        lines = table.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return
-    separator = "," if table.suffix.lower() == ".csv" else "\t"
-    header, *rows = [line.split(separator) for line in lines] or [[]]
-    columns = [header.index(name) for name in ("image", "mask") if name in header]
-    for row in rows:
-        yield from (table.parent / row[column] for column in columns if column < len(row))
 
 
 def _alike(spec: ModelSpec) -> tuple:

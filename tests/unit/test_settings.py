@@ -202,22 +202,7 @@ def test_paths_count_from_the_data_root():
     assert study(data_root="/data").source("seven_cell_lines")["path"] == "/data/seven_cell_lines/images.tsv"
 
 
-def test_the_state_of_a_source_changes_with_its_files(tmp_path):
-    (tmp_path / "images").mkdir()
-    image = tmp_path / "images" / "a.tif"
-    image.write_bytes(b"1")
-    folder = {"layout": "folder", "path": str(tmp_path), "modality": "fluorescence"}
-    (tmp_path / "t.tsv").write_text("image_id\timage\tmask\na\timages/a.tif\timages/absent.tif\n")
-    table = {"layout": "table", "path": str(tmp_path / "t.tsv")}
-    for source in (folder, table):
-        expanded = study(datasets=[{**DEFAULT["datasets"][0], "source": source}])
-        before = expanded.source_state("seven_cell_lines")
-        assert expanded.source_state("seven_cell_lines") == before
-        image.write_bytes(image.read_bytes() + b"2")
-        assert expanded.source_state("seven_cell_lines") != before
-
-
-def test_a_source_removed_after_its_conversion_is_as_it_was(tmp_path):
+def test_the_state_of_a_source_is_asked_of_its_files_and_record(tmp_path):
     source = {"layout": "folder", "path": str(tmp_path / "gone"), "modality": "fluorescence"}
     expanded = study(results=str(tmp_path), datasets=[{**DEFAULT["datasets"][0], "source": source}])
     assert expanded.source_state("seven_cell_lines") == ""

@@ -1,6 +1,7 @@
 """A user's mistake: one clear message, exit status 1, no traceback, nothing half-written."""
 
 import copy
+import os
 import re
 import subprocess
 
@@ -8,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from conftest import TINY, small_disk, snakemake
+import yaml
+from conftest import TINY, planned_jobs, small_disk, snakemake
 
 from equinuclei.intensity import normalize
 from equinuclei.parts import read_fields, read_splits
@@ -178,6 +180,23 @@ def test_the_work_on_sound_sets_is_kept(faulty):
     for name in ("not_to_be_split", "large_group"):
         assert (folder / "results" / name / "targets.zarr").is_dir()
         assert not (folder / "results" / name / "splits.tsv").exists()
+
+
+def test_images_copied_anew_rerun_nothing_and_a_changed_one_does(faulty):
+    folder, _ = faulty
+    config = yaml.safe_load((folder / "study.yaml").read_text())
+    target = "results/sound/targets.zarr"
+    image, *_ = sorted((folder / "data" / "sound").rglob("*.tif"))
+    before = image.read_bytes()
+    try:
+        for path in (folder / "data" / "sound").rglob("*"):
+            os.utime(path, (10**9, 10**9))
+        assert "Nothing to be done" in snakemake(folder, "--dry-run", target, config=config).stdout
+        image.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+        changed = snakemake(folder, "--dry-run", target, config=config)
+        assert planned_jobs(changed) == {"convert_dataset": 1, "binarize_masks": 1}
+    finally:
+        image.write_bytes(before)
 
 
 def test_a_constant_image_becomes_zeros_and_a_mask_may_be_empty(faulty):

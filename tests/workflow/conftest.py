@@ -13,6 +13,7 @@ import yaml
 from project_copy import ROOT, project
 
 TINY = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
+WEIGHTS = "results/tiny/models/turning/fluorescence/seed0/weights.safetensors"
 
 
 def snakemake(
@@ -64,6 +65,14 @@ def study(tmp_path_factory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("study")
     run = snakemake(folder, "study")
     return folder, run.stdout
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """Folder in which the data of the tiny study are prepared and its model `turning` is trained, and no more."""
+    folder = tmp_path_factory.mktemp("trained")
+    snakemake(folder, WEIGHTS)
+    return folder
 
 
 @contextmanager

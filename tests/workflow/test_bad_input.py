@@ -231,14 +231,13 @@ def test_data_that_are_not_there_are_told_and_nothing_is_trained(tmp_path):
     assert not (tmp_path / "results" / "tiny").exists() or not list((tmp_path / "results" / "tiny").iterdir())
 
 
-def test_a_gpu_that_is_not_there_stops_training(tmp_path, study):
-    folder, _ = study
+def test_a_gpu_that_is_not_there_stops_training(trained):
     config = {**TINY, "training": {**TINY["training"], "device": "cuda"}, "contrasts": []}
     config["models"] = [{"name": "on-gpu", "preset": "simplified", "widths": [2, 4]}]
     target = "results/tiny/models/on-gpu/fluorescence/seed0/weights.safetensors"
-    output = refused(folder, config, target)
+    output = refused(trained, config, target)
     assert "this job sees no GPU" in output
-    assert not (folder / target).exists()
+    assert not (trained / target).exists()
 
 
 def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(tmp_path):

@@ -14,7 +14,7 @@ import tifffile
 import yaml
 import yaozarrs
 import zarr
-from conftest import project, small_disk
+from conftest import WEIGHTS, project, small_disk
 from lab import Lab, jobs_of, make_old
 from ome_zarr_models.v05.hcs import HCS
 
@@ -58,11 +58,8 @@ def truncate_one(folder):
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory, study):
-    folder, _ = study
-    lab = Lab(
-        tmp_path_factory.mktemp("lab"), folder / "results/tiny/models/turning/fluorescence/seed0/weights.safetensors"
-    )
+def lab(tmp_path_factory, trained):
+    lab = Lab(tmp_path_factory.mktemp("lab"), trained / WEIGHTS)
     put_plate(lab.inbox / "good")
     put_plate(lab.inbox / "corrupt", 1, truncate_all)
     put_plate(lab.inbox / "partly", 2, truncate_one)
@@ -155,10 +152,8 @@ def test_a_late_file_runs_its_plate_again_and_a_deleted_folder_none(lab):
     assert set(pd.read_csv(lab.results / "plates.tsv", sep="\t")["plate"]) == set(lab.pages())
 
 
-def test_the_same_plate_gives_the_same_bytes_also_from_two_jobs(lab, tmp_path, study):
-    folder, _ = study
-    weights = folder / "results/tiny/models/turning/fluorescence/seed0/weights.safetensors"
-    other = Lab(tmp_path, weights, parts=2)
+def test_the_same_plate_gives_the_same_bytes_also_from_two_jobs(lab, tmp_path, trained):
+    other = Lab(tmp_path, trained / WEIGHTS, parts=2)
     put_plate(other.inbox / "partly", 2, truncate_one)
     other.tick()
     assert len(jobs_of(other.tick())) == 7  # convert, twice segment, join, measure, report, compare
@@ -174,9 +169,8 @@ def test_the_same_plate_gives_the_same_bytes_also_from_two_jobs(lab, tmp_path, s
     assert digests[0] == digests[1]
 
 
-def test_a_simulated_harmony_plate_is_scored_against_its_truth(tmp_path, study):
-    folder, _ = study
-    lab = Lab(tmp_path, folder / "results/tiny/models/turning/fluorescence/seed0/weights.safetensors")
+def test_a_simulated_harmony_plate_is_scored_against_its_truth(tmp_path, trained):
+    lab = Lab(tmp_path, trained / WEIGHTS)
     wells = ["A01", "B02"]
     plate, truth = lab.inbox / "SIM", tmp_path / "truth"
     simulate_plate(plate, truth, barcode="SIM", wells=wells, fields=4, size=96, seed=3)
@@ -198,11 +192,9 @@ def test_a_simulated_harmony_plate_is_scored_against_its_truth(tmp_path, study):
     assert r"median area, \u00b5m\u00b2" in page and "acquired 2026-01-01 00:00" in page
 
 
-def test_a_full_disk_stops_a_plate_until_there_is_room(tmp_path, study):
-    folder, _ = study
-    weights = folder / "results/tiny/models/turning/fluorescence/seed0/weights.safetensors"
+def test_a_full_disk_stops_a_plate_until_there_is_room(tmp_path, trained):
     with small_disk(tmp_path / "disk", 1):
-        lab = Lab(tmp_path, weights, results=str(tmp_path / "disk/plates"))
+        lab = Lab(tmp_path, trained / WEIGHTS, results=str(tmp_path / "disk/plates"))
         lab.results = tmp_path / "disk/plates"
         put_plate(lab.inbox / "good")
         lab.tick()

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import WEIGHTS
 from lab import Lab, jobs_of, make_old
 
 from equinuclei.plate_store import list_wells, open_well, plate_attributes, read_channels
@@ -39,11 +40,9 @@ def drop_wells(export, *wells):
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory, study):
-    folder, _ = study
-    weights = folder / "results/tiny/models/turning/fluorescence/seed0/weights.safetensors"
+def lab(tmp_path_factory, trained):
     table = tmp_path_factory.mktemp("table") / "plates.tsv"
-    lab = Lab(tmp_path_factory.mktemp("lab"), weights, channel=456, tile=1024, table=str(table))
+    lab = Lab(tmp_path_factory.mktemp("lab"), trained / WEIGHTS, channel=456, tile=1024, table=str(table))
     for name, (source, *_) in EXPORTS.items():
         shutil.copytree(DATA / source, lab.inbox / name)
     drop_wells(lab.inbox / "CV8000", "D08", "E03")

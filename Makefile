@@ -1,3 +1,4 @@
+# make install: the environment, with the command `equinuclei`, in .venv/
 # make demo: set up and run a small study.    make test: set up and run the tests.    make bench: speed, as ratios.
 # make verify: the same inputs give the same bytes.    make verify-slurm: so they do through SLURM.
 # make conda-test: every rule in its own conda environment.
@@ -17,7 +18,9 @@ ifeq ($(shell command -v $(PYTHON)),)
 PYTHON := python3
 endif
 
-.PHONY: demo test conda-test lint bench verify verify-slurm escnn reader peers clean lock pins
+.PHONY: install demo test conda-test lint bench verify verify-slurm escnn reader peers clean lock pins
+
+install: $(READY)
 
 demo: $(READY)
 	$(BIN)/snakemake study --configfile config/demo.yaml
@@ -100,7 +103,8 @@ $(PEERS)/%/.ready: benchmarks/peers/%.txt
 	touch $@
 
 # One environment for everything, with every version pinned. `make` installs it again when the lock changes.
-$(READY): requirements.lock
+$(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@

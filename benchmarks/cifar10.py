@@ -29,10 +29,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-
 from equinuclei.errors import InputError
-from equinuclei.models.gdensenet import GDenseNetClassifier
+from equinuclei.networks.gdensenet import GDenseNetClassifier
 from equinuclei.symmetry import Group
 
 TRAINING_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))

@@ -13,8 +13,6 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-
 from verify_reproducibility import ROOT, compare, run_study
 
 FACTOR, SECONDS_PER_JOB = 1.5, 10.0

@@ -22,15 +22,13 @@ import yaml
 from rounds import measure, ratio
 from training_step import training_step
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-
-from equinuclei import store
-from equinuclei.crops import CropSampler
-from equinuclei.dataset import binarize_masks, convert_dataset
-from equinuclei.models import PRESETS
-from equinuclei.parts import load_part, part_fields, read_fields
-from equinuclei.simulate import simulate_dataset
-from equinuclei.splits import split_dataset, write_splits
+from equinuclei.dataset.convert import binarize_masks, convert_dataset
+from equinuclei.dataset.parts import load_part, part_fields, read_fields
+from equinuclei.dataset.splits import split_dataset, write_splits
+from equinuclei.omezarr import stacks as store
+from equinuclei.simulation.fields import simulate_dataset
+from equinuclei.specs import PRESETS
+from equinuclei.training.crops import CropSampler
 
 ROOT = Path(__file__).parents[1]
 FOURTEEN = ["unet", "unet-aug", "unet-p4", "unet-p4m", "simplified", "simplified-aug", "simplified-p4"]

@@ -9,21 +9,18 @@ median seconds and the median ratios within a round.
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 from rounds import measure, ratio
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-
-from equinuclei.folding import fold
-from equinuclei.layers import use_channels_last
-from equinuclei.models import PRESETS, ModelSpec, build_model
+from equinuclei.networks.build import build_model
+from equinuclei.networks.folding import fold
+from equinuclei.networks.layers import use_channels_last
+from equinuclei.specs import PRESETS, ModelSpec
 from equinuclei.symmetry import Group
 
 

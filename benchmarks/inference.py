@@ -20,15 +20,14 @@ import torch
 from rounds import measure, ratio
 from torch.nn import functional
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-
-from equinuclei.folding import fold
-from equinuclei.image_folder import write_labels
-from equinuclei.inference import pad_placements
-from equinuclei.instances import parted_nuclei
-from equinuclei.intensity import normalize
-from equinuclei.models import PRESETS, build_model
-from equinuclei.tiling import predict_mosaic
+from equinuclei.images.instances import parted_nuclei
+from equinuclei.images.intensity import normalize
+from equinuclei.inference.image_folder import write_labels
+from equinuclei.inference.tiling import predict_mosaic
+from equinuclei.inference.whole_images import pad_placements
+from equinuclei.networks.build import build_model
+from equinuclei.networks.folding import fold
+from equinuclei.specs import PRESETS
 
 
 def steps(model: str, size: int, tile: int, folder: Path) -> dict[str, Callable[[], object]]:

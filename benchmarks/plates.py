@@ -24,13 +24,11 @@ import yaml
 import zarr
 from rounds import measure, ratio
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-
-from equinuclei.inbox import ScannedPlate
-from equinuclei.plate_store import CHUNK
-from equinuclei.plates import convert_plate
-from equinuclei.simulated_plate import CHANNELS, simulate_plate
-from equinuclei.store import SHARD_BYTES, ZSTD_LEVEL
+from equinuclei.omezarr.plates import CHUNK
+from equinuclei.omezarr.stacks import SHARD_BYTES, ZSTD_LEVEL
+from equinuclei.plates.convert import convert_plate
+from equinuclei.plates.inbox import ScannedPlate
+from equinuclei.simulation.plates import CHANNELS, simulate_plate
 
 ROOT = Path(__file__).parents[1]
 

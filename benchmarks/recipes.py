@@ -20,22 +20,20 @@ import numpy as np
 import pandas as pd
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-
-from equinuclei import segmentation
-from equinuclei.accuracy import SIZES
+from equinuclei.dataset.parts import Part, iterate_images, load_part
 from equinuclei.errors import InputError
-from equinuclei.folding import fold
-from equinuclei.metrics import object_scores
-from equinuclei.models import ModelSpec, resolve_spec
-from equinuclei.models.checkpoint import load_model
-from equinuclei.models.network import SegmentationNetwork
-from equinuclei.parts import Part, iterate_images, load_part
-from equinuclei.provenance import read_record
-from equinuclei.rescaling import typical_diameter
-from equinuclei.segmentation import segment_image
-from equinuclei.training import TrainingSettings, train_model
-from equinuclei.tuning import hold_out
+from equinuclei.evaluation.accuracy import SIZES
+from equinuclei.images.metrics import object_scores
+from equinuclei.images.rescaling import typical_diameter
+from equinuclei.inference import nuclei as segmentation
+from equinuclei.inference.nuclei import segment_image
+from equinuclei.networks.checkpoint import load_model
+from equinuclei.networks.folding import fold
+from equinuclei.networks.network import SegmentationNetwork
+from equinuclei.runtime.provenance import read_record
+from equinuclei.specs import ModelSpec, resolve_spec
+from equinuclei.training.train import TrainingSettings, train_model
+from equinuclei.training.tuning import hold_out
 
 THRESHOLDS = (0.5, 0.7)
 TOLERANCES = (1.1, 1.25, 1.5, 2.0)

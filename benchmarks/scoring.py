@@ -10,7 +10,6 @@ is easier to match than a network's.
 import argparse
 import multiprocessing
 import statistics
-import sys
 import tempfile
 import time
 import tracemalloc
@@ -22,15 +21,13 @@ import numpy as np
 import pandas as pd
 from rounds import measure
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-
-from equinuclei.dataset import binarize_masks, convert_dataset
-from equinuclei.metrics import object_scores
-from equinuclei.parts import iterate_images, part_fields, read_fields
-from equinuclei.scoring import otsu_mask, score_predictions
-from equinuclei.simulate import simulate_dataset
-from equinuclei.splits import split_dataset, write_splits
-from equinuclei.store import create_stack, create_store, write_rows
+from equinuclei.dataset.convert import binarize_masks, convert_dataset
+from equinuclei.dataset.parts import iterate_images, part_fields, read_fields
+from equinuclei.dataset.splits import split_dataset, write_splits
+from equinuclei.evaluation.scoring import otsu_mask, score_predictions
+from equinuclei.images.metrics import object_scores
+from equinuclei.omezarr.stacks import create_stack, create_store, write_rows
+from equinuclei.simulation.fields import simulate_dataset
 from equinuclei.symmetry import Group
 
 MASK = {"kind": "three_class", "border_as": "background"}

@@ -15,7 +15,6 @@ training part's groups, scored on the others under a grid of constants. No score
 
 import argparse
 import json
-import sys
 import tempfile
 from itertools import product
 from pathlib import Path
@@ -23,22 +22,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-
-from equinuclei.folding import fold
-from equinuclei.inference import predict_transforms
-from equinuclei.instances import connected_components, nuclei, split_by_distance
-from equinuclei.masks import to_distance
-from equinuclei.metrics import object_scores
-from equinuclei.models import INSTANCES, resolve_spec
-from equinuclei.models.checkpoint import load_model
-from equinuclei.parts import iterate_images, load_part, part_fields, read_predictions, scored_part
-from equinuclei.store import open_stack, read_row, store_attributes
+from equinuclei.dataset.parts import iterate_images, load_part, part_fields, read_predictions, scored_part
+from equinuclei.images.instances import connected_components, nuclei, split_by_distance
+from equinuclei.images.masks import to_distance
+from equinuclei.images.metrics import object_scores
+from equinuclei.images.watershed import grow_seeds
+from equinuclei.inference.whole_images import predict_transforms
+from equinuclei.networks.checkpoint import load_model
+from equinuclei.networks.folding import fold
+from equinuclei.networks.targets import TARGETS
+from equinuclei.omezarr.stacks import open_stack, read_row, store_attributes
+from equinuclei.specs import INSTANCES, resolve_spec
 from equinuclei.symmetry import IDENTITY
-from equinuclei.targets import TARGETS
-from equinuclei.training import TrainingSettings, train_model
-from equinuclei.tuning import hold_out
-from equinuclei.watershed import grow_seeds
+from equinuclei.training.train import TrainingSettings, train_model
+from equinuclei.training.tuning import hold_out
 
 THRESHOLDS = (0.5, 0.7)
 NECKS = (0.6, 0.7, 0.75, 0.8, 0.9)

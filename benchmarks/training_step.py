@@ -22,10 +22,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-
-from equinuclei.layers import use_channels_last
-from equinuclei.models import ARCHITECTURES, PRESETS, ModelSpec, build_model
+from equinuclei.networks.build import build_model
+from equinuclei.networks.layers import use_channels_last
+from equinuclei.specs import ARCHITECTURES, PRESETS, ModelSpec
 from equinuclei.symmetry import Group
 
 ROOT = Path(__file__).parents[1]

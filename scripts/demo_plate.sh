@@ -5,17 +5,16 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
 demo=results/demo
-python=.venv/bin/python
 export PATH="$PWD/.venv/bin:$PATH"
 
 if [ ! -d "$demo/library/simplified-p4-demo-v1" ]; then
-  "$python" scripts/promote_model.py "$demo/models/simplified-p4/fluorescence/seed0" simplified-p4-demo-v1 \
+  equinuclei promote "$demo/models/simplified-p4/fluorescence/seed0" simplified-p4-demo-v1 \
     --library "$demo/library" --notes "Trained on 84 simulated fields: for the demo alone."
 fi
 if [ ! -d "$demo/inbox/DEMO" ]; then
   # Made beside the inbox, and moved there whole.
   rm -rf "$demo/arriving"
-  "$python" scripts/simulate_plate.py "$demo/arriving/DEMO" "$demo/truth/DEMO" --wells 24 --fields 4 --size 256
+  equinuclei simulate-plate "$demo/arriving/DEMO" "$demo/truth/DEMO" --wells 24 --fields 4 --size 256
   mkdir -p "$demo/inbox"
   mv "$demo/arriving/DEMO" "$demo/inbox/DEMO"
 fi

@@ -14,7 +14,7 @@ def project() -> Path:
     """Folder of the copy; it is deleted when the tests end."""
     copy = Path(tempfile.mkdtemp(prefix="equinuclei-"))
     atexit.register(shutil.rmtree, copy, ignore_errors=True)
-    for name in ("Snakefile", "scripts", "workflow", "config", "profiles", "envs"):
+    for name in ("Snakefile", "equinuclei", "scripts", "workflow", "config", "profiles", "envs"):
         source = ROOT / name
         if source.is_file():
             shutil.copy2(source, copy)

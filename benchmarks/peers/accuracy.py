@@ -19,16 +19,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
-from compare import MODELS, ROOT
+from compare import ROOT
 
-from equinuclei.accuracy import compare_methods, labels_of_rotations, score_labels, turn_with_the_image
+from equinuclei.dataset.parts import iterate_images, part_fields, scored_part
 from equinuclei.errors import InputError
-from equinuclei.folding import fold
-from equinuclei.model_library import find_weights
-from equinuclei.models.checkpoint import load_model
-from equinuclei.parts import iterate_images, part_fields, scored_part
+from equinuclei.evaluation.accuracy import compare_methods, labels_of_rotations, score_labels, turn_with_the_image
+from equinuclei.library.names import LAB_MODELS, find_weights
+from equinuclei.networks.checkpoint import load_model
+from equinuclei.networks.device import prepare_torch
+from equinuclei.networks.folding import fold
 from equinuclei.symmetry import Group
-from equinuclei.torch_setup import prepare_torch
 
 STARDIST = ROOT / ".venv-peers" / "stardist"
 
@@ -58,7 +58,7 @@ def run_stardist(
 
 def score(model: str, scored: pd.DataFrame, stores: dict[str, Path], found: Path) -> pd.DataFrame:
     """A row per image and method: columns of `accuracy.evaluate_model`."""
-    network = fold(load_model(find_weights(model, MODELS)))
+    network = fold(load_model(find_weights(model, LAB_MODELS)))
     table = []
     for number, (row, stored) in enumerate(iterate_images(scored, **stores)):
         of_rotations = np.load(found / f"{number:04d}.npy")
@@ -78,7 +78,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
     parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--model", default="fluorescence-fast-v1", metavar="NAME", help="in resources/models")
+    parser.add_argument("--model", default="fluorescence-fast-v1", metavar="NAME", help="name of a model")
     parser.add_argument("--minutes", type=float, default=67, help="of CPU, to train StarDist")
     parser.add_argument("--output", type=Path, help="a table of all images, TSV")
     arguments = parser.parse_args()

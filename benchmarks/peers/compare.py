@@ -27,19 +27,16 @@ import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
 from rounds import ratio
 
 from equinuclei.errors import InputError
-from equinuclei.export import export_model
-from equinuclei.files import replacing
-from equinuclei.model_library import find_weights
-from equinuclei.simulate import simulate_field
+from equinuclei.library.export import export_model
+from equinuclei.library.names import LAB_MODELS, find_weights
+from equinuclei.runtime.files import replacing
+from equinuclei.simulation.fields import simulate_field
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-MODELS = ROOT / "resources" / "models"
 REFERENCE = "StarDist"
 CELL_LINE, SEED = "HeLa", 0
 
@@ -125,7 +122,7 @@ def list_methods(models: list[str], folder: Path) -> list[Method]:
 
     Raises InputError for an unknown model.
     """
-    weights = {model: find_weights(model, MODELS).resolve() for model in models}
+    weights = {model: find_weights(model, LAB_MODELS).resolve() for model in models}
     methods = []
     for number, (model, path) in enumerate(weights.items()):
         exported = folder / f"{number}.onnx"
@@ -204,7 +201,7 @@ def main() -> int:
         nargs="+",
         default=["fluorescence-v2", "fluorescence-fast-v1"],
         metavar="NAME",
-        help="in resources/models",
+        help="name of a model",
     )
     parser.add_argument("--size", type=int, default=1080)
     parser.add_argument("--rounds", type=int, default=5)

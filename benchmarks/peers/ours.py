@@ -11,7 +11,6 @@ FOLDER holds the field; see worker.py for what is read and printed.
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -19,18 +18,17 @@ import torch
 from torch import Tensor
 from worker import read_field, serve
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-
-from equinuclei.folding import fold
-from equinuclei.inference import predict_tta4
-from equinuclei.instances import parted_nuclei
-from equinuclei.intensity import normalize
-from equinuclei.masks import to_distance
-from equinuclei.models import ModelSpec, build_model
-from equinuclei.models.checkpoint import load_model
-from equinuclei.targets import TARGETS
-from equinuclei.tiling import predict_mosaic
-from equinuclei.torch_setup import prepare_torch
+from equinuclei.images.instances import parted_nuclei
+from equinuclei.images.intensity import normalize
+from equinuclei.images.masks import to_distance
+from equinuclei.inference.tiling import predict_mosaic
+from equinuclei.inference.whole_images import predict_tta4
+from equinuclei.networks.build import build_model
+from equinuclei.networks.checkpoint import load_model
+from equinuclei.networks.device import prepare_torch
+from equinuclei.networks.folding import fold
+from equinuclei.networks.targets import TARGETS
+from equinuclei.specs import ModelSpec
 
 # As many parameters as the p4 network of the model library.
 PLAIN = ModelSpec("simplified-bn", "trivial", (8, 16, 32, 64, 128), target="distance")

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from conftest import RUN, Controller, allocation, slurm, wait_for
 
-from equinuclei.simulated_plate import simulate_plate
+from equinuclei.simulation.plates import simulate_plate
 from project_copy import project
 from verify_reproducibility import compare
 

@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from environments.declarations import ENVIRONMENTS, ROOT, WITH_TORCH, declared, rules
-from equinuclei.files import digest, sha256
-from equinuclei.simulated_plate import simulate_plate
+from equinuclei.checksums import digest, sha256
+from equinuclei.simulation.plates import simulate_plate
 
 HERE = Path(__file__).parent
 TOOLS = ROOT / ".venv-conda"
@@ -109,7 +109,7 @@ def is_copy(path: Path, source: Path) -> bool:
 
 def copy_project(folder: Path) -> Path:
     folder.mkdir()
-    for name in ("Snakefile", "Makefile", "scripts", "workflow", "config", "profiles", "envs"):
+    for name in ("Snakefile", "Makefile", "equinuclei", "scripts", "workflow", "config", "profiles", "envs"):
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("*.pin.txt", "__pycache__"))
@@ -157,7 +157,7 @@ def foreign_imports(record: dict, project: Path, launcher: Path) -> list[str]:
         if path.is_relative_to(launched):
             known = package_of(path, launched) in allowed
         else:
-            homes = own, project / "scripts", standard
+            homes = own, project / "equinuclei", project / "workflow/scripts", standard
             known = not path.is_absolute() or any(map(path.is_relative_to, homes))
         if not known:
             found.append(f"{name} is {file}")

@@ -28,8 +28,9 @@ import numpy as np
 import pytest
 import torch
 
-from equinuclei.layers import GroupConv2d, GroupConvTranspose2d, LiftingConv2d
-from equinuclei.models import ModelSpec, build_model
+from equinuclei.networks.build import build_model
+from equinuclei.networks.layers import GroupConv2d, GroupConvTranspose2d, LiftingConv2d
+from equinuclei.specs import ModelSpec
 from equinuclei.symmetry import Element, Group, act_on_features
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from equinuclei.plate_store import (
+from equinuclei.omezarr.plates import (
     PlateChannel,
     create_label,
     create_plate,
@@ -19,8 +19,8 @@ from equinuclei.plate_store import (
     set_display_ranges,
     write_well,
 )
-from equinuclei.plates import convert_plate
-from equinuclei.simulated_plate import simulate_plate
+from equinuclei.plates.convert import convert_plate
+from equinuclei.simulation.plates import simulate_plate
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("OME_ZARR_PYTHON", ROOT / ".venv-reader" / "bin" / "python"))

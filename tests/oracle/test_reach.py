@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from equinuclei.models import ModelSpec, build_model
+from equinuclei.networks.build import build_model
+from equinuclei.specs import ModelSpec
 
 DEPTHS = {"unet": 6, "simplified": 5, "simplified-bn": 5, "simplified-bn-strided": 5, "gdensenet": 6, "gunet": 5}
 REACH = {

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from equinuclei.instances import connected_components
-from equinuclei.metrics import THRESHOLDS, object_scores
-from equinuclei.scoring import otsu_mask
+from equinuclei.evaluation.scoring import otsu_mask
+from equinuclei.images.instances import connected_components
+from equinuclei.images.metrics import THRESHOLDS, object_scores
 
 matching = pytest.importorskip("stardist.matching").matching
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from environments.declarations import CONDA_NAMES, DISTRIBUTIONS, ENVIRONMENTS, WITH_TORCH, declared, rules
-from equinuclei.codehash import import_closure
-from equinuclei.models import ARCHITECTURES
+from equinuclei.runtime.codehash import import_closure
+from equinuclei.specs import ARCHITECTURES
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = ROOT / "scripts"
 # Name of an import -> name of its package on conda-forge, where they differ.
 PACKAGES = {**CONDA_NAMES, "bioimageio": "bioimageio.core", "skimage": "scikit-image"}
 # A function -> the package that its library imports when it is called.
@@ -31,9 +30,9 @@ LOCK = dict(
 
 def needed(script, environment):
     """Conda packages that a script needs, with all that it reaches: what is imported, and what calls make load."""
-    by_name = [f"equinuclei/models/{module}.py" for module, *_ in ARCHITECTURES.values()]
+    by_name = [f"equinuclei/networks/{module}.py" for module, *_ in ARCHITECTURES.values()]
     names, packages = set(), set()
-    for path in import_closure(SCRIPTS, f"{script}.py", by_name if environment in WITH_TORCH else []):
+    for path in import_closure(ROOT, f"workflow/scripts/{script}.py", by_name if environment in WITH_TORCH else []):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 names.update(alias.name.split(".")[0] for alias in node.names)
@@ -69,7 +68,7 @@ def test_every_environment_is_used_and_declares_nothing_else():
 
 
 def test_the_workflow_is_parsed_with_what_snakemake_brings():
-    modules = import_closure(SCRIPTS, "equinuclei/settings.py", ["equinuclei/codehash.py"])
+    modules = import_closure(ROOT, "equinuclei/config/study.py", ["equinuclei/runtime/codehash.py"])
     found = set()
     for path in modules:
         for node in ast.parse(path.read_text()).body:  # only what runs at import
@@ -77,5 +76,5 @@ def test_the_workflow_is_parsed_with_what_snakemake_brings():
                 found.update(alias.name.split(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
                 found.add(node.module.split(".")[0])
-    assert SCRIPTS / "equinuclei/models/__init__.py" in modules
+    assert ROOT / "equinuclei/specs.py" in modules
     assert found - sys.stdlib_module_names <= {"equinuclei", "jsonschema"}

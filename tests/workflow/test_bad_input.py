@@ -12,9 +12,9 @@ import tifffile
 import yaml
 from conftest import TINY, planned_jobs, small_disk, snakemake
 
-from equinuclei.intensity import normalize
-from equinuclei.parts import read_fields, read_splits
-from equinuclei.store import open_stack
+from equinuclei.dataset.parts import read_fields, read_splits
+from equinuclei.images.intensity import normalize
+from equinuclei.omezarr.stacks import open_stack
 
 SHAPE = (64, 72)
 IDS = ["a b", 'it\'s "quoted"', "Zelle µ ü 细胞", "007", "NA", "$(touch hacked)"]

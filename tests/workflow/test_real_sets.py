@@ -8,8 +8,8 @@ import tifffile
 import yaml
 from conftest import ROOT, snakemake
 
-from equinuclei.parts import read_fields, read_splits
-from equinuclei.store import read_row
+from equinuclei.dataset.parts import read_fields, read_splits
+from equinuclei.omezarr.stacks import read_row
 
 CONFIG = yaml.safe_load((ROOT / "config/real.yaml").read_text())
 DATA = (ROOT / CONFIG["data_root"]).resolve()

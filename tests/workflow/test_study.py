@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,14 +19,14 @@ import zarr
 from conftest import TINY, planned_jobs, project, snakemake
 from ome_zarr_models.v05 import Image
 
-from equinuclei.data_dictionary import column_of
-from equinuclei.data_dictionary import tables as dictionary
-from equinuclei.files import sha256
-from equinuclei.models import INFERENCES
-from equinuclei.models.checkpoint import load_model, read_metadata
-from equinuclei.parts import read_fields, read_predictions, read_splits
-from equinuclei.store import open_stack, store_attributes
-from unit.browser import in_browser
+from equinuclei.analysis.data_dictionary import column_of
+from equinuclei.analysis.data_dictionary import tables as dictionary
+from equinuclei.checksums import sha256
+from equinuclei.dataset.parts import read_fields, read_predictions, read_splits
+from equinuclei.networks.checkpoint import load_model, read_metadata
+from equinuclei.omezarr.stacks import open_stack, store_attributes
+from equinuclei.specs import INFERENCES
+from support.browser import in_browser
 
 
 def result(study, *parts):
@@ -375,7 +376,7 @@ def test_deleting_the_weights_of_one_model_trains_that_model_alone(study):
 @contextmanager
 def edited(file, change):
     """A file of the copied project, changed within the block."""
-    path = project() / "scripts" / "equinuclei" / file
+    path = project() / "equinuclei" / file
     before = path.read_text()
     path.write_text(change(before))
     try:
@@ -392,7 +393,7 @@ def comments(text):
     return "# A comment.\n" + text.replace('"""', '"""Truly: ', 1) + "\n\n# Another.\n"
 
 
-@pytest.mark.parametrize("file", ["masks.py", "training.py", "models/simplified_unet.py", "errors.py"])
+@pytest.mark.parametrize("file", ["images/masks.py", "training/train.py", "networks/simplified_unet.py", "errors.py"])
 def test_a_changed_comment_or_docstring_reruns_nothing(study, file):
     folder, _ = study
     with edited(file, comments):
@@ -402,12 +403,20 @@ def test_a_changed_comment_or_docstring_reruns_nothing(study, file):
 @pytest.mark.parametrize(
     "file, first, kept",
     [
-        ("metrics.py", {"score_test": 2, "score_otsu": 1}, {"convert_dataset", "train_model", "predict_test"}),
-        ("crops.py", {"train_model": 2, "choose_learning_rate": 1}, {"convert_dataset", "split_dataset", "score_otsu"}),
-        ("models/simplified_unet.py", {"train_model": 2, "choose_learning_rate": 1}, {"convert_dataset", "score_otsu"}),
-        ("figures.py", {"draw_figures": 1}, {"aggregate_f1", "score_test", "train_model", "record_provenance"}),
-        ("study_page.py", {"report_study": 1}, {"aggregate_f1", "draw_figures"}),
-        ("splits.py", {"split_dataset": 1}, {"convert_dataset", "binarize_masks"}),
+        ("images/metrics.py", {"score_test": 2, "score_otsu": 1}, {"convert_dataset", "train_model", "predict_test"}),
+        (
+            "training/crops.py",
+            {"train_model": 2, "choose_learning_rate": 1},
+            {"convert_dataset", "split_dataset", "score_otsu"},
+        ),
+        (
+            "networks/simplified_unet.py",
+            {"train_model": 2, "choose_learning_rate": 1},
+            {"convert_dataset", "score_otsu"},
+        ),
+        ("figures/scores.py", {"draw_figures": 1}, {"aggregate_f1", "score_test", "train_model", "record_provenance"}),
+        ("pages/study.py", {"report_study": 1}, {"aggregate_f1", "draw_figures"}),
+        ("dataset/splits.py", {"split_dataset": 1}, {"convert_dataset", "binarize_masks"}),
     ],
 )
 def test_a_changed_statement_reruns_the_rules_that_import_it(study, file, first, kept):
@@ -419,13 +428,14 @@ def test_a_changed_statement_reruns_the_rules_that_import_it(study, file, first,
 
 def test_another_architecture_reruns_nothing(study):
     folder, _ = study
-    with edited("models/gunet.py", statement):
+    with edited("networks/gunet.py", statement):
         assert "Nothing to be done" in snakemake(folder, "--dry-run", "study").stdout
 
 
 def check_run(folder, *arguments):
-    command = [sys.executable, str(project() / "scripts/check_run.py"), "results/tiny", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    command = [sys.executable, "-m", "equinuclei", "check", "results/tiny", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(project())}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
 
 
 def test_results_are_told_from_those_of_other_inputs_or_code(study):
@@ -436,7 +446,7 @@ def test_results_are_told_from_those_of_other_inputs_or_code(study):
     assert provenance["config"]["models"]["turning"]["spec"]["group"] == "p4"
     checked = check_run(folder)
     assert checked.returncode == 0 and "This is the recorded run" in checked.stdout, checked.stdout
-    with edited("metrics.py", statement):
+    with edited("images/metrics.py", statement):
         changed = check_run(folder, "--fast")
     assert changed.returncode == 1 and "differs   score_test.py: the code is another" in changed.stdout
     image = next(result(study, "source", "images").glob("*.tif"))

@@ -9,7 +9,7 @@ import pytest
 from conftest import WEIGHTS
 from lab import Lab, jobs_of, make_old
 
-from equinuclei.plate_store import list_wells, open_well, plate_attributes, read_channels
+from equinuclei.omezarr.plates import list_wells, open_well, plate_attributes, read_channels
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "plates"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"real plates are not at {DATA}")

@@ -1,5 +1,6 @@
 # What the rules share: the checked configuration, paths, and resources that grow with the attempt.
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -7,22 +8,26 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+# Rules import the library from this checkout, whether it is installed or not. Snakemake hands `sys.path` on to scripts,
+# behind the packages of their environment, and conda environments do not see PYTHONPATH: the latter puts the checkout
+# before an installed library, where there is one.
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
-from equinuclei.codehash import code_digest
-from equinuclei.data_dictionary import COLUMNS_FILE
+from equinuclei.runtime.codehash import code_digest
+from equinuclei.analysis.data_dictionary import COLUMNS_FILE
 from equinuclei.errors import InputError
-from equinuclei.files import digest
-from equinuclei.job import pass_on
-from equinuclei.models import ARCHITECTURES
-from equinuclei.settings import OTSU, Study
+from equinuclei.checksums import digest
+from equinuclei.runtime.job import pass_on
+from equinuclei.specs import ARCHITECTURES
+from equinuclei.config.study import OTSU, Study
 
 # SLURM's signal before the end of a job (`--signal` in the profile) reaches Snakemake alone where control groups keep
 # track of processes. It is the training that answers it.
 signal.signal(signal.SIGUSR1, pass_on)
 
-SCRIPTS = Path(workflow.basedir) / "scripts"
-SCHEMA = yaml.safe_load(Path(workflow.basedir, "workflow/schemas/config.schema.yaml").read_text())
+SCHEMA = yaml.safe_load(Path(ROOT, "workflow/schemas/config.schema.yaml").read_text())
 
 try:
     study = Study(config, SCHEMA)
@@ -105,7 +110,7 @@ wildcard_constraints:
 
 def code_of(rule_name):
     """Digest of the code behind a rule: its script and what that imports."""
-    return code_digest(SCRIPTS, f"{rule_name}.py")
+    return code_digest(ROOT, f"workflow/scripts/{rule_name}.py")
 
 
 def code_of_model(rule_name):
@@ -113,7 +118,7 @@ def code_of_model(rule_name):
 
     def code(wildcards):
         architecture, *_ = ARCHITECTURES[study.trained[wildcards.model].spec.architecture]
-        return code_digest(SCRIPTS, f"{rule_name}.py", [f"equinuclei/models/{architecture}.py"])
+        return code_digest(ROOT, f"workflow/scripts/{rule_name}.py", [f"equinuclei/networks/{architecture}.py"])
 
     return code
 
@@ -122,9 +127,9 @@ def code_of_everything(wildcards):
     """Script, files imported by name, and digest of the code behind every rule that results of a study come from."""
     entries = [(name, []) for name in CODE_RULES]
     architectures = sorted({ARCHITECTURES[model.spec.architecture][0] for model in study.models.values()})
-    entries += [("train_model", [f"equinuclei/models/{name}.py"]) for name in architectures]
+    entries += [("train_model", [f"equinuclei/networks/{name}.py"]) for name in architectures]
     return [
-        {"script": f"{name}.py", "extra": extra, "digest": code_digest(SCRIPTS, f"{name}.py", extra)}
+        {"script": f"{name}.py", "extra": extra, "digest": code_digest(ROOT, f"workflow/scripts/{name}.py", extra)}
         for name, extra in entries
     ]
 
@@ -255,14 +260,14 @@ def gallery_output(name):
 
 def captions(kind, titles):
     """Titles and captions of tables or figures, as plain values."""
-    folder = Path(workflow.basedir, "workflow/report", kind)
+    folder = Path(ROOT, "workflow/report", kind)
     return [[title, (folder / f"{name}.rst").read_text(encoding="utf-8")] for name, title in titles.items()]
 
 
 def templates_digest():
     """Digest of what the page of a study is made with beside code: its templates, and the columns of all tables."""
-    library = SCRIPTS / "equinuclei"
-    files = [*(library / "templates" / name for name in ("page.css", "page.js", "study.html")), COLUMNS_FILE]
+    templates = ROOT / "equinuclei/pages/templates"
+    files = [*(templates / name for name in ("page.css", "page.js", "study.html")), COLUMNS_FILE]
     return digest([path.read_text(encoding="utf-8") for path in files])
 
 

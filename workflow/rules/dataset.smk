@@ -25,7 +25,7 @@ rule simulate_dataset:
     message:
         "Simulating the data set {wildcards.dataset}"
     script:
-        "../../scripts/simulate_dataset.py"
+        "../scripts/simulate_dataset.py"
 
 
 rule convert_dataset:
@@ -54,7 +54,7 @@ rule convert_dataset:
     message:
         "Converting the images and masks of {wildcards.dataset} to OME-Zarr"
     script:
-        "../../scripts/convert_dataset.py"
+        "../scripts/convert_dataset.py"
 
 
 rule split_dataset:
@@ -80,7 +80,7 @@ rule split_dataset:
     message:
         "Splitting {wildcards.dataset} into train, val and test"
     script:
-        "../../scripts/split_dataset.py"
+        "../scripts/split_dataset.py"
 
 
 rule binarize_masks:
@@ -105,4 +105,4 @@ rule binarize_masks:
     message:
         "Deriving training targets from the masks of {wildcards.dataset}"
     script:
-        "../../scripts/binarize_masks.py"
+        "../scripts/binarize_masks.py"

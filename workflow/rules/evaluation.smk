@@ -33,7 +33,7 @@ rule predict_test:
     message:
         "Predicting the rotated images of {wildcards.dataset} with {wildcards.model}, {wildcards.modality}, seed {wildcards.seed}"
     script:
-        "../../scripts/predict_test.py"
+        "../scripts/predict_test.py"
 
 
 rule score_test:
@@ -63,7 +63,7 @@ rule score_test:
     message:
         "Scoring {wildcards.model} on the {wildcards.modality} images of {wildcards.dataset}, seed {wildcards.seed}"
     script:
-        "../../scripts/score_test.py"
+        "../scripts/score_test.py"
 
 
 rule score_otsu:
@@ -90,7 +90,7 @@ rule score_otsu:
     message:
         "Scoring Otsu's threshold on the {wildcards.modality} images of {wildcards.dataset}"
     script:
-        "../../scripts/score_otsu.py"
+        "../scripts/score_otsu.py"
 
 
 rule aggregate_f1:
@@ -131,4 +131,4 @@ rule aggregate_f1:
     message:
         "Writing the tables of {wildcards.dataset}"
     script:
-        "../../scripts/aggregate_f1.py"
+        "../scripts/aggregate_f1.py"

@@ -24,7 +24,7 @@ rule export_model:
     message:
         "Exporting {wildcards.model}, {wildcards.dataset}, {wildcards.modality}, seed {wildcards.seed}"
     script:
-        "../../scripts/export_model.py"
+        "../scripts/export_model.py"
 
 
 # As plates and folders of images use the model; the study scores it as the study says.
@@ -53,4 +53,4 @@ rule evaluate_model:
     message:
         "Evaluating {wildcards.model} as deployed, {wildcards.dataset}, {wildcards.modality}, seed {wildcards.seed}"
     script:
-        "../../scripts/evaluate_model.py"
+        "../scripts/evaluate_model.py"

@@ -32,7 +32,7 @@ rule scan_plates:
     message:
         "Looking for complete plates"
     script:
-        "../../scripts/scan_plates.py"
+        "../scripts/scan_plates.py"
 
 
 rule convert_plate:
@@ -63,7 +63,7 @@ rule convert_plate:
     message:
         "Converting plate {wildcards.plate} to OME-Zarr"
     script:
-        "../../scripts/convert_plate.py"
+        "../scripts/convert_plate.py"
 
 
 rule segment_plate:
@@ -99,7 +99,7 @@ rule segment_plate:
     message:
         "Segmenting plate {wildcards.plate} with {wildcards.plate_model}"
     script:
-        "../../scripts/segment_plate.py"
+        "../scripts/segment_plate.py"
 
 
 if PARTS > 1:
@@ -123,7 +123,7 @@ if PARTS > 1:
         message:
             "Joining the parts of plate {wildcards.plate}"
         script:
-            "../../scripts/join_parts.py"
+            "../scripts/join_parts.py"
 
 
 rule measure_plate:
@@ -152,7 +152,7 @@ rule measure_plate:
     message:
         "Measuring the nuclei of plate {wildcards.plate}"
     script:
-        "../../scripts/measure_plate.py"
+        "../scripts/measure_plate.py"
 
 
 rule report_plate:
@@ -182,7 +182,7 @@ rule report_plate:
     message:
         "Writing the page of plate {wildcards.plate}"
     script:
-        "../../scripts/report_plate.py"
+        "../scripts/report_plate.py"
 
 
 # Of the plates that are finished when it is planned: `autorun.sh` asks for it when the others have ended, so that one
@@ -209,4 +209,4 @@ rule compare_plates:
     message:
         "Comparing the finished plates"
     script:
-        "../../scripts/compare_plates.py"
+        "../scripts/compare_plates.py"

@@ -37,7 +37,7 @@ rule draw_figures:
     message:
         "Drawing the figures of {wildcards.dataset}"
     script:
-        "../../scripts/draw_figures.py"
+        "../scripts/draw_figures.py"
 
 
 rule record_provenance:
@@ -78,7 +78,7 @@ rule record_provenance:
     message:
         "Recording what the results of {wildcards.dataset} were made from"
     script:
-        "../../scripts/record_provenance.py"
+        "../scripts/record_provenance.py"
 
 
 rule report_study:
@@ -117,4 +117,4 @@ rule report_study:
     message:
         "Writing the page of {wildcards.dataset}"
     script:
-        "../../scripts/report_study.py"
+        "../scripts/report_study.py"

@@ -34,7 +34,7 @@ if study.subsets:
         message:
             "Listing the subsets of the training part of {wildcards.dataset}"
         script:
-            "../../scripts/list_subsets.py"
+            "../scripts/list_subsets.py"
 
 
 if study.curve:
@@ -63,7 +63,7 @@ if study.curve:
         message:
             "Writing the learning curves of {wildcards.dataset}"
         script:
-            "../../scripts/aggregate_learning_curve.py"
+            "../scripts/aggregate_learning_curve.py"
 
     rule draw_learning_curve:
         input:
@@ -87,7 +87,7 @@ if study.curve:
         message:
             "Drawing the learning curves of {wildcards.dataset}"
         script:
-            "../../scripts/draw_learning_curve.py"
+            "../scripts/draw_learning_curve.py"
 
 
 if study.left_out:
@@ -114,7 +114,7 @@ if study.left_out:
         message:
             "Comparing the models of {wildcards.dataset} trained with and without each cell line"
         script:
-            "../../scripts/aggregate_left_out.py"
+            "../scripts/aggregate_left_out.py"
 
     rule draw_left_out:
         input:
@@ -138,4 +138,4 @@ if study.left_out:
         message:
             "Drawing the models of {wildcards.dataset} trained with and without each cell line"
         script:
-            "../../scripts/draw_left_out.py"
+            "../scripts/draw_left_out.py"

@@ -30,7 +30,7 @@ rule choose_learning_rate:
     message:
         "Choosing the learning rate of {wildcards.model} on the {wildcards.modality} images of {wildcards.dataset}"
     script:
-        "../../scripts/choose_learning_rate.py"
+        "../scripts/choose_learning_rate.py"
 
 
 rule train_model:
@@ -63,4 +63,4 @@ rule train_model:
     message:
         "Training {wildcards.model} on the {wildcards.modality} images of {wildcards.dataset}, seed {wildcards.seed}"
     script:
-        "../../scripts/train_model.py"
+        "../scripts/train_model.py"

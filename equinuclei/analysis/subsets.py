@@ -1,0 +1,145 @@
+"""Scores of models trained on subsets of the training part to tables: learning curves, and cell lines left out.
+
+`points` are mappings of name, that of a trained model; model, that of the model of the study which it is or is derived
+from; subset, the name of what it learns from; and `without`, the cell line left out, if one is. `values` are those of
+`contrasts.image_values`. Intervals, tests and verdicts are those of `equinuclei.analysis.contrasts`.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+
+from equinuclei.analysis.contrasts import (
+    MEASURES,
+    contrast_table,
+    contrasts_by_cell_line,
+    image_values,
+    interval_table,
+)
+from equinuclei.analysis.statistics import in_order, write_table
+
+_SIZES = ["train_groups", "train_images"]
+
+
+def aggregate_learning_curve(
+    scores: Sequence[str | Path],
+    *,
+    subsets: str | Path,
+    points: Sequence[Mapping[str, str]],
+    equivariant: Collection[str],
+    curve: str | Path,
+    contrasts: str | Path,
+) -> None:
+    """Write the learning curves of a data set.
+
+    scores : scores.parquet of every training of the points; subsets : the table of `subsets.list_subsets`;
+    equivariant : as for `contrasts.contrast_table`. Writes `curve` (`learning_curve_table`) and `contrasts`
+    (`learning_curve_contrasts`), TSV.
+    """
+    values = image_values(pd.concat([pd.read_parquet(path) for path in scores], ignore_index=True))
+    sizes = subset_sizes(pd.read_csv(subsets, sep="\t", dtype=str, keep_default_na=False).astype({"images": int}))
+    write_table(learning_curve_table(values, points, sizes), curve)
+    write_table(learning_curve_contrasts(values, points, sizes, equivariant), contrasts)
+
+
+def aggregate_left_out(
+    scores: Sequence[str | Path],
+    *,
+    points: Sequence[Mapping[str, str]],
+    equivariant: Collection[str],
+    left_out: str | Path,
+) -> None:
+    """Write `left_out_table` as TSV. scores : scores.parquet of every training of the points."""
+    values = image_values(pd.concat([pd.read_parquet(path) for path in scores], ignore_index=True))
+    write_table(left_out_table(values, points, equivariant), left_out)
+
+
+def subset_sizes(subsets: pd.DataFrame) -> pd.DataFrame:
+    """train_groups and train_images of every modality and subset: means over seeds, as groups may differ in size.
+
+    subsets : columns modality, subset, seed, group, images, a row per group.
+    """
+    by_seed = subsets.groupby(["modality", "subset", "seed"], sort=False)
+    sizes = by_seed.agg(train_groups=("group", "size"), train_images=("images", "sum"))
+    sizes = sizes.groupby(["modality", "subset"], sort=False).mean().reset_index()
+    return sizes.astype({"train_groups": int})
+
+
+def learning_curve_table(
+    values: pd.DataFrame, points: Sequence[Mapping[str, str]], sizes: pd.DataFrame
+) -> pd.DataFrame:
+    """`contrasts.interval_table` of every point of the curves.
+
+    Returns dataset, modality, model, inference, train_groups, train_images, measure, images, groups, seeds, value, low
+    and high; the train_... are what the networks have learnt from, images and groups what they are scored on.
+    """
+    table = _with_sizes(interval_table(values, [point["name"] for point in points]), points, sizes)
+    columns = ["dataset", "modality", "model", "inference", *_SIZES, "measure"]
+    columns += ["images", "groups", "seeds", "value", "low", "high"]
+    return in_order(table[columns], [], _models(points))
+
+
+def learning_curve_contrasts(
+    values: pd.DataFrame, points: Sequence[Mapping[str, str]], sizes: pd.DataFrame, equivariant: Collection[str]
+) -> pd.DataFrame:
+    """`contrasts.contrast_table` of the models trained on the same subset, all exploratory.
+
+    A row per dataset, modality, subset, pair and measure, with the columns train_groups and train_images.
+    """
+    tables = []
+    for subset in dict.fromkeys(point["subset"] for point in points):
+        models = {point["name"]: point["model"] for point in points if point["subset"] == subset}
+        of_subset = values[values["model"].isin(models)]
+        table = contrast_table(
+            of_subset.assign(model=of_subset["model"].map(models)), equivariant=equivariant, order=_models(points)
+        )
+        tables.append(table.assign(subset=subset))
+    table = pd.concat(tables, ignore_index=True).merge(sizes, on=["modality", "subset"])
+    table = table.sort_values(["dataset", "modality", "train_groups"], kind="stable", ignore_index=True)
+    keys = ["dataset", "modality", *_SIZES]
+    return table[[*keys, *(column for column in table if column not in (*keys, "subset", "p_holm"))]]
+
+
+def left_out_table(
+    values: pd.DataFrame, points: Sequence[Mapping[str, str]], equivariant: Collection[str]
+) -> pd.DataFrame:
+    """What it costs not to have trained on a cell line: scores on its images, of both models on the same.
+
+    Returns
+    -------
+    A row per dataset, modality, cell_line, model, inference and measure: images and groups (of that cell line, scored)
+    and seeds; without and with, the estimates of the model trained without and with the cell line; difference, the
+    former less the latter; low and high, its 95 % interval; p; verdict, on the model trained without; note. Nothing is
+    corrected for the number of rows.
+    """
+    tables = []
+    for point in points:
+        if "without" not in point:
+            continue
+        here = values[(values["cell_line"] == point["without"]) & values["model"].isin([point["name"], point["model"]])]
+        modes = here["inference"].unique()
+        pairs = [
+            {"a": point["name"], "a_inference": mode, "b": point["model"], "b_inference": mode, "measure": measure}
+            for mode, measure in product(modes, MEASURES)
+        ]
+        both = {point["name"], point["model"]} if point["model"] in equivariant else ()
+        table = contrasts_by_cell_line(here, pairs, both)
+        tables.append(table.assign(model=point["model"]))
+    table = pd.concat(tables, ignore_index=True)
+    table = table.rename(columns={"a_inference": "inference", "a_value": "without", "b_value": "with"})
+    columns = ["dataset", "modality", "cell_line", "model", "inference", "measure", "images", "groups", "seeds"]
+    columns += ["without", "with", "difference", "low", "high", "p", "verdict", "note"]
+    return in_order(table[columns], ["cell_line"], _models(points))
+
+
+def _with_sizes(table: pd.DataFrame, points: Sequence[Mapping[str, str]], sizes: pd.DataFrame) -> pd.DataFrame:
+    """`table` with the models of the study in the place of the trained ones, and the sizes of their subsets."""
+    named = pd.DataFrame(points)[["name", "model", "subset"]]
+    table = table.rename(columns={"model": "name"}).merge(named, on="name")
+    return table.merge(sizes, on=["modality", "subset"])
+
+
+def _models(points: Sequence[Mapping[str, str]]) -> list[str]:
+    return list(dict.fromkeys(point["model"] for point in points))

@@ -1,0 +1,72 @@
+"""The U shape that the U-Nets share: encoder, bottleneck, decoder with skip connections."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import nn
+from torch.nn import functional
+
+from equinuclei.networks.layers import Concatenate, Features, GroupMeanConv2d
+from equinuclei.networks.network import SegmentationNetwork
+from equinuclei.specs import TARGETS
+from equinuclei.symmetry import Group
+
+
+class EncoderDecoder(SegmentationNetwork):
+    """A U-Net with as many encoder levels as `widths` has entries before the last, which is the bottleneck's.
+
+    Widths are channels per group element: level i has |G| * widths[i] feature maps. Between levels stands 2 x 2 max
+    pooling, exactly equivariant on even sizes. The decoder gets the encoder's features by concatenation.
+
+    A subclass says what a level and the upsampling are. Raises ValueError for fewer than two widths, or one below 1.
+    """
+
+    convs_per_level: ClassVar[int]
+
+    def __init__(self, group: str, widths: Sequence[int], *, target: str = "binary") -> None:
+        *widths, bottleneck_width = (int(width) for width in widths)
+        if not widths or min(*widths, bottleneck_width) < 1:
+            raise ValueError(f"expected at least 2 positive widths, not {[*widths, bottleneck_width]}")
+        head = GroupMeanConv2d(Group(group), widths[0], TARGETS[target], kernel_size=1)
+        super().__init__(Group(group), target, head)
+        levels = len(widths)
+        self.input_multiple = 2**levels
+        # A 3 x 3 convolution at level l reaches 2^l pixels; the poolings add 2^levels - 1, from one end of a pooled
+        # cell to the other.
+        convs_at_scales = [2 * 2**level for level in range(levels)] + [2**levels]
+        self.reach = self.convs_per_level * sum(convs_at_scales) + 2**levels - 1
+        self.encoder = nn.ModuleList(self.level(i, o) for i, o in zip([None, *widths], widths, strict=False))
+        self.bottleneck = self.level(widths[-1], bottleneck_width)
+        below = [*widths[1:], bottleneck_width]
+        self.upsampling = nn.ModuleList(self.upsample(b, w) for b, w in zip(below, widths, strict=True))
+        self.decoder = nn.ModuleList(
+            self.level((self.upsampled_channels(b, w), w), w) for b, w in zip(below, widths, strict=True)
+        )
+        self.concatenate = Concatenate(self.group)
+
+    @abstractmethod
+    def level(self, in_channels: int | Sequence[int] | None, out_channels: int) -> nn.Module:
+        """The convolutions of one level; `in_channels` None lifts the image to the group, several are concatenated."""
+
+    @abstractmethod
+    def upsample(self, channels: int, skip_channels: int) -> nn.Module:
+        """Twice the height and width, from `channels` to `upsampled_channels`."""
+
+    @abstractmethod
+    def upsampled_channels(self, channels: int, skip_channels: int) -> int:
+        """Channels that the upsampling leaves."""
+
+    def features(self, image: Features) -> Features:
+        skips = []
+        x = image
+        for level in self.encoder:
+            x = level(x)
+            skips.append(x)
+            x = functional.max_pool2d(x, 2)
+        x = self.bottleneck(x)
+        for upsample, level, skip in zip(
+            reversed(self.upsampling), reversed(self.decoder), reversed(skips), strict=True
+        ):
+            x = level(self.concatenate(upsample(x), skip))
+        return x

@@ -1,0 +1,70 @@
+"""Simplified U-Net of the reference study, plain or equivariant by its group.
+
+Widths double with depth, two 3 x 3 convolutions per level, and learnt upsampling: a transposed 2 x 2 convolution with
+stride 2. Without batch norm, as in the study, or with it; and with a strided stem, for speed.
+"""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from equinuclei.networks.encoder_decoder import EncoderDecoder
+from equinuclei.networks.layers import Features, GroupBatchNorm2d, GroupConv2d, GroupConvTranspose2d, LiftingConv2d
+
+STEM_KERNEL = 4
+
+
+class SimplifiedUNet(EncoderDecoder):
+    """U-Net of two convolutions per level with learnt upsampling; `batch_norm` follows every convolution, if set.
+
+    `strided`: a 4 x 4 convolution with stride 2 lifts the image to the group, the levels work at half its resolution
+    and below, and a transposed convolution restores it. Most of a U-Net's time goes into its finest level.
+    """
+
+    convs_per_level = 2
+
+    def __init__(
+        self,
+        group: str,
+        widths: Sequence[int],
+        *,
+        target: str = "binary",
+        batch_norm: bool = False,
+        strided: bool = False,
+    ) -> None:
+        self.batch_norm, self.strided = batch_norm, strided
+        super().__init__(group, widths, target=target)
+        if strided:
+            width, bias = int(widths[0]), not batch_norm
+            self.stem = self._activated(LiftingConv2d(self.group, 1, width, STEM_KERNEL, stride=2, bias=bias))
+            self.restore = self._activated(GroupConvTranspose2d(self.group, width, width, bias=bias))
+            self.input_multiple *= 2
+            # The first of two pixels sees a pixel of half the resolution `reach` further on, and that the two pixels it
+            # is made of and the one after them.
+            self.reach = 2 * self.reach + STEM_KERNEL // 2
+
+    def level(self, in_channels: int | Sequence[int] | None, out_channels: int) -> nn.Sequential:
+        bias = not self.batch_norm  # batch norm has one of its own
+        if in_channels is None and self.strided:
+            in_channels = out_channels
+        if in_channels is None:
+            first = LiftingConv2d(self.group, 1, out_channels, bias=bias)
+        else:
+            first = GroupConv2d(self.group, in_channels, out_channels, bias=bias)
+        second = GroupConv2d(self.group, out_channels, out_channels, bias=bias)
+        return nn.Sequential(*self._activated(first), *self._activated(second))
+
+    def upsample(self, channels: int, skip_channels: int) -> GroupConvTranspose2d:
+        return GroupConvTranspose2d(self.group, channels, skip_channels)
+
+    def upsampled_channels(self, channels: int, skip_channels: int) -> int:
+        return skip_channels
+
+    def features(self, image: Features) -> Features:
+        if self.strided:
+            return self.restore(super().features(self.stem(image)))
+        return super().features(image)
+
+    def _activated(self, conv: GroupConv2d | GroupConvTranspose2d) -> nn.Sequential:
+        norm = [GroupBatchNorm2d(self.group, conv.out_channels)] if self.batch_norm else []
+        return nn.Sequential(conv, *norm, nn.ReLU(inplace=True))

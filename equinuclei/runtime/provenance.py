@@ -1,0 +1,63 @@
+"""What a result was made with: code, packages, hardware."""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+from equinuclei import __version__
+from equinuclei.errors import InputError
+
+PACKAGES = ("numpy", "scipy", "pandas", "scikit-image", "zarr", "ngio", "dask", "tifffile", "torch", "lightning",
+            "torchmetrics", "safetensors", "matplotlib")  # fmt: skip
+
+
+def code_version() -> str:
+    """Version of the code: the git commit, marked `dirty` when files differ from it, or the package's version."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / "Snakefile").is_file():  # installed: git would tell of whatever repository lies around it
+        return __version__
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--tags"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return __version__
+    return f"{__version__} ({commit})"
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on, where they are installed."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def hardware() -> dict[str, str]:
+    """The machine: operating system, processor, and the GPU if torch is loaded and sees one."""
+    found = {"platform": platform.platform(), "processor": _processor()}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
+
+
+def read_record(path: str | Path) -> dict:
+    """The record of a training, run.json. Raises InputError if it is missing or broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable record of a training ({error}); train the model again") from error
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,189 @@
+"""The learning rate of a model, chosen from candidates on the training part alone."""
+
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from equinuclei.checksums import digest
+from equinuclei.dataset.parts import Part
+from equinuclei.dataset.splits import split_dataset
+from equinuclei.errors import InputError
+from equinuclei.inference.whole_images import predict_transforms
+from equinuclei.networks.checkpoint import load_model
+from equinuclei.networks.device import prepare_torch
+from equinuclei.networks.targets import TARGETS
+from equinuclei.runtime.files import scratch_folder, write_json
+from equinuclei.runtime.provenance import code_version, hardware, package_versions, read_record
+from equinuclei.specs import ModelSpec
+from equinuclei.symmetry import IDENTITY
+from equinuclei.training.train import DivergedError, TrainingSettings, train_model
+
+logger = logging.getLogger("equinuclei.training.tuning")
+
+FOLDS = 5
+"""One of so many groups is held out."""
+
+
+def choose_learning_rate(
+    spec: ModelSpec,
+    training: Part,
+    settings: Mapping,
+    candidates: Sequence[float],
+    *,
+    seed: int,
+    output: str | Path,
+    code: str = "",
+    record: Mapping | None = None,
+) -> None:
+    """Train a model with every candidate on four fifths of the training part, and keep the best on the last fifth.
+
+    Whole groups are held out (`hold_out`). Every candidate starts from the same weights and sees the same crops. The
+    best has the highest F1, from pixel counts summed over the whole images held out, predicted in float32; of equal
+    ones it is the smallest. A candidate whose loss diverges has F1 0 and is never chosen.
+
+    Parameters
+    ----------
+    training
+        The training part of the study, nothing else, with truths of the spec's target; its fields have the columns
+        cell_line and group.
+    settings
+        The fields of `TrainingSettings` but `learning_rate`; `epochs` are those that each candidate is trained for.
+    candidates
+        Learning rates, in any order.
+    seed
+        Of the groups held out, the weights and the crops.
+    output
+        JSON: `learning_rate`, the chosen one; `candidates`, ascending, each with its F1, the training loss of its last
+        epoch (null if it diverged), seconds of training and whether it diverged; `tuning_epochs`, settings, image_ids
+        trained on and held out, seed, versions. Interrupted tuning continues where it stopped, if code (`code`, a
+        digest), spec, settings, candidates, seed and data are the same.
+    record
+        Further plain values to keep in `output`.
+
+    Raises
+    ------
+    InputError
+        If the part has fewer than two groups, the images held out have no nucleus, every candidate diverges, or as
+        `train_model` does.
+    """
+    rates = sorted(candidates)
+    held = hold_out(training.fields, seed)
+    rest, held_out = training.subset(~held), training.subset(held)
+    if not any(target.any() for target in held_out.targets):
+        raise InputError(
+            f"none of the {len(held_out.images)} training images held out to choose the learning rate has a nucleus; "
+            "give one number as `learning_rate`, or another first seed"
+        )
+    logger.info("%d learning rates: %d images to train, %d held out", len(rates), len(rest.images), held.sum())
+    packages = package_versions()
+    key = [code, spec.to_dict(), dict(settings), rates, seed, training.fields.to_dict("list"), training.crops]
+    key.append(packages["torch"])
+    with scratch_folder(output, digest(key)) as folder:
+        if folder is None:
+            return
+        tried = []
+        for number, rate in enumerate(rates):
+            done = folder / f"{number}.json"
+            if not done.is_file():
+                chosen = TrainingSettings.from_mapping({**settings, "learning_rate": rate})
+                write_json(done, _try(spec, rest, held_out, chosen, seed, folder / str(number), code))
+            tried.append(json.loads(done.read_text(encoding="utf-8")))
+        best = _best(tried)
+        write_json(
+            output,
+            {
+                **(record or {}),
+                "learning_rate": best["learning_rate"],
+                "candidates": tried,
+                "tuning_epochs": settings["epochs"],
+                "spec": spec.to_dict(),
+                "training": {key: value for key, value in settings.items() if key != "epochs"},
+                "seed": seed,
+                "trained_on": rest.fields["image_id"].tolist(),
+                "held_out": held_out.fields["image_id"].tolist(),
+                "code_sha256": code,
+                "code_version": code_version(),
+                "packages": packages,
+                "hardware": hardware(),
+            },
+        )
+
+
+def hold_out(fields: pd.DataFrame, seed: int) -> np.ndarray:
+    """Which rows of a part are held out: a fifth of its groups, at least one, in equal shares of the cell lines.
+
+    fields : columns cell_line and group. Returns bool, a value per row; a group is held out as a whole or not at all.
+    Depends on `seed`, the groups and their cell lines, not on the order of rows. Raises InputError if there are fewer
+    than two groups.
+    """
+    groups = fields[["group", "cell_line"]].drop_duplicates("group")
+    if len(groups) < 2:
+        raise InputError(
+            f"the training part has {len(groups)} group of images, and choosing a learning rate takes two, one to "
+            "train on and one to hold out; give one number as `learning_rate`"
+        )
+    count = max(1, round(len(groups) / FOLDS))
+    # A row per group instead of per image: so dealt, whole groups always meet the sizes, however large they are.
+    table = groups.assign(image_id=groups["group"], split="")
+    dealt = split_dataset(table, [len(groups) - count, count, 0], seed)
+    return fields["group"].isin(dealt.loc[dealt["part"] == "val", "group"]).to_numpy()
+
+
+def pooled_f1(truths: Sequence[np.ndarray], predictions: Sequence[np.ndarray]) -> float:
+    """2 TP / (2 TP + FP + FN) from the pixels of all masks, bool (y, x); there is a true pixel.
+
+    As `metrics.pixel_scores` of all pixels together, counted here because that module scores objects too: a change
+    there would tune and train every model again.
+    """
+    pairs = list(zip(truths, predictions, strict=True))
+    both = sum(int(np.count_nonzero(truth & prediction)) for truth, prediction in pairs)
+    either = sum(int(np.count_nonzero(truth)) + int(np.count_nonzero(prediction)) for truth, prediction in pairs)
+    return 2 * both / either
+
+
+def _try(
+    spec: ModelSpec, rest: Part, held_out: Part, settings: TrainingSettings, seed: int, folder: Path, code: str
+) -> dict:
+    """Train with one learning rate, on one device, and score it on the images held out."""
+    settings = replace(settings, devices=1)
+    tried = {"learning_rate": settings.learning_rate}
+    files = {"weights": folder / "weights.safetensors", "history": folder / "history.csv", "run": folder / "run.json"}
+    start = time.monotonic()
+    try:
+        train_model(spec, rest, None, settings, seed=seed, code=code, **files)
+    except DivergedError as error:
+        logger.warning("learning rate %g: %s", settings.learning_rate, error)
+        return tried | {"F1": 0.0, "loss": None, "seconds": round(time.monotonic() - start, 2), "diverged": True}
+    device = prepare_torch(settings.device, settings.torch_threads, deterministic=True)
+    network = load_model(files["weights"], device)
+    maps = (predict_transforms(network, image, [IDENTITY], device)[IDENTITY] for image in held_out.images)
+    predictions = [TARGETS[spec.target].codes(of_image) > 0 for of_image in maps]
+    score = pooled_f1([target > 0 for target in held_out.targets], predictions)
+    logger.info("learning rate %g: F1 %.4f", settings.learning_rate, score)
+    loss = float(pd.read_csv(files["history"])["train_loss"].iloc[-1])
+    seconds = read_record(files["run"])["train_seconds"]
+    return tried | {"F1": score, "loss": loss, "seconds": seconds, "diverged": False}
+
+
+def _best(tried: Sequence[Mapping]) -> Mapping:
+    """The candidate with the highest F1, of equal ones the first; warns of a doubtful choice."""
+    rates = ", ".join(f"{candidate['learning_rate']:g}" for candidate in tried)
+    left = [candidate for candidate in tried if not candidate["diverged"]]
+    if not left:
+        raise InputError(f"the training loss diverges with every candidate of `learning_rate` ({rates}): lower them")
+    best = max(left, key=lambda candidate: candidate["F1"])
+    logger.info("chosen: learning rate %g of %s", best["learning_rate"], rates)
+    if best["F1"] == 0:
+        logger.warning("no candidate finds a nucleus in the images held out: raise `tuning_epochs`")
+    elif best in (tried[0], tried[-1]):
+        logger.warning(
+            "the best lies at the edge of the candidates: %g of %s; beyond it may be a better one",
+            best["learning_rate"], rates,
+        )  # fmt: skip
+    return best

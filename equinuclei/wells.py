@@ -1,0 +1,54 @@
+"""Wells by their names, such as B02."""
+
+import re
+import string
+
+_WELL = re.compile(r"\s*([A-Za-z]{1,2})\s*0*([1-9]\d?)\s*")
+
+
+def parse_well(text: str) -> tuple[int, int]:
+    """Row and column, counted from 1, of a well such as "B2", "b02" or "AF48".
+
+    Raises
+    ------
+    ValueError
+        If `text` is no well.
+    """
+    found = _WELL.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no well such as B02")
+    letters, column = found[1].upper(), int(found[2])
+    row = 0
+    for letter in letters:
+        row = row * 26 + string.ascii_uppercase.index(letter) + 1
+    try:
+        well_name(row, column)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no well: {error}") from None
+    return row, column
+
+
+def well_name(row: int, column: int) -> str:
+    """Name of a well, such as "B02", from its row and column, counted from 1.
+
+    Raises
+    ------
+    ValueError
+        If no plate has such a well (32 rows, 48 columns).
+    """
+    if not 1 <= column <= 48:
+        raise ValueError(f"column {column} is none of a plate (1 to 48)")
+    return f"{row_letters(row)}{column:02d}"
+
+
+def row_letters(row: int) -> str:
+    """Letters of a plate row counted from 1: A, ..., Z, AA, ..., AF.
+
+    Raises
+    ------
+    ValueError
+        If the row is not one of 1 to 32.
+    """
+    if not 1 <= row <= 32:
+        raise ValueError(f"row {row} is none of a plate (1 to 32)")
+    return string.ascii_uppercase[row - 1] if row <= 26 else "A" + string.ascii_uppercase[row - 27]

@@ -1,0 +1,67 @@
+"""A promoted model keeps its weights, tells what it is, and its name cannot be given twice."""
+
+import pytest
+import torch
+
+from equinuclei.checksums import sha256
+from equinuclei.errors import InputError
+from equinuclei.library.names import find_weights, known_models
+from equinuclei.library.promotion import promote_model
+from equinuclei.networks.build import build_model
+from equinuclei.networks.checkpoint import load_model, save_weights
+from equinuclei.runtime.files import write_json
+from equinuclei.specs import ModelSpec
+
+
+@pytest.fixture(params=["p4", "trivial"])
+def run(tmp_path, request):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    spec = ModelSpec("simplified", request.param, (2, 3))
+    network = build_model(spec)
+    save_weights(network, spec, folder / "weights.safetensors", network.certificate())
+    record = {"spec": spec.to_dict(), "group": request.param, "parameters": 1234, "images": 5, "code_version": "1"}
+    record |= {"dataset": "demo", "modality": "fluorescence", "training": {"epochs": 3}, "gflops": 1.5}
+    write_json(folder / "run.json", record | {"train_seconds": 90.0, "hardware": {"processor": "a CPU"}})
+    return folder
+
+
+def test_a_promoted_model_is_found_by_its_name(tmp_path, run):
+    library = tmp_path / "library"
+    (run / "accuracy.md").write_text("AP at IoU 0.5: 0.9\n")
+    folder = promote_model(run, "dapi-v1", library, notes="For DAPI at 20x.")
+    weights = find_weights("dapi-v1", library)
+    assert sha256(weights) == sha256(run / "weights.safetensors") and known_models(library) == ["dapi-v1"]
+    assert isinstance(load_model(weights), torch.nn.Module)
+    card = (folder / "README.md").read_text()
+    assert "For DAPI at 20x." in card and "1,234" in card and sha256(weights) in card
+    assert "AP at IoU 0.5: 0.9" in card and "1.5 GFLOP" in card and "2 minutes on a CPU" in card
+    assert all(path.stat().st_mode & 0o222 == 0 for path in folder.iterdir())
+    assert find_weights(run, library) == find_weights(run / "weights.safetensors", library)
+
+
+def test_a_name_means_one_model(tmp_path, run):
+    promote_model(run, "dapi-v1", tmp_path)
+    with pytest.raises(InputError, match=r"exists, and a name always means the same weights"):
+        promote_model(run, "dapi-v1", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", "-v1", ".hidden", "a b", "x" * 99])
+def test_unusable_names_are_refused(tmp_path, run, name):
+    with pytest.raises(InputError, match="model name"):
+        promote_model(run, name, tmp_path / "library")
+    assert not (tmp_path / "library").exists()
+
+
+def test_a_model_that_is_not_there_is_told(tmp_path, run):
+    with pytest.raises(InputError, match=r"no model is chosen: set `plates: {model: NAME}`; .* holds none yet"):
+        find_weights(None, tmp_path / "library")
+    with pytest.raises(InputError, match="holds no model yet"):
+        find_weights("dapi", tmp_path / "library")
+    promote_model(run, "dapi-v1", tmp_path / "library")
+    with pytest.raises(InputError, match=r"unknown model 'dapi_v1'. Did you mean 'dapi-v1'"):
+        find_weights("dapi_v1", tmp_path / "library")
+    with pytest.raises(InputError, match="no weights there"):
+        find_weights(tmp_path / "nowhere" / "w.safetensors", tmp_path / "library")
+    with pytest.raises(InputError, match=r"run.json"):
+        promote_model(tmp_path, "x", tmp_path / "library")

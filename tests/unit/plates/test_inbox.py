@@ -1,0 +1,203 @@
+"""Only complete plates start, each once; late and changed files are seen; one bad plate harms no other."""
+
+import json
+import os
+import shutil
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from equinuclei.errors import InputError
+from equinuclei.plates.inbox import plate_identifier, quarantine, read_scan, scan_inbox, waiting_plates
+from equinuclei.sources.plates.contents import Contents
+
+OLD = time.time() - 86_400
+
+
+def read(folder):
+    """A reader of a toy layout: index.json names barcode and files."""
+    try:
+        index = json.loads((folder / "index.json").read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: no index\nfound ({error})") from error
+    listed = tuple(folder / name for name in index["files"])
+    return Contents(index["barcode"], index.get("measurement", ""), "toy", listed)
+
+
+def put(inbox, name, files=("1.tif", "2.tif"), absent=(), age=86_400, **index):
+    folder = inbox / name
+    folder.mkdir(parents=True)
+    (folder / "index.json").write_text(json.dumps({"barcode": name, "files": list(files), **index}))
+    for file in set(files) - set(absent):
+        (folder / file).write_bytes(b"pixels")
+    for path in folder.iterdir():
+        os.utime(path, (time.time() - age,) * 2)
+    return folder
+
+
+def age(path):
+    os.utime(path, (OLD, OLD))
+
+
+@pytest.fixture
+def inbox(tmp_path):
+    (tmp_path / "inbox").mkdir()
+    return tmp_path / "inbox"
+
+
+def scan(inbox, quiet_minutes=10, settings="s"):
+    results = inbox.parent / "plates"
+    rows = scan_inbox(inbox, results, read, quiet_minutes=quiet_minutes, settings=settings, output=results / "scan.tsv")
+    assert read_scan(results / "scan.tsv") == rows
+    return {row.plate: row.status for row in rows}
+
+
+def manifests(inbox):
+    return {path.stem: path.stat().st_mtime_ns for path in (inbox.parent / "plates/manifests").glob("*.json")}
+
+
+def test_a_complete_plate_is_ready_at_the_second_scan_and_its_manifest_written_once(inbox):
+    put(inbox, "P1")
+    assert scan(inbox) == {"P1": "copying"} and not manifests(inbox)
+    assert scan(inbox) == {"P1": "ready"}
+    written = manifests(inbox)
+    assert scan(inbox) == {"P1": "ready"} and manifests(inbox) == written and list(written) == ["P1"]
+    assert waiting_plates(inbox.parent / "plates", "s") == ["P1"]
+    assert not list(inbox.glob(".*"))  # the clock file is gone
+
+
+def test_a_plate_that_is_still_copied_waits(inbox):
+    """A writer adds files while scans go on."""
+    names = [f"{number}.tif" for number in range(40)]
+    folder = put(inbox, "P1", names, absent=names, age=0)
+
+    def write():
+        for name in names:
+            (folder / name).write_bytes(b"pixels")
+            time.sleep(0.005)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = set()
+    while writer.is_alive():
+        seen.add(scan(inbox)["P1"])
+    writer.join()
+    assert seen == {"copying"} and scan(inbox) == {"P1": "copying"} and not manifests(inbox)
+    for path in folder.iterdir():
+        age(path)
+    assert scan(inbox) == {"P1": "ready"}
+
+
+def test_files_that_the_index_names_must_be_there_and_not_empty(inbox):
+    folder = put(inbox, "P1", absent=["2.tif"])
+    scan(inbox)
+    assert scan(inbox) == {"P1": "incomplete"}
+    (folder / "2.tif").touch()
+    age(folder / "2.tif")
+    scan(inbox)
+    assert scan(inbox) == {"P1": "incomplete"} and not manifests(inbox)
+    (folder / "2.tif").write_bytes(b"pixels")
+    age(folder / "2.tif")
+    scan(inbox)
+    assert scan(inbox) == {"P1": "ready"}
+
+
+@pytest.mark.parametrize("change", ["late", "changed", "touched"])
+def test_a_late_or_changed_file_changes_the_manifest_of_that_plate_alone(inbox, change):
+    folder = put(inbox, "P1")
+    put(inbox, "P2")
+    scan(inbox), scan(inbox)
+    before = manifests(inbox)
+    if change == "late":
+        (folder / "3.tif").write_bytes(b"late")
+        age(folder / "3.tif")
+    elif change == "changed":
+        (folder / "2.tif").write_bytes(b"others")
+        age(folder / "2.tif")
+    else:
+        os.utime(folder / "2.tif", (OLD - 5, OLD - 5))
+    scan(inbox), scan(inbox)
+    after = manifests(inbox)
+    assert after["P1"] > before["P1"] and after["P2"] == before["P2"]
+
+
+def test_a_removed_folder_triggers_nothing(inbox):
+    folder = put(inbox, "P1")
+    scan(inbox), scan(inbox)
+    before = manifests(inbox)
+    shutil.rmtree(folder)
+    assert scan(inbox) == {"P1": "removed"} and manifests(inbox) == before
+
+
+def test_a_bad_plate_stops_no_other(inbox):
+    (inbox / "no index").mkdir()
+    (inbox / "no index" / "notes.txt").write_text("?")
+    age(inbox / "no index" / "notes.txt")
+    (inbox / "empty").mkdir()
+    put(inbox, "good")
+    scan(inbox)
+    rows = scan(inbox)
+    assert sorted(rows.values()) == ["incomplete", "ready", "unreadable"] and rows["good"] == "ready"
+
+
+def test_two_folders_with_one_plate_are_both_told(inbox):
+    put(inbox, "a", barcode="BC1")
+    put(inbox, "b", barcode="BC1")
+    put(inbox, "c", barcode="BC1", measurement="2")
+    scan(inbox)
+    results = inbox.parent / "plates"
+    rows = scan_inbox(inbox, results, read, quiet_minutes=10, settings="s", output=results / "scan.tsv")
+    assert [(row.plate, row.status) for row in rows] == [
+        ("BC1", "duplicate"), ("BC1", "duplicate"), ("BC1_2", "ready"),
+    ]  # fmt: skip
+
+
+def test_a_plate_that_failed_is_left_alone_until_it_changes_or_a_person_says_so(inbox):
+    folder = put(inbox, "P1")
+    scan(inbox), scan(inbox)
+    results = inbox.parent / "plates"
+    with pytest.raises(InputError), quarantine(results, "P1", "s"):
+        raise InputError("2.tif: truncated")
+    assert scan(inbox) == {"P1": "failed"} and waiting_plates(results, "s") == []
+    assert "truncated" in read_scan(results / "scan.tsv")[0].why
+    assert scan(inbox, settings="another channel") == {"P1": "ready"} and waiting_plates(results, "another channel")
+    (folder / "2.tif").write_bytes(b"whole now")
+    age(folder / "2.tif")
+    scan(inbox)
+    assert scan(inbox) == {"P1": "ready"} and waiting_plates(results, "s") == ["P1"]
+    with pytest.raises(InputError), quarantine(results, "P1", "s"):
+        raise InputError("again")
+    (results / "failed" / "P1.json").unlink()
+    assert scan(inbox) == {"P1": "ready"} and waiting_plates(results, "s") == ["P1"]
+    with pytest.raises(MemoryError), quarantine(results, "P1", "s"):
+        raise MemoryError  # no fault of the plate
+    assert waiting_plates(results, "s") == ["P1"]
+
+
+def test_an_inbox_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(InputError, match=r"inbox .*nowhere is not a folder"):
+        scan(tmp_path / "nowhere")
+
+
+NAMES = st.text(max_size=100)
+
+
+@given(NAMES, NAMES, NAMES, NAMES)
+def test_identifiers_are_safe_names_and_tell_plates_apart(barcode, measurement, other_barcode, other_measurement):
+    name = plate_identifier(barcode, measurement)
+    assert name and set(name) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
+    assert not name.startswith(".") and len(name) < 100
+    other = plate_identifier(other_barcode, other_measurement)
+    same = (barcode, measurement) == (other_barcode, other_measurement)
+    joined = "_".join(filter(None, (barcode, measurement))) == "_".join(
+        filter(None, (other_barcode, other_measurement))
+    )
+    assert (name == other) == same or joined
+
+
+def test_plain_identifiers_stay_as_they_are():
+    assert plate_identifier("BR00121482", "2021-09-16") == "BR00121482_2021-09-16"
+    assert plate_identifier("plate; rm -rf $(x)", "").startswith("plate_rm_-rf_x")

@@ -1,0 +1,304 @@
+"""A plate segmented: every nucleus once, whatever the tiles and fields, and the same bytes after an interruption."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import torch
+
+from equinuclei.checksums import tree_sha256
+from equinuclei.errors import InputError
+from equinuclei.images.instances import parted_nuclei
+from equinuclei.inference.tiling import flipped_pixels, predict_mosaic
+from equinuclei.networks.checkpoint import load_model
+from equinuclei.networks.folding import fold
+from equinuclei.networks.targets import TARGETS
+from equinuclei.omezarr.plates import list_wells, open_well, plate_attributes
+from equinuclei.plates import segment as plate_segmentation
+from equinuclei.plates.convert import convert_plate
+from equinuclei.plates.results import measure_plate
+from equinuclei.plates.segment import join_parts, segment_plate
+from equinuclei.simulation.fields import simulate_field
+from support.tiny_model import tiny_weights
+
+
+@pytest.fixture(autouse=True)
+def torch_as_it_was():
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def put_plate(folder, fields, channel="DAPI"):
+    """A converted plate of pixels by (well, field, y0, x0)."""
+    source = folder / "source"
+    source.mkdir(parents=True)
+    rows = []
+    for number, ((well, field, y, x), pixels) in enumerate(fields.items()):
+        tifffile.imwrite(source / f"{number}.tif", pixels)
+        rows.append(
+            {"well": well, "field": field, "channel": channel, "path": f"{number}.tif", "y": y, "x": x, "pixel_size": 1}
+        )
+    pd.DataFrame(rows).to_csv(source / "planes.tsv", sep="\t", index=False)
+    convert_plate({"path": source}, folder / "plate.ome.zarr", folder / "fields.parquet", workers=1, max_bad_fraction=1)
+    return folder
+
+
+def segment(folder, name="segmentation.ome.zarr", target="binary", **more):
+    options = {"channel": None, "min_area": 5, "tile": 2048, "weights": tiny_weights(target)} | more
+    output = folder / name
+    segment_plate(folder / "plate.ome.zarr", folder / "fields.parquet", output=output, **options)
+    return output
+
+
+def labels_of(store, well):
+    return np.asarray(open_well(store, well, label="nuclei")[:])
+
+
+def simulated(wells, edge=2, size=96):
+    fields = {}
+    for number, well in enumerate(wells):
+        image = simulate_field("HeLa", [7, number], edge * size, edge * size).images["fluorescence"]
+        for index in range(edge * edge):
+            y, x = (size * part for part in divmod(index, edge))
+            fields[well, index + 1, y, x] = image[y : y + size, x : x + size]
+    return fields
+
+
+@pytest.fixture
+def bright_is_nucleus(monkeypatch):
+    """A network that says nucleus where a pixel is bright, so that the truth is known."""
+
+    def predict(network, image, *, valid, tile, device, magnification):
+        return np.where(valid & (np.asarray(image) > 100), 5.0, -5.0).astype(np.float32)[np.newaxis]
+
+    monkeypatch.setattr(plate_segmentation, "predict_mosaic", predict)
+
+
+def disc(image, y, x, radius=8):
+    rows, columns = np.ogrid[: image.shape[0], : image.shape[1]]
+    image[(rows - y) ** 2 + (columns - x) ** 2 <= radius**2] = 1000
+    return image
+
+
+@pytest.mark.parametrize("overlap", [0, 24])
+def test_nuclei_at_seams_are_counted_once(tmp_path, bright_is_nucleus, overlap):
+    """Nuclei in the overlap of two fields, and across their seam, are one nucleus each."""
+    well = np.full((100, 200 - overlap), 10, np.uint16)
+    places = [(20, 30), (50, 100 - overlap // 2), (80, 100 - overlap), (50, 170 - overlap), (20, 100)]
+    for place in places:
+        disc(well, *place)
+    fields = {("B02", 1, 0, 0): well[:, :100], ("B02", 2, 0, 100 - overlap): well[:, 100 - overlap :]}
+    folder = put_plate(tmp_path, fields)
+    store = segment(folder)
+    labels = labels_of(store, "B02")
+    assert labels.max() == len(places) and np.array_equal(labels > 0, well > 100)
+    measure_plate(
+        folder / "plate.ome.zarr", folder / "fields.parquet", store, channel=None,
+        nuclei_table=folder / "n.parquet", fields_table=folder / "f.tsv", wells_table=folder / "w.tsv",
+    )  # fmt: skip
+    nuclei = pd.read_parquet(folder / "n.parquet")
+    by_field = pd.read_csv(folder / "f.tsv", sep="\t").set_index("field")["count"]
+    assert len(nuclei) == len(places) == by_field.sum() == pd.read_csv(folder / "w.tsv", sep="\t")["count"].sum()
+    found = sorted((round(row.y), round(row.x)) for row in nuclei.itertuples())
+    assert found == sorted(places)
+
+
+def test_where_fields_differ_in_their_overlap_the_lowest_number_wins(tmp_path, bright_is_nucleus):
+    first, second = (np.full((60, 60), 10, np.uint16) for _ in range(2))
+    disc(first, 30, 50)
+    disc(second, 30, 20)  # the sample moved: at another place in the overlap of columns 30 to 59
+    store = segment(put_plate(tmp_path, {("A01", 2, 0, 30): second, ("A01", 1, 0, 0): first}))
+    labels = labels_of(store, "A01")
+    assert labels[30, 45] == labels[30, 55] > 0 and labels.max() == 1
+    assert np.array_equal(labels[:, :60] > 0, first > 100)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_tiles_change_no_label(tmp_path, target):
+    folder = put_plate(tmp_path, simulated(["A01"], edge=4))
+    whole, tiled = segment(folder, target=target), segment(folder, "tiled.ome.zarr", target=target, tile=256)
+    assert labels_of(whole, "A01").max() > 20
+    probabilities = [open_well(store, "A01")[0].astype(int) for store in (whole, tiled)]
+    assert np.abs(probabilities[0] - probabilities[1]).max() <= 1
+    assert np.array_equal(labels_of(whole, "A01"), labels_of(tiled, "A01"))
+    assert flipped_pixels(*(p.astype(np.float32) - 127.5 for p in probabilities)) == 0
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_nuclei_are_those_of_the_target_of_the_network(tmp_path, target):
+    image = simulate_field("HeLa", 7, 96, 96).images["fluorescence"]
+    store = segment(put_plate(tmp_path, {("A01", 1, 0, 0): image}), target=target, min_area=0)
+    maps = predict_mosaic(fold(load_model(tiny_weights(target))), image)
+    np.testing.assert_array_equal(labels_of(store, "A01"), parted_nuclei(TARGETS[target].codes(maps), target))
+    probability = np.rint(255 * TARGETS[target].probability(maps)).astype(np.uint8)
+    np.testing.assert_array_equal(np.asarray(open_well(store, "A01")[0]), probability)
+    assert labels_of(store, "A01").any()
+
+
+def test_holes_are_filled_and_cut_nuclei_left_out_where_the_settings_say_so(tmp_path, bright_is_nucleus):
+    image = disc(disc(np.full((60, 90), 10, np.uint16), 30, 30), 0, 70)
+    image[30, 30] = 10
+    folder = put_plate(tmp_path, {("A01", 1, 0, 0): image})
+    assert labels_of(segment(folder), "A01").max() == 2 and labels_of(segment(folder), "A01")[30, 30] == 0
+    cleaned = labels_of(segment(folder, "cleaned.ome.zarr", fill_holes=True, exclude_border=True), "A01")
+    assert cleaned.max() == 1 and cleaned[30, 30] == 1 and not cleaned[:, 60:].any()
+
+
+def test_a_field_without_image_and_a_well_without_any_have_no_nuclei(tmp_path, bright_is_nucleus):
+    image = disc(np.full((60, 60), 10, np.uint16), 30, 30)
+    fields = {("A01", 1, 0, 0): image, ("A01", 2, 0, 60): image, ("A02", 1, 0, 0): image}
+    folder = put_plate(tmp_path, fields)
+    table = pd.read_parquet(folder / "fields.parquet")
+    table.loc[(table["well"] == "A02") | (table["field"] == 2), "status"] = "truncated"
+    table.to_parquet(folder / "fields.parquet", index=False)
+    store = segment(folder)
+    assert labels_of(store, "A01").max() == 1 and not labels_of(store, "A01")[:, 60:].any()
+    assert labels_of(store, "A02").max() == 0 and list_wells(store) == ["A01", "A02"]
+
+
+def test_killed_and_run_again_gives_the_same_bytes(tmp_path):
+    """A job that the scheduler kills amid a well leaves nothing that counts as whole."""
+    folder = put_plate(tmp_path, simulated(["A01", "B02", "C03"]))
+    killed = """
+import os, signal, sys, zarr
+from equinuclei import plate_segmentation
+write, written = zarr.Array.__setitem__, []
+def stop(array, region, block):
+    write(array, region, block)
+    written.append(region)
+    if len(written) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+zarr.Array.__setitem__ = stop
+folder, weights = sys.argv[1:]
+plate_segmentation.segment_plate(folder + "/plate.ome.zarr", folder + "/fields.parquet", weights,
+                                 folder + "/segmentation.ome.zarr", channel=None, min_area=5, tile=2048)
+"""
+    scripts = Path(plate_segmentation.__file__).parents[2]
+    command = [sys.executable, "-W", "ignore", "-c", killed, str(folder), str(tiny_weights())]
+    assert subprocess.run(command, cwd=scripts, check=False).returncode == -9
+    (work,) = folder.glob(".segmentation.ome.zarr.work-*")
+    assert sorted(path.name for path in work.glob("*/.done-*")) == [".done-A01", ".done-plate"]
+    again, whole = segment(folder), segment(folder, "whole.ome.zarr")
+    assert tree_sha256(again) == tree_sha256(whole) and not list(folder.glob(".*"))
+
+
+def test_finished_wells_are_not_predicted_again(tmp_path, monkeypatch):
+    folder = put_plate(tmp_path, simulated(["A01", "B02", "C03"], edge=1))
+    predicted = []
+    original = plate_segmentation.predict_mosaic
+
+    def stop_at_third(*arguments, **more):
+        predicted.append(1)
+        if len(predicted) == 3:
+            raise KeyboardInterrupt
+        return original(*arguments, **more)
+
+    monkeypatch.setattr(plate_segmentation, "predict_mosaic", stop_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        segment(folder)
+    segment(folder)
+    assert len(predicted) == 4 and not (folder / "segmentation.ome.zarr" / ".done-A01").exists()
+
+
+def test_an_absent_channel_is_told_before_any_work(tmp_path):
+    folder = put_plate(tmp_path, simulated(["A01"], edge=1), channel="DAPI")
+    with pytest.raises(InputError, match=r"unknown channel of .*'GFP'\. Known: DAPI"):
+        segment(folder, channel="GFP")
+    assert sorted(path.name for path in folder.iterdir()) == ["fields.parquet", "plate.ome.zarr", "source"]
+
+
+def test_the_plate_is_not_touched(tmp_path):
+    folder = put_plate(tmp_path, simulated(["A01"], edge=1))
+    before = tree_sha256(folder / "plate.ome.zarr")
+    segment(folder)
+    assert tree_sha256(folder / "plate.ome.zarr") == before and plate_attributes(folder / "plate.ome.zarr")
+
+
+def test_a_well_does_not_depend_on_the_other_wells(tmp_path):
+    """All arrays of a plate are as large as its largest mosaic; a smaller one is predicted as if it were alone."""
+    small = simulated(["A01"], edge=1, size=100)
+    alone = put_plate(tmp_path / "alone", small)
+    beside = put_plate(tmp_path / "beside", small | simulated(["A02"], edge=2, size=100))
+    shapes = {open_well(beside / "plate.ome.zarr", well).shape for well in ("A01", "A02")}
+    assert shapes == {(1, 200, 200)}
+    stores = segment(alone), segment(beside)
+    assert np.array_equal(labels_of(stores[0], "A01"), labels_of(stores[1], "A01")[:100, :100])
+    assert labels_of(stores[0], "A01").max() > 1 and not labels_of(stores[1], "A01")[100:].any()
+    probabilities = [np.asarray(open_well(store, "A01")[0, :100, :100]) for store in stores]
+    assert np.array_equal(*probabilities)
+
+
+@pytest.mark.parametrize("damage", ["chunk", "pixels"])
+def test_pixels_that_changed_since_they_were_written_are_told(tmp_path, damage):
+    """A page says that the raw folder may be deleted: only if the plate holds what was read from there."""
+    folder = put_plate(tmp_path, simulated(["A01"], edge=1))
+    store = segment(folder)
+    (shard,) = (folder / "plate.ome.zarr/A/01/0/0").rglob("c/0/0/0")
+    if damage == "chunk":
+        content = bytearray(shard.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        shard.write_bytes(content)
+    else:
+        array = open_well(folder / "plate.ome.zarr", "A01", mode="r+")
+        array[0, 3, 4] = array[0, 3, 4] + 1
+    tables = {"nuclei_table": folder / "n.parquet", "fields_table": folder / "f.tsv", "wells_table": folder / "w.tsv"}
+    with pytest.raises(InputError, match="the pixels of well A01 are not those that were written"):
+        measure_plate(folder / "plate.ome.zarr", folder / "fields.parquet", store, channel=None, **tables)
+    assert not any(path.exists() for path in tables.values())
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_parts_make_the_plate_that_one_job_makes(tmp_path, count):
+    folder = put_plate(tmp_path, simulated(["A01", "B02", "C03"], edge=1))
+    parts = [segment(folder, f"{number}.ome.zarr", part=(number, count)) for number in range(count)]
+    for part in parts:
+        (part / ".snakemake_timestamp").touch()
+    joined = folder / "joined.ome.zarr"
+    join_parts(folder / "plate.ome.zarr", parts, joined)
+    assert tree_sha256(joined) == tree_sha256(segment(folder, "whole.ome.zarr"))
+    if count == 2:
+        assert [list_wells(part) for part in parts] == [["A01", "C03"], ["B02"]]
+
+
+def test_a_well_that_no_part_holds_is_told(tmp_path):
+    folder = put_plate(tmp_path, simulated(["A01", "B02"], edge=1))
+    part = segment(folder, "0.ome.zarr", part=(0, 2))
+    with pytest.raises(InputError, match="no part holds well B02"):
+        join_parts(folder / "plate.ome.zarr", [part], folder / "joined.ome.zarr")
+    assert not (folder / "joined.ome.zarr").exists()
+
+
+def test_a_plate_is_magnified_to_the_size_that_the_model_knows(tmp_path):
+    small = simulated(["A01", "B02", "C03"])
+    fields = {
+        (well, f, 3 * y, 3 * x): np.kron(image, np.ones((3, 3), image.dtype))
+        for (well, f, y, x), image in small.items()
+    }
+    folder, weights = put_plate(tmp_path, fields), tiny_weights("distance", diameter=24)
+    truths = put_plate(tmp_path / "small", small)
+    expected = segment(truths, weights=weights)
+    assert plate_attributes(expected)["equinuclei"]["magnification"] == 1
+    made = {
+        diameter: segment(folder, f"{diameter}.ome.zarr", weights=weights, diameter=diameter)
+        for diameter in ("estimated", 66.0, None)
+    }
+    told = {diameter: plate_attributes(plate)["equinuclei"] for diameter, plate in made.items()}
+    assert told["estimated"]["nucleus_diameter"] == pytest.approx(66, rel=0.25)
+    assert told["estimated"]["magnification"] == pytest.approx(1 / 3, rel=0.25)
+    assert told[66.0] == {"nucleus_diameter": 66, "magnification": 0.36}
+    assert told[None] == {"nucleus_diameter": None, "magnification": 1}
+    count, *counts = (
+        sum(int(labels_of(plate, well).max()) for well in ("A01", "B02", "C03")) for plate in (expected, *made.values())
+    )
+    assert max(abs(counts[0] - count), abs(counts[1] - count)) <= 0.15 * count < abs(counts[2] - count)
+    parts = [segment(folder, f"part{n}.ome.zarr", weights=weights, part=(n, 2)) for n in range(2)]
+    join_parts(folder / "plate.ome.zarr", parts, folder / "joined.ome.zarr")
+    assert tree_sha256(folder / "joined.ome.zarr") == tree_sha256(made["estimated"])
+    with pytest.raises(InputError, match="no size of its own"):
+        segment(folder, "refused.ome.zarr", diameter=30.0)

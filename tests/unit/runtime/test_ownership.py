@@ -1,0 +1,214 @@
+"""Unfinished work has one owner at a time: others wait, a dead owner is replaced, a late one writes nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from equinuclei.errors import StoppedError
+from equinuclei.runtime import ownership
+from equinuclei.runtime.files import is_done, mark_done, scratch_folder, work_folder
+
+SCRIPTS = Path(ownership.__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch):
+    monkeypatch.setattr(ownership, "POLL", 0.01)
+    monkeypatch.setattr(ownership, "HEARTBEAT", 0.02)
+
+
+def start(code, *arguments):
+    """A Python process that has the library; it prints a line when it owns its work."""
+    code = "from equinuclei import ownership; ownership.POLL = 0.01\n" + textwrap.dedent(code)
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+HOLDER = """
+    import sys
+    from equinuclei.files import mark_done, work_folder
+    with work_folder(sys.argv[1], "key") as folder:
+        (folder / "first").write_text("1")
+        mark_done(folder, "first")
+        print("owns", flush=True)
+        sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that owns the work on `tmp_path/store`, one of two units done."""
+    process = start(HOLDER, tmp_path / "store")
+    assert process.stdout.readline() == "owns\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def claim_elsewhere(folder):
+    """Make the owner of a folder one of another host, that nothing is known of but its heartbeat."""
+    record = ownership._record(folder)
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"host": "another pid:[1]"}))
+    return record
+
+
+def only_folder(target):
+    base = next(target.parent.glob(f".{target.name}.work-*"))
+    return next(path for path in base.iterdir() if path.is_dir())
+
+
+def test_many_processes_race_and_each_unit_is_done_once(tmp_path):
+    code = """
+        import sys, time
+        from pathlib import Path
+        from equinuclei.files import is_done, mark_done, work_folder
+        with work_folder(sys.argv[1], "key") as folder:
+            if folder is None:
+                print("None"); sys.exit()
+            for unit in "abcdefgh":
+                if is_done(folder, unit):
+                    continue
+                with Path(sys.argv[2]).open("a") as file:
+                    file.write(unit)
+                time.sleep(0.01)
+                (folder / unit).write_text(unit)
+                mark_done(folder, unit)
+        print("made")
+    """
+    processes = [start(code, tmp_path / "store", tmp_path / "done") for _ in range(6)]
+    said = [process.communicate()[0].strip() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 6
+    assert sorted(path.name for path in (tmp_path / "store").iterdir()) == list("abcdefgh")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["done", "store"]
+    # One that begins after the end of another makes the work anew and discards it: never two at the same time.
+    assert (tmp_path / "done").read_text() == "abcdefgh" * said.count("made")
+
+
+def test_a_second_job_waits_and_then_has_nothing_to_do(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    target = tmp_path / "store"
+
+    def second():
+        with work_folder(target, "key") as folder:
+            return folder
+
+    with ThreadPoolExecutor(1) as pool:
+        with work_folder(target, "key") as folder:
+            claim_elsewhere(folder)
+            waiting = pool.submit(second)
+            while "waiting for its owner, process" not in caplog.text:
+                time.sleep(0.01)
+            (folder / "x").touch()
+            assert not waiting.done()
+        assert waiting.result() is None
+    assert "finished by the job that this one waited for" in caplog.text
+    assert [path.name for path in target.iterdir()] == ["x"] and list(tmp_path.iterdir()) == [target]
+
+
+def test_a_job_takes_over_where_the_one_it_waits_for_fails(tmp_path, caplog):
+    caplog.set_level("INFO")
+
+    def second():
+        with scratch_folder(tmp_path / "store", "key") as folder:
+            return is_done(folder, "first")
+
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(ZeroDivisionError), scratch_folder(tmp_path / "store", "key") as folder:
+            claim_elsewhere(folder)
+            mark_done(folder, "first")
+            waiting = pool.submit(second)
+            while "waiting" not in caplog.text:
+                time.sleep(0.01)
+            raise ZeroDivisionError
+        assert waiting.result() is True
+
+
+def test_a_dead_process_of_this_host_is_replaced_at_once(tmp_path, holder):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with work_folder(tmp_path / "store", "key") as folder:
+        assert is_done(folder, "first") and (folder / "first").read_text() == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_a_number_of_a_process_that_is_used_again_is_another_process(tmp_path, holder):
+    folder = only_folder(tmp_path / "store")
+    record = ownership._record(folder)
+    assert ownership._lives(folder, folder.parent, "me")
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"started": "1"}))
+    assert not ownership._lives(folder, folder.parent, "me")
+
+
+def test_an_owner_elsewhere_is_dead_when_its_heart_stops(tmp_path, monkeypatch):
+    with scratch_folder(tmp_path / "store", "key") as folder:
+        record = claim_elsewhere(folder)
+        monkeypatch.setattr(ownership, "STALE", 5)
+        os.utime(record, (1, 1))
+        time.sleep(0.1)  # its heart beats: the file is new again
+        assert ownership._lives(folder, folder.parent, "me")
+        ownership._beat(record, type("Stopped", (), {"wait": lambda self, seconds: True})())
+        assert ownership._lives(folder, folder.parent, "me")
+    (folder / "x").mkdir(parents=True)
+    ownership._write_record(folder)
+    os.utime(claim_elsewhere(folder), (1, 1))
+    assert not ownership._lives(folder, folder.parent, "me")
+
+
+def test_a_job_that_slurm_started_again_does_not_wait_for_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    with scratch_folder(tmp_path / "store", "key") as folder:
+        claim_elsewhere(folder)
+        assert not ownership._lives(folder, folder.parent, "me")
+        monkeypatch.setenv("SLURM_JOB_ID", "18")
+        assert ownership._lives(folder, folder.parent, "me")
+
+
+def test_a_late_owner_writes_nothing(tmp_path):
+    target = tmp_path / "store"
+    with pytest.raises(StoppedError, match="another job took over"), work_folder(target, "key") as late:
+        (late / "x").write_text("late")
+        os.utime(claim_elsewhere(late), (1, 1))
+        ownership._record(late).unlink()  # it sleeps, so that its heart does not beat
+        with work_folder(target, "key") as folder:
+            (folder / "x").write_text("x")
+            (late / "c").mkdir(parents=True)  # a library that makes the folders it misses
+            with pytest.raises(StoppedError):
+                mark_done(late, "late")
+            mark_done(folder, "x")
+    assert (target / "x").read_text() == "x" and [path.name for path in target.iterdir()] == ["x"]
+
+
+def test_a_process_that_was_stopped_and_wakes_up_writes_nothing(tmp_path, holder):
+    target = tmp_path / "store"
+    holder.send_signal(signal.SIGSTOP)
+    os.utime(claim_elsewhere(only_folder(target)), (1, 1))
+    with work_folder(target, "key") as folder:
+        assert is_done(folder, "first")
+        (folder / "second").write_text("2")
+    before = {path: path.stat().st_mtime_ns for path in target.iterdir()}
+    holder.send_signal(signal.SIGCONT)
+    holder.communicate()
+    assert holder.returncode != 0
+    assert {path: path.stat().st_mtime_ns for path in target.iterdir()} == before and len(before) == 2
+
+
+def test_what_an_interrupted_removal_left_is_no_obstacle(tmp_path):
+    for left in ((), ("owner-a",), ("clock-a",)):
+        with pytest.raises(ZeroDivisionError), scratch_folder(tmp_path / "a", "key") as folder:
+            base = folder.parent
+            raise ZeroDivisionError
+        folder.rmdir()
+        for name in left:
+            (base / name).touch()
+        with scratch_folder(tmp_path / "a", "key") as folder:
+            assert list(folder.iterdir()) == []
+        assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,96 @@
+"""One training shared by two devices: the gradient of the whole batch, one log, one writer."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parents[3]
+
+# As Snakemake runs a rule: a script, which Lightning starts again for every further device.
+SCRIPT = """
+import os, signal, sys
+from pathlib import Path
+
+sys.path[:0] = [{root!r}, {tests!r}]
+from equinuclei.runtime.job import job
+from support.training import changed, part
+from equinuclei.specs import ModelSpec
+from equinuclei.training.train import SegmentationTask, train_model
+
+folder = Path({folder!r})
+stop_at = {stop_at}
+if stop_at is not None and os.environ.get("LOCAL_RANK") == "1":
+    step = SegmentationTask.training_step
+    def told(self, batch, index):
+        if self.global_step == stop_at:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return step(self, batch, index)
+    SegmentationTask.training_step = told
+with job(folder / "train.log"):
+    train_model(ModelSpec("simplified", "p4", (2, 4)), part({count}), part(5, seed=1), changed(devices={devices}),
+                seed=3, weights=folder / "weights.safetensors", history=folder / "history.csv", run=folder / "run.json")
+"""
+
+
+def train(folder, devices, count=11, stop_at=None):
+    folder.mkdir(exist_ok=True)
+    script = folder / "script.py"
+    values = {"root": str(ROOT), "tests": str(ROOT / "tests"), "folder": str(folder)}
+    script.write_text(SCRIPT.format(**values, devices=devices, count=count, stop_at=stop_at))
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)
+    return run
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folders = {devices: tmp_path_factory.mktemp(f"devices{devices}") for devices in (1, 2)}
+    for devices, folder in folders.items():
+        run = train(folder, devices)
+        assert run.returncode == 0, run.stdout + run.stderr
+    return folders
+
+
+def test_two_devices_learn_what_one_learns(runs):
+    """11 crops in batches of 4: the last batch is shared unevenly. Sums in another order make the rest of the gap."""
+    history = {devices: pd.read_csv(folder / "history.csv") for devices, folder in runs.items()}
+    assert history[2].columns.tolist() == history[1].columns.tolist()
+    pd.testing.assert_frame_equal(history[1], history[2], rtol=2e-3, atol=2e-3)
+    weights = {devices: load_file(folder / "weights.safetensors") for devices, folder in runs.items()}
+    for name, tensor in weights[1].items():
+        torch.testing.assert_close(weights[2][name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_the_leader_alone_writes(runs):
+    log = (runs[2] / "train.log").read_text()
+    assert log.count("epoch 4/4") == 1
+    assert json.loads((runs[2] / "run.json").read_text())["training"]["devices"] == 2
+    assert sorted(path.name for path in runs[2].iterdir() if not path.name.startswith("__")) == [
+        "history.csv", "run.json", "script.py", "train.log", "weights.safetensors",
+    ]  # fmt: skip
+
+
+def test_a_follower_that_is_told_its_end_stops_all_and_they_resume_bit_for_bit(runs, tmp_path):
+    stopped = train(tmp_path / "a", 2, stop_at=4)
+    assert stopped.returncode == 1 and "the training is saved after epoch 1" in stopped.stderr, stopped.stderr
+    resumed = train(tmp_path / "a", 2)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming after epoch 1 of 4" in (tmp_path / "a/train.log").read_text()
+    for name in ("weights.safetensors", "history.csv"):
+        assert (tmp_path / "a" / name).read_bytes() == (runs[2] / name).read_bytes()
+
+
+def test_a_device_for_which_a_batch_leaves_nothing_waits_for_the_others(tmp_path):
+    run = train(tmp_path / "a", 2, count=9)
+    assert run.returncode == 0, run.stderr
+    assert pd.read_csv(tmp_path / "a/history.csv")["train_loss"].notna().all()
+
+
+def test_more_devices_than_crops_in_a_batch_are_refused(tmp_path):
+    run = train(tmp_path / "a", 5)
+    assert run.returncode != 0 and "batches of 4 cannot be shared by 5 devices" in run.stderr

@@ -1,0 +1,17 @@
+"""Measure the nuclei of a plate: nuclei.parquet, fields.tsv, wells.tsv."""
+
+from equinuclei.plates.inbox import quarantine
+from equinuclei.plates.results import measure_plate
+from equinuclei.runtime.job import job
+
+parameters = snakemake.params
+with job(snakemake.log[0]), quarantine(parameters.results, snakemake.wildcards.plate, parameters.settings):
+    measure_plate(
+        snakemake.input.plate,
+        snakemake.input.fields,
+        snakemake.input.segmentation,
+        channel=parameters.channel,
+        nuclei_table=snakemake.output.nuclei,
+        fields_table=snakemake.output.fields,
+        wells_table=snakemake.output.wells,
+    )

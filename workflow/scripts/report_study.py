@@ -1,0 +1,25 @@
+"""Write the page of a data set: the answer, figures, tables, settings, and what they were made from."""
+
+from pathlib import Path
+
+from equinuclei.pages.study import Shown, write_study_page
+from equinuclei.runtime.job import job
+
+with job(snakemake.log[0]):
+    shown = {
+        kind: [
+            Shown(Path(path), title, caption)
+            for path, (title, caption) in zip(snakemake.input[kind], snakemake.params[kind], strict=True)
+        ]
+        for kind in ("tables", "figures", "galleries")
+    }
+    write_study_page(
+        snakemake.output.page,
+        tables_shown=shown["tables"],
+        figures=shown["figures"],
+        galleries=shown["galleries"],
+        provenance=snakemake.input.provenance,
+        fields=snakemake.input.fields,
+        splits=snakemake.input.splits,
+        runs=snakemake.input.runs,
+    )

@@ -8,8 +8,8 @@ from pathlib import Path
 from equinuclei.checksums import sha256, tree_sha256
 from equinuclei.errors import InputError
 from equinuclei.runtime.codehash import code_digest
-from equinuclei.runtime.files import write_json
-from equinuclei.runtime.provenance import code_version, hardware, package_versions, read_record
+from equinuclei.runtime.files import read_record, write_json
+from equinuclei.runtime.provenance import code_version, hardware, package_versions, read_run
 
 TRAINING_KEYS = ("seed", "train_seconds", "resumed_after_epoch", "images", "data_sha256", "code_sha256", "code_version")
 FORMAT = 1
@@ -47,7 +47,7 @@ def write_provenance(
     folder = Path(folder)
     trainings = []
     for run in map(Path, runs):
-        record = read_record(run)
+        record = read_run(run)
         trainings.append(
             {
                 "run": run.relative_to(folder).as_posix(),
@@ -63,7 +63,7 @@ def write_provenance(
             "code_version": code_version(),
             "code": [dict(entry) for entry in code],
             "config": dict(config),
-            "source": read_record(source),
+            "source": read_record(source, "the record of the conversion", "convert the data set again"),
             "packages": package_versions(),
             "hardware": hardware(),
             "trainings": trainings,

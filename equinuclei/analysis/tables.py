@@ -20,7 +20,7 @@ from equinuclei.analysis.statistics import (
     write_table,
 )
 from equinuclei.runtime.files import replacing
-from equinuclei.runtime.provenance import read_record
+from equinuclei.runtime.provenance import read_run
 
 logger = logging.getLogger("equinuclei.analysis.tables")
 
@@ -130,7 +130,7 @@ def read_runs(paths: Sequence[str | Path]) -> pd.DataFrame:
     Raises InputError if a file is missing or broken.
     """
     columns = ["model", "modality", "seed", "parameters", "gflops", "train_seconds"]
-    return pd.DataFrame([read_record(path) for path in paths])[columns]
+    return pd.DataFrame([read_run(path) for path in paths])[columns]
 
 
 def _warn_of_constant_predictions(scores: pd.DataFrame) -> None:

@@ -19,7 +19,7 @@ from equinuclei.figures.comparisons import (
 from equinuclei.figures.images import contours, masks, rotations
 from equinuclei.figures.scores import f1_bars, f1_difference_boxes, training_curves
 from equinuclei.figures.style import model_colours, save
-from equinuclei.runtime.provenance import read_record
+from equinuclei.runtime.provenance import read_run
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class StudyFiles:
     @cached_property
     def records(self) -> list[dict]:
         """run.json of every training."""
-        return [read_record(path) for path in self.runs]
+        return [read_run(path) for path in self.runs]
 
     @cached_property
     def all_scores(self) -> pd.DataFrame:

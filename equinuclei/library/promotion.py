@@ -14,7 +14,7 @@ from equinuclei.errors import InputError
 from equinuclei.library.names import NORMALIZATION_IN_WORDS, WEIGHTS
 from equinuclei.networks.checkpoint import read_metadata
 from equinuclei.runtime.files import work_folder
-from equinuclei.runtime.provenance import read_record
+from equinuclei.runtime.provenance import read_run
 
 CARD = "README.md"
 
@@ -49,7 +49,7 @@ def promote_model(run: str | Path, name: str, library: str | Path, *, notes: str
         raise InputError(
             f"{target} exists, and a name always means the same weights: choose another, such as {name}-v2"
         )
-    record, weights = read_record(run / "run.json"), run / WEIGHTS
+    record, weights = read_run(run / "run.json"), run / WEIGHTS
     certificate = read_metadata(weights)["equivariance"]
     accuracy = run / "accuracy.md"
     found = accuracy.read_text(encoding="utf-8") if accuracy.is_file() else ""

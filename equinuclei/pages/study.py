@@ -22,7 +22,8 @@ from equinuclei.analysis.data_dictionary import column_of, tables
 from equinuclei.analysis.statistics import LEVELS, net_name, signed
 from equinuclei.dataset.parts import PARTS, read_fields, read_splits, scored_part
 from equinuclei.pages.page import data_url, plain, render, text
-from equinuclei.runtime.provenance import read_record
+from equinuclei.runtime.files import read_record
+from equinuclei.runtime.provenance import read_run
 from equinuclei.specs import OTSU
 
 logger = logging.getLogger("equinuclei.pages.study")
@@ -91,7 +92,10 @@ def write_study_page(
         run.json of every training.
     """
     read = {shown.name: _read(shown.path) for shown in tables_shown}
-    record, records = read_record(provenance), [read_record(path) for path in runs]
+    record, records = (
+        read_record(provenance, "the record of what the results were made from", "run the study again"),
+        [read_run(path) for path in runs],
+    )
     config = record["config"]
     scored = scored_part(splits)
     render(

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from equinuclei.checksums import digest
 from equinuclei.errors import InputError
-from equinuclei.runtime.files import replacing, write_json
-from equinuclei.runtime.provenance import read_record
+from equinuclei.runtime.files import read_record, replacing, write_json
 from equinuclei.sources.plates.contents import Contents
 
 READY, COPYING, INCOMPLETE, UNREADABLE, DUPLICATE, FAILED, REMOVED = (
@@ -140,7 +140,7 @@ def quarantine(results: str | Path, plate: str, settings: str) -> Iterator[None]
     try:
         yield
     except InputError as error:
-        content = read_record(results / "manifests" / f"{plate}.json")["content"]
+        content = _read_manifest(results / "manifests" / f"{plate}.json")["content"]
         write_json(results / "failed" / f"{plate}.json", {"content": content, "settings": settings, "why": str(error)})
         raise
     (results / "failed" / f"{plate}.json").unlink(missing_ok=True)
@@ -240,7 +240,7 @@ def _mark_duplicates(plates: Iterable[ScannedPlate]) -> list[ScannedPlate]:
 
 def _mark_failed(plate: ScannedPlate, results: Path, settings: str) -> ScannedPlate:
     if plate.status == READY and _has_failed(results, plate.plate, plate.content, settings):
-        why = read_record(results / "failed" / f"{plate.plate}.json")["why"]
+        why = _read_mark(results / "failed" / f"{plate.plate}.json")["why"]
         return replace(
             plate, status=FAILED, why=_one_line(f"failed/{plate.plate}.json (remove it to try again): {why}")
         )
@@ -251,20 +251,28 @@ def _has_failed(results: Path, plate: str, content: str, settings: str) -> bool:
     marker = results / "failed" / f"{plate}.json"
     if not marker.is_file():
         return False
-    record = read_record(marker)
+    record = _read_mark(marker)
     return (record["content"], record["settings"]) == (content, settings)
 
 
 def _manifests(results: Path) -> list[tuple[Path, Mapping]]:
-    return [(path, read_record(path)) for path in sorted((results / "manifests").glob("*.json"))]
+    return [(path, _read_manifest(path)) for path in sorted((results / "manifests").glob("*.json"))]
 
 
 def _write_manifest(results: Path, plate: ScannedPlate) -> None:
     path = results / "manifests" / f"{plate.plate}.json"
     manifest = {key: value for key, value in asdict(plate).items() if key not in ("status", "why")}
-    if not path.is_file() or read_record(path) != manifest:
+    if not path.is_file() or _read_manifest(path) != manifest:
         write_json(path, manifest)
 
 
 def _one_line(text: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f\u2028\u2029]+", " ", text)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    return read_record(path, "the manifest of a plate", "delete it, and the next tick of autorun.sh makes it again")
+
+
+def _read_mark(path: Path) -> dict[str, Any]:
+    return read_record(path, "the mark of a plate that failed", "delete it, and the plate is tried again")

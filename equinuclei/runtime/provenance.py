@@ -1,14 +1,14 @@
 """What a result was made with: code, packages, hardware."""
 
 import importlib.metadata
-import json
 import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from equinuclei import __version__
-from equinuclei.errors import InputError
+from equinuclei.runtime.files import read_record
 
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-image", "zarr", "ngio", "dask", "tifffile", "torch", "lightning",
             "torchmetrics", "safetensors", "matplotlib")  # fmt: skip
@@ -47,12 +47,9 @@ def hardware() -> dict[str, str]:
     return found
 
 
-def read_record(path: str | Path) -> dict:
+def read_run(path: str | Path) -> dict[str, Any]:
     """The record of a training, run.json. Raises InputError if it is missing or broken."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable record of a training ({error}); train the model again") from error
+    return read_record(path, "the record of a training", "train the model again")
 
 
 def _processor() -> str:

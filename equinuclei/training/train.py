@@ -36,10 +36,10 @@ from equinuclei.networks.device import prepare_torch
 from equinuclei.networks.layers import use_channels_last
 from equinuclei.networks.network import SegmentationNetwork, model_cost
 from equinuclei.networks.targets import TARGETS
-from equinuclei.runtime.files import replacing, scratch_folder, write_json
+from equinuclei.runtime.files import read_record, replacing, scratch_folder, write_json
 from equinuclei.runtime.job import is_follower
 from equinuclei.runtime.ownership import require_ownership
-from equinuclei.runtime.provenance import code_version, hardware, package_versions, read_record
+from equinuclei.runtime.provenance import code_version, hardware, package_versions
 from equinuclei.specs import ModelSpec
 from equinuclei.training.crops import CropSampler
 
@@ -116,7 +116,7 @@ def resolve_settings(training: Mapping, choice: str | Path | None) -> tuple[Trai
     """
     if choice is None:
         return TrainingSettings.from_mapping(training), {}
-    chosen = read_record(choice)
+    chosen = read_record(choice, "the choice of a learning rate", "delete it, and it is chosen again")
     candidates = [candidate["learning_rate"] for candidate in chosen["candidates"]]
     settings = TrainingSettings.from_mapping({**training, "learning_rate": chosen["learning_rate"]})
     return settings, {"learning_rate_chosen_from": candidates}

@@ -19,7 +19,7 @@ from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.device import prepare_torch
 from equinuclei.networks.targets import TARGETS
 from equinuclei.runtime.files import scratch_folder, write_json
-from equinuclei.runtime.provenance import code_version, hardware, package_versions, read_record
+from equinuclei.runtime.provenance import code_version, hardware, package_versions, read_run
 from equinuclei.specs import ModelSpec
 from equinuclei.symmetry import IDENTITY
 from equinuclei.training.train import DivergedError, TrainingSettings, train_model
@@ -167,7 +167,7 @@ def _try(
     score = pooled_f1([target > 0 for target in held_out.targets], predictions)
     logger.info("learning rate %g: F1 %.4f", settings.learning_rate, score)
     loss = float(pd.read_csv(files["history"])["train_loss"].iloc[-1])
-    seconds = read_record(files["run"])["train_seconds"]
+    seconds = read_run(files["run"])["train_seconds"]
     return tried | {"F1": score, "loss": loss, "seconds": seconds, "diverged": False}
 
 

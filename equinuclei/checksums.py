@@ -14,7 +14,7 @@ def sha256(path: str | Path) -> str:
 def tree_sha256(folder: str | Path) -> str:
     """SHA-256 over the names and contents of all files of a folder, as hexadecimal digits.
 
-    Snakemake's own `.snakemake_timestamp` is no part of it.
+    Snakemake's own `.snakemake_timestamp` is ignored.
     """
     folder = Path(folder)
     summary = hashlib.sha256()
@@ -25,6 +25,6 @@ def tree_sha256(folder: str | Path) -> str:
 
 
 def digest(value: object) -> str:
-    """SHA-256 of a value of plain types (its canonical JSON), as hexadecimal digits."""
+    """SHA-256 of a JSON value (of its canonical text), as hexadecimal digits."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()

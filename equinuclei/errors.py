@@ -1,4 +1,4 @@
-"""The exceptions that reach a person as one message."""
+"""Exceptions that are shown to the user as one message, and helpers that raise them."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -9,20 +9,23 @@ SHOWN_PROBLEMS = 5
 class InputError(Exception):
     """A configuration, table, image, mask or checkpoint that cannot be used.
 
-    The message says which file or key, what is wrong with it, and what to do. Jobs print it without a
-    traceback and end with exit status 1.
+    The message names the file or key, what is wrong with it, and what to do. Jobs print it without a traceback and
+    exit with status 1.
     """
 
 
 class StoppedError(Exception):
-    """A job that must end without a result though nothing is wrong with its inputs; run again, it goes on.
+    """A job has to stop before it has a result, although its inputs are fine. Run again, it continues.
 
-    The message says why. Jobs print it without a traceback and end with exit status 1.
+    The message says why. Jobs print it without a traceback and exit with status 1.
     """
 
 
 def check_known(what: str, name: str, known: Iterable[str]) -> None:
-    """Raise InputError unless `name` is one of `known`; the message suggests the nearest one and lists all."""
+    """Raise InputError unless `name` is in `known`. The message suggests the closest match and lists all of them.
+
+    what : the kind of thing that is named, such as "group".
+    """
     known = list(known)
     if name not in known:
         near = difflib.get_close_matches(str(name), known, n=1)
@@ -31,7 +34,10 @@ def check_known(what: str, name: str, known: Iterable[str]) -> None:
 
 
 def raise_problems(where: str, problems: Sequence[str]) -> None:
-    """Raise one `InputError` that shows the first five problems and their total; do nothing if there is none."""
+    """Raise one InputError with the total number of problems and the first five; do nothing if there are none.
+
+    where : the file or folder the problems are in; the message begins with it.
+    """
     if not problems:
         return
     lines = [f"{where}: {len(problems)} problem{'s' if len(problems) > 1 else ''}."]

@@ -1,7 +1,7 @@
 """Names and specs of the networks.
 
-This module imports no torch: the workflow reads the names from it while it is parsed, in an environment that may hold
-Snakemake alone. `equinuclei.networks.build.build_model` makes a network of a spec.
+This module does not import torch: Snakemake reads the names while it parses the workflow, in an environment that may
+contain nothing but Snakemake. `equinuclei.networks.build.build_model` builds a network from a spec.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from equinuclei.errors import InputError, check_known
 
-# Architecture -> (module in equinuclei.networks, class, further arguments of the class).
+# Architecture -> (module in equinuclei.networks, class, additional arguments of the class).
 ARCHITECTURES = {
     "unet": ("unet", "UNet", {}),
     "simplified": ("simplified_unet", "SimplifiedUNet", {}),
@@ -19,31 +19,36 @@ ARCHITECTURES = {
     "gunet": ("gunet", "GUNet", {}),
 }
 GROUPS = ("trivial", "p4", "p4m")
-# What a network learns -> maps that it makes of an image; see `equinuclei.networks.targets`.
+# What a network learns -> number of maps it predicts; see `equinuclei.networks.targets`.
 TARGETS = {"binary": 1, "distance": 2, "three_class": 3}
-# What an image is brought to before a network sees it; see `equinuclei.images.intensity`.
+# How an image is normalised before a network sees it; see `equinuclei.images.intensity`.
 NORMALIZATIONS = ("standard", "percentile")
-# How a prediction becomes nuclei; see `equinuclei.images.instances.nuclei`.
+# How a prediction is turned into nuclei; see `equinuclei.images.instances.nuclei`.
 INSTANCES = ("components", "watershed")
-# Otsu's threshold takes part in every table as if it were a model: the floor that a network has to rise above.
+# Otsu's threshold appears in every table as if it were a model: the baseline that a network has to beat.
 OTSU = "otsu"
 AUGMENTATIONS = ("none", "rotations", "dihedral")
-# Inference modes, in the order of the tables: how an image is predicted -> network evaluations per image.
+# Inference modes in the order of the tables -> network evaluations per image.
 INFERENCES = {"deployed": 1, "exact": 1, "canonical": 1, "tta4": 4, "tta8": 8}
 
-# Settings of a model that came later than the first weights.
-YOUNGER = ("target", "normalization", "diameter")
+# Settings that were introduced after the first weights were published: weights whose metadata lacks them have the
+# defaults.
+LATER_SETTINGS = ("target", "normalization", "diameter")
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """One model of a comparison.
 
-    architecture: a key of ARCHITECTURES; group: trivial, p4 or p4m; widths: channels per group element and level,
-    the bottleneck's last (of GDenseNet: those that a level adds); augmentation: what its training crops undergo (none,
-    rotations, dihedral); target: what it learns, a key of TARGETS; normalization: one of NORMALIZATIONS; diameter: that
-    of the typical nucleus, in pixels, at which it works best: it learns from images magnified to it (before
-    `training.zoom`), and folders and plates may be magnified to it. None: it learns from images as they come.
+    architecture : a key of ARCHITECTURES.
+    group : trivial, p4 or p4m.
+    widths : channels per group element at each level, the bottleneck last (for GDenseNet, the channels a level adds).
+    augmentation : transformations of its training crops (none, rotations, dihedral).
+    target : what it learns, a key of TARGETS.
+    normalization : one of NORMALIZATIONS.
+    diameter : of the typical nucleus, in pixels, that it works best with. It learns from images magnified to this
+        diameter (before `training.zoom`), and new images can be magnified to it. None: it learns from images at their
+        own scale.
     """
 
     architecture: str
@@ -63,15 +68,15 @@ class ModelSpec:
         check_known("normalization", self.normalization, NORMALIZATIONS)
 
     def to_dict(self) -> dict:
-        """The spec as plain JSON values, without what weights tell nothing of that are older than the choice."""
+        """The spec as JSON values; LATER_SETTINGS that have their default are left out."""
         spec = asdict(self) | {"widths": list(self.widths)}
-        usual = {field.name: field.default for field in fields(self)}
-        return {key: value for key, value in spec.items() if key not in YOUNGER or value != usual[key]}
+        defaults = {field.name: field.default for field in fields(self)}
+        return {key: value for key, value in spec.items() if key not in LATER_SETTINGS or value != defaults[key]}
 
 
-# Equal parameters across the groups: p4 has half the plain net's width, p4m the width divided by sqrt(8). `-wide` is
-# the plain net whose computing cost equals that of p4. p4 competes with rotations (`-rot`), p4m with the whole dihedral
-# group (`-aug`).
+# Networks of one architecture have about equal numbers of parameters: p4 has half the width of the plain network, p4m
+# the width divided by sqrt(8). `-wide` is the plain network with the computing cost of p4. p4 competes with augmentation
+# by rotations (`-rot`), p4m with augmentation by the whole dihedral group (`-aug`).
 PRESETS = {
     "unet": ModelSpec("unet", "trivial", (64,) * 6),
     "unet-aug": ModelSpec("unet", "trivial", (64,) * 6, "dihedral"),
@@ -97,9 +102,9 @@ PRESETS = {
 
 
 def resolve_spec(spec: "str | Mapping | ModelSpec") -> ModelSpec:
-    """The full spec of a preset's name, or of a mapping: a `preset` and what differs from it, or every field.
+    """The full spec from the name of a preset, or from a mapping with every field or with a `preset` and changes to it.
 
-    Raises InputError for an unknown name or field, listing the known ones.
+    Raises InputError, which lists what is known, for an unknown name or field.
     """
     if isinstance(spec, ModelSpec):
         return spec

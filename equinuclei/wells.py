@@ -1,4 +1,4 @@
-"""Wells by their names, such as B02."""
+"""Names of wells, such as B02."""
 
 import re
 import string
@@ -12,11 +12,11 @@ def parse_well(text: str) -> tuple[int, int]:
     Raises
     ------
     ValueError
-        If `text` is no well.
+        If `text` does not name a well.
     """
     found = _WELL.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text!r} is no well such as B02")
+        raise ValueError(f"{text!r} is not the name of a well, such as B02")
     letters, column = found[1].upper(), int(found[2])
     row = 0
     for letter in letters:
@@ -24,7 +24,7 @@ def parse_well(text: str) -> tuple[int, int]:
     try:
         well_name(row, column)
     except ValueError as error:
-        raise ValueError(f"{text!r} is no well: {error}") from None
+        raise ValueError(f"{text!r} is not a well: {error}") from None
     return row, column
 
 
@@ -34,10 +34,10 @@ def well_name(row: int, column: int) -> str:
     Raises
     ------
     ValueError
-        If no plate has such a well (32 rows, 48 columns).
+        If the well lies outside the largest plate (32 rows, 48 columns).
     """
     if not 1 <= column <= 48:
-        raise ValueError(f"column {column} is none of a plate (1 to 48)")
+        raise ValueError(f"column {column} is outside 1 to 48")
     return f"{row_letters(row)}{column:02d}"
 
 
@@ -47,8 +47,8 @@ def row_letters(row: int) -> str:
     Raises
     ------
     ValueError
-        If the row is not one of 1 to 32.
+        If the row is outside 1 to 32.
     """
     if not 1 <= row <= 32:
-        raise ValueError(f"row {row} is none of a plate (1 to 32)")
+        raise ValueError(f"row {row} is outside 1 to 32")
     return string.ascii_uppercase[row - 1] if row <= 26 else "A" + string.ascii_uppercase[row - 27]

@@ -69,7 +69,7 @@ class Slots:
 
     def seen_from(self, element: Element) -> Tensor:
         """What a filter of an element convolves, [N, G*C, H, W]: for every k the slot of `element @ k`, turned by k."""
-        turned = [k(self.tensors[self.group.index(element @ k)]) for k in self.group.elements]
+        turned = [k(self.tensors[self.group.position(element @ k)]) for k in self.group.elements]
         return torch.cat(turned, dim=1)
 
     def convolve(self, function: Callable[[Tensor], Tensor]) -> "Slots":

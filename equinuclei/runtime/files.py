@@ -1,4 +1,4 @@
-"""Outputs that appear only when they are whole, and the records that jobs leave."""
+"""Writing outputs that appear only when they are complete, and the JSON records of jobs."""
 
 import json
 import shutil
@@ -16,8 +16,8 @@ from equinuclei.runtime.ownership import owned, require_ownership
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if the block ends without an error.
 
-    The temporary name keeps the suffix of `path`, because several writers choose their format by it, and is no other
-    job's, on this or another host. What stood at `path` stays untouched until the new file is whole.
+    A previous file at `path` stays untouched until the new one is complete. The temporary name keeps the suffix, by
+    which several writers choose their format, and is unique among jobs and hosts.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,11 +30,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def make_folder(target: str | Path, key: str, build: Callable[[Path], None]) -> None:
-    """Make the folder `target` by `build(folder)`; it appears under its name when it is whole.
+    """Make the folder `target` with `build(folder)`; it appears under its name only when it is complete.
 
-    `build` works in a hidden sibling of `target` that outlives an interruption; see `with_scratch_folder` for `key`. It
-    marks finished units itself (`mark_done`, `is_done`). It is not called where another job with the same key has
-    finished the work meanwhile.
+    `build` works in a hidden sibling of `target` that outlives an interruption, and marks the units it has finished
+    (`mark_done`, `is_done`). For `key` see `with_scratch_folder`. If another job with the same key has finished the
+    work in the meantime, `build` is not called; if `target` has appeared by the end, it is kept and this result is
+    discarded.
     """
     target = Path(target)
 
@@ -54,13 +55,13 @@ def make_folder(target: str | Path, key: str, build: Callable[[Path], None]) -> 
 def with_scratch_folder(
     target: str | Path, key: str, work: Callable[[Path], None], *, result: str | Path | None = None
 ) -> None:
-    """Call `work(folder)` with a folder for unfinished work, which is removed when it returns.
+    """Call `work(folder)` with a folder for unfinished work, which is removed when `work` returns.
 
     The folder lies in a hidden sibling of `target` named after `key`, a digest of the code, the configuration and the
-    inputs that the result depends on. It outlives an interruption: a later call with the same key gets the same
-    content; folders of other keys are stale and removed. One job at a time owns it (`equinuclei.runtime.ownership`):
-    another one with the same key waits. If the first has finished the work, which the existence of `result` (default:
-    `target`) tells, `work` is not called.
+    inputs that the result depends on. It outlives an interruption: a later call with the same key finds its content
+    again, and removes the stale folders of other keys. One job at a time owns the folder
+    (`equinuclei.runtime.ownership`); another one with the same key waits for it. If `result` (default: `target`) exists
+    afterwards, the first job has finished the work and `work` is not called.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -117,45 +118,45 @@ def work_folder(target: str | Path, key: str) -> Iterator[Path | None]:
 
 
 def mark_done(folder: Path, unit: str) -> None:
-    """Record that `unit` (a short name made by the program) is finished in a work folder.
+    """Record that `unit` (a short name made by the program) of a work folder is finished.
 
-    Raises StoppedError if the folder is no longer this job's.
+    Raises StoppedError if this job no longer owns the folder.
     """
     require_ownership(folder)
     (folder / f".done-{unit}").touch()
 
 
 def is_done(folder: Path, unit: str) -> bool:
-    """Whether `unit` was finished in a work folder by this or an earlier, interrupted job."""
+    """Whether this job or an earlier, interrupted one has finished `unit` of a work folder."""
     return (folder / f".done-{unit}").exists()
 
 
 def require_space(folder: str | Path, needed: int, what: str) -> None:
-    """Raise StoppedError unless the disk of `folder`, or of its nearest parent that exists, has `needed` bytes free.
+    """Raise StoppedError unless the disk of `folder`, or of its nearest existing parent, has `needed` bytes free.
 
-    what : what is to be written, for the message. Quotas are not seen.
+    what : what is about to be written, for the message. Quotas are not taken into account.
     """
     folder = Path(folder).absolute()
     disk = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(disk).free
     if free < needed:
         raise StoppedError(
-            f"{disk}: {what} takes about {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free: free some space, "
-            "or set `results` to a larger disk, and run again"
+            f"{disk}: {what} needs about {needed / 1e6:,.1f} MB, but only {free / 1e6:,.1f} MB are free: free some "
+            "space, or set `results` to a folder on a larger disk, and run again"
         )
 
 
 def write_json(path: str | Path, value: Mapping) -> None:
-    """Write a mapping of plain values as indented JSON, atomically."""
+    """Write a mapping of JSON values as indented JSON, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_record(path: str | Path, what: str, remedy: str) -> dict[str, Any]:
-    """The JSON object of a file that a job has written.
+    """The JSON object in a file that a job has written.
 
-    what : what the file is, such as "the record of a training"; remedy : what makes a broken one good again. Raises
-    InputError with both if the file is missing or broken.
+    what : what the file is, such as "the record of a training"; remedy : how to repair it. Raises InputError, with both
+    in the message, if the file is missing or broken.
     """
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The frame around the work of one rule: its log, how errors reach a person, and signals the job."""
+"""What surrounds the work of one rule: its log, its error messages, and signals to the job."""
 
 import errno
 import logging
@@ -22,18 +22,24 @@ _STORAGE = {
 }
 
 
+class _LogFile(logging.FileHandler):
+    """A log file that may lie on the very disk that is full: records that cannot be written are dropped silently."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (a method of logging.Handler)
+        pass
+
+
 @contextmanager
 def job(log: str | Path) -> Iterator[None]:
-    """Write the log records and warnings of the block to the file `log`, and progress also to the terminal.
+    """Write log records and warnings of the block to the file `log`, and the library's own records to the terminal.
 
-    An InputError, a full disk and a folder that cannot be written become one message there and exit status 1, without
-    a traceback: they are the user's to mend. So does a StoppedError, which SIGTERM raises. Any other exception is
-    logged with its traceback and raised.
+    What the user can fix (an InputError, a full disk, a folder without write permission) ends the job with one message
+    and exit status 1, without a traceback. So does a StoppedError, which SIGTERM raises. Any other exception is logged
+    with its traceback and raised again.
     """
     log = Path(os.devnull if is_follower() else log)  # a follower's log is its leader's
     log.parent.mkdir(parents=True, exist_ok=True)
-    to_file = logging.FileHandler(log, mode="w", encoding="utf-8")
-    to_file.handleError = lambda record: None  # the log may lie on the disk that is full
+    to_file = _LogFile(log, mode="w", encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.addFilter(logging.Filter("equinuclei"))
@@ -43,7 +49,7 @@ def job(log: str | Path) -> Iterator[None]:
     handlers = (to_file, to_terminal)
     for handler in handlers:
         root.addHandler(handler)
-    before = signal.signal(signal.SIGTERM, _stop)  # so that what the job holds is given up for the next one
+    before = signal.signal(signal.SIGTERM, _stop)  # an exception, so that the job releases what it owns
     try:
         with warnings.catch_warnings():
             logging.captureWarnings(True)
@@ -66,15 +72,15 @@ def job(log: str | Path) -> Iterator[None]:
 
 
 def is_follower() -> bool:
-    """Whether this process was started by another one of the same job, to train a model on a further device."""
+    """Whether another process of the same job started this one, to train a model on a further device."""
     return int(os.environ.get("LOCAL_RANK", 0)) > 0
 
 
 def pass_on(number: int, _frame: object) -> None:
-    """Send a signal on to those processes of this one's group that have a handler for it."""
+    """Forward a signal to the processes in this process group that have a handler for it."""
     for status in Path("/proc").glob("[0-9]*/status"):
         process = int(status.parent.name)
-        with suppress(OSError):  # it has ended
+        with suppress(OSError):  # the process has ended
             lines = status.read_text().splitlines()
             caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt"))
             if caught >> (number - 1) & 1 and process != os.getpid() and os.getpgid(process) == os.getpgid(0):
@@ -83,15 +89,15 @@ def pass_on(number: int, _frame: object) -> None:
 
 def _stop(_number: int, _frame: object) -> None:
     raise StoppedError(
-        "the job was told to end (SIGTERM): cancelled, preempted or out of time; what was finished is kept"
+        "the job received SIGTERM (it was cancelled, preempted or ran out of time); finished work is kept"
     )
 
 
 def _storage_problem(error: BaseException | None) -> str | None:
-    """What is wrong with the disk, if that is what this error or one behind it says."""
+    """A message about the disk, if this error or one that caused it is about the disk."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _STORAGE:
             where = error.filename or "the results folder"
-            return f"{where}: {_STORAGE[error.errno]}, and run again; what was finished is kept"
+            return f"{where}: {_STORAGE[error.errno]}, and run again; finished work is kept"
         error = error.__cause__ or error.__context__
     return None

@@ -1,11 +1,12 @@
-"""A folder of unfinished work has one owner at a time, whichever hosts and jobs want it.
+"""A folder of unfinished work has one owner at a time, however many hosts and jobs want it.
 
-A cluster starts the same work twice: a controller was killed and started again while its jobs went on, a node came
-back with processes that were thought dead, a job was requeued. So work lies in `<base>/<token>/`, and beside it
-`<base>/owner-<token>`, the owner's record, whose time of change is its heartbeat. Who finds a living owner waits. Who
-finds a dead one renames `<base>/<old token>` to its own token, in which one of several succeeds; the old owner, should
-it wake, no longer finds what its paths name, and ends at its next commit. Only renames and removals decide, which are
-atomic on network file systems too. So results are safe even where a living owner was taken for dead.
+A cluster can run the same work twice: a controller is killed and restarted while its jobs go on, a node comes back with
+processes that were believed dead, a job is requeued. Work therefore lies in `<base>/<token>/`. Beside it lies the
+owner's record, `<base>/owner-<token>`, whose modification time is the owner's heartbeat. A job that finds a living
+owner waits. A job that finds a dead one renames `<base>/<old token>` to its own token; of several such jobs one
+succeeds. If the old owner wakes up, its paths no longer exist and it stops at its next commit. Only renames and
+removals decide, and these are atomic on network file systems too. Results are therefore safe even if a living owner was
+taken for dead.
 """
 
 import json
@@ -25,22 +26,22 @@ from equinuclei.errors import StoppedError
 logger = logging.getLogger("equinuclei")
 
 HEARTBEAT = 10.0
-"""Seconds between two heartbeats of an owner."""
+"""Seconds between an owner's heartbeats."""
 
 STALE = 120.0
-"""Seconds without a heartbeat after which an owner on another host counts as dead; network file systems show the times
-of files up to a minute late."""
+"""Seconds without a heartbeat after which an owner on another host counts as dead. Network file systems may report
+modification times a minute late."""
 
 POLL = 2.0
-"""Seconds between two looks at the owner that a job waits for."""
+"""Seconds between two checks on the owner that a job waits for."""
 
 
 @contextmanager
 def owned(base: Path, is_finished: Callable[[], bool]) -> Iterator[Path | None]:
-    """Yield a folder inside `base` that belongs to this job alone, with what former owners left in it.
+    """Yield a folder inside `base` that this job alone owns, with what former owners left in it.
 
-    While another job lives that owns it, this one waits; if that finished the work (`is_finished`), None is yielded.
-    At the end ownership is given up, and the folder is kept.
+    If another living job owns it, this one waits; if that job finishes the work (`is_finished`), None is yielded. At
+    the end ownership is released and the folder is kept.
     """
     token = uuid.uuid4().hex[:12]
     folder = _claim(base, token, is_finished)
@@ -61,7 +62,7 @@ def owned(base: Path, is_finished: Callable[[], bool]) -> Iterator[Path | None]:
 def require_ownership(folder: Path) -> None:
     """Raise StoppedError if another job took over the folder of an `owned` block, or removed it."""
     if not (_record(folder).exists() and folder.is_dir()):
-        raise StoppedError(f"{folder.parent}: another job took over this work; this one ends and writes nothing more")
+        raise StoppedError(f"{folder.parent}: another job took over this work; this one stops and writes nothing more")
 
 
 def _record(folder: Path) -> Path:
@@ -78,15 +79,15 @@ def _claim(base: Path, token: str, is_finished: Callable[[], bool]) -> Path | No
             if _found(base, token):
                 return base / token
             continue
-        with suppress(FileNotFoundError):  # what was seen is gone, as another job was faster: look again
+        with suppress(FileNotFoundError):  # another job was faster: look again
             folders = sorted(path for path in base.iterdir() if path.is_dir())
-            owned_ones = [path for path in folders if _record(path).exists()]
-            living = next((path for path in owned_ones if _lives(path, base, token)), None)
+            with_record = [path for path in folders if _record(path).exists()]
+            living = next((path for path in with_record if _lives(path, base, token)), None)
             if living is None:
-                if _take_over(base, next(iter(owned_ones or folders), None), token):
+                if _take_over(base, next(iter(with_record or folders), None), token):
                     return base / token
                 continue
-            if living.name == token:  # a file server may report a rename that it made as failed
+            if living.name == token:  # a file server may report a rename as failed although it took place
                 return living
             if not waited:
                 logger.info("%s: waiting for its owner, %s", base, _describe(living))
@@ -95,13 +96,13 @@ def _claim(base: Path, token: str, is_finished: Callable[[], bool]) -> Path | No
 
 
 def _found(base: Path, token: str) -> bool:
-    """Make `base` with this job as owner, unless another job was faster."""
+    """Create `base` with this job as its owner; return whether no other job was faster."""
     new = base.with_name(f"{base.name}.new-{token}")
     (new / token).mkdir(parents=True)
     _write_record(new / token)
     try:
         new.rename(base)
-    except OSError:  # it exists, and is not empty
+    except OSError:  # `base` exists and is not empty
         shutil.rmtree(new, ignore_errors=True)
         return False
     return True
@@ -109,7 +110,7 @@ def _found(base: Path, token: str) -> bool:
 
 def _take_over(base: Path, old: Path | None, token: str) -> bool:
     """Become the owner of `old`, a folder whose owner is dead. Raises FileNotFoundError if another job was faster."""
-    if old is None:  # a base without work, left by a removal that was interrupted
+    if old is None:  # a base without work, left behind by an interrupted removal
         trash = base.with_name(f"{base.name}.new-{token}")
         base.rename(trash)
         shutil.rmtree(trash, ignore_errors=True)
@@ -131,7 +132,7 @@ def _write_record(folder: Path) -> None:
 
 
 def _lives(folder: Path, base: Path, token: str) -> bool:
-    """Whether the owner of a folder lives. A process that ended on this host is seen at once, others do not beat."""
+    """Whether the owner of a folder is alive: on this host by its process, on another host by its heartbeat."""
     try:
         owner = json.loads(_record(folder).read_text(encoding="utf-8"))
     except ValueError:  # it is being written
@@ -139,7 +140,7 @@ def _lives(folder: Path, base: Path, token: str) -> bool:
     if owner.get("host") == _host() and owner["started"] != _started(owner["process"]):
         return False
     if owner.get("job") is not None and owner["job"] == os.environ.get("SLURM_JOB_ID"):
-        return False  # SLURM started this job again
+        return False  # SLURM restarted this job
     return _modified(_touched(base / f"clock-{token}")) - _modified(_record(folder)) < STALE
 
 
@@ -152,12 +153,15 @@ def _describe(folder: Path) -> str:
 
 
 def _host() -> str:
-    """Name of this host, with its namespace of process numbers: containers share the name and not the numbers."""
+    """Name and process-id namespace of this host: containers may share the name, but not the process ids."""
     return f"{socket.gethostname()} {Path('/proc/self/ns/pid').readlink()}"
 
 
 def _started(process: int) -> str | None:
-    """When a process of this host started, in ticks since it booted; None if there is none. Numbers are used again."""
+    """When a process of this host started, in clock ticks since boot; None if it is not running.
+
+    It tells a process from a later one with the same id.
+    """
     try:
         state, *rest = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -166,13 +170,13 @@ def _started(process: int) -> str | None:
 
 
 def _touched(path: Path) -> Path:
-    """Set a file's time of change to now, by the clock of its file system."""
+    """Set a file's modification time to now, by the clock of its file system."""
     path.touch()
     return path
 
 
 def _modified(path: Path) -> float:
-    """Time of a file's last change. Opening it makes a network file system ask its server."""
+    """A file's modification time. Opening the file makes a network file system ask its server."""
     with path.open("rb") as file:
         return os.fstat(file.fileno()).st_mtime
 
@@ -182,6 +186,6 @@ def _beat(record: Path, stop: threading.Event) -> None:
         try:
             os.utime(record)
         except FileNotFoundError:
-            return  # taken over: the next commit tells
+            return  # another job took over: `require_ownership` reports it at the next commit
         except OSError:
             continue  # the file system may come back

@@ -1,4 +1,4 @@
-"""What a result was made with: code, packages, hardware."""
+"""What a result was made with: code, packages and hardware."""
 
 import importlib.metadata
 import platform
@@ -15,9 +15,9 @@ PACKAGES = ("numpy", "scipy", "pandas", "scikit-image", "zarr", "ngio", "dask", 
 
 
 def code_version() -> str:
-    """Version of the code: the git commit, marked `dirty` when files differ from it, or the package's version."""
+    """The package's version, followed by the git commit (marked `dirty` if files differ from it) where it is known."""
     root = Path(__file__).resolve().parents[2]
-    if not (root / "Snakefile").is_file():  # installed: git would tell of whatever repository lies around it
+    if not (root / "Snakefile").is_file():  # installed: git would describe whatever repository surrounds it
         return __version__
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--tags"]
     try:
@@ -28,7 +28,7 @@ def code_version() -> str:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on, where they are installed."""
+    """Versions of Python and of the installed packages that results depend on."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -39,7 +39,7 @@ def package_versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, str]:
-    """The machine: operating system, processor, and the GPU if torch is loaded and sees one."""
+    """Operating system, processor, and the GPU if torch is loaded and finds one."""
     found = {"platform": platform.platform(), "processor": _processor()}
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():

@@ -36,7 +36,7 @@ def test_no_such_channel(wanted, message):
 
 
 def test_two_equally_near():
-    with pytest.raises(InputError, match="equally near to 500 nm: choose by name"):
+    with pytest.raises(InputError, match="equally near to 500 nm: choose one by name"):
         find_channel("plate 'p'", {"a": 490.0, "b": 510.0}, 500)
 
 

@@ -145,7 +145,7 @@ def test_slots_are_the_features_and_a_symmetry_permutes_them(group, channels, he
     for g in group.elements:
         moved = Slots.of_features(act_on_features(g, features, group), group)
         for h, slot in zip(group.elements, moved.tensors, strict=True):
-            assert torch.equal(slot, slots.tensors[group.index(g.inverse @ h)])
+            assert torch.equal(slot, slots.tensors[group.position(g.inverse @ h)])
 
 
 def test_functions_of_torch_take_slots():

@@ -1,4 +1,4 @@
-"""Outputs appear whole or not at all, and unfinished work is found again."""
+"""Outputs appear complete or not at all, and unfinished work is resumed."""
 
 import hashlib
 import os
@@ -10,16 +10,23 @@ from equinuclei.checksums import digest, sha256
 from equinuclei.errors import StoppedError
 from equinuclei.runtime.files import (
     is_done,
+    make_folder,
     mark_done,
     replacing,
     require_space,
-    scratch_folder,
-    work_folder,
+    with_scratch_folder,
     write_json,
 )
 
 
-def test_a_file_is_replaced_only_when_it_is_whole(tmp_path):
+def stop_after_first(folder):
+    """Finish one unit of work, then fail."""
+    (folder / "first").touch()
+    mark_done(folder, "first")
+    raise RuntimeError
+
+
+def test_a_file_is_replaced_only_when_it_is_complete(tmp_path):
     target = tmp_path / "new" / "table.tsv"
     with replacing(target) as temporary:
         temporary.write_text("old")
@@ -33,50 +40,54 @@ def test_a_file_is_replaced_only_when_it_is_whole(tmp_path):
 
 def test_a_work_folder_outlives_an_error_and_becomes_the_target(tmp_path):
     target = tmp_path / "store.zarr"
-    with pytest.raises(RuntimeError), work_folder(target, "key") as folder:
-        (folder / "first").touch()
-        mark_done(folder, "first")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        make_folder(target, "key", stop_after_first)
     assert not target.exists()
-    with work_folder(target, "key") as folder:
+
+    def resume(folder):
         assert is_done(folder, "first") and not is_done(folder, "second")
+
+    make_folder(target, "key", resume)
     assert [path.name for path in target.iterdir()] == ["first"]
     assert list(tmp_path.iterdir()) == [target]
 
 
 def test_work_of_another_key_is_stale(tmp_path):
-    with pytest.raises(RuntimeError), work_folder(tmp_path / "a", "old code") as folder:
-        mark_done(folder, "first")
-        raise RuntimeError
-    with work_folder(tmp_path / "a", "new code") as folder:
+    with pytest.raises(RuntimeError):
+        make_folder(tmp_path / "a", "old code", stop_after_first)
+
+    def start_anew(folder):
         assert not is_done(folder, "first")
+
+    make_folder(tmp_path / "a", "new code", start_anew)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_an_existing_target_wins(tmp_path):
     target = tmp_path / "a"
-    with work_folder(target, "key") as folder:
+
+    def build(folder):
         (folder / "late").touch()
         target.mkdir()
         (target / "first").touch()
+
+    make_folder(target, "key", build)
     assert [path.name for path in target.iterdir()] == ["first"]
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_an_empty_folder_is_no_target(tmp_path):
+def test_an_empty_folder_is_replaced(tmp_path):
     (tmp_path / "a").mkdir()
-    with work_folder(tmp_path / "a", "key") as folder:
-        (folder / "x").touch()
+    make_folder(tmp_path / "a", "key", lambda folder: (folder / "x").touch())
     assert (tmp_path / "a" / "x").exists()
 
 
-def test_a_scratch_folder_is_removed_at_the_end_alone(tmp_path):
-    with pytest.raises(RuntimeError), scratch_folder(tmp_path / "a", "key") as folder:
-        (folder / "checkpoint").touch()
-        raise RuntimeError
-    with scratch_folder(tmp_path / "a", "key") as folder:
-        assert (folder / "checkpoint").exists()
-    assert list(tmp_path.iterdir()) == []
+def test_a_scratch_folder_is_removed_only_when_the_work_is_done(tmp_path):
+    with pytest.raises(RuntimeError):
+        with_scratch_folder(tmp_path / "a", "key", stop_after_first)
+    found = []
+    with_scratch_folder(tmp_path / "a", "key", lambda folder: found.append((folder / "first").exists()))
+    assert found == [True] and list(tmp_path.iterdir()) == []
 
 
 def test_checksums(tmp_path):
@@ -88,10 +99,13 @@ def test_checksums(tmp_path):
 
 
 def test_the_umask_decides_who_may_read_and_write(tmp_path):
+    def write(folder):
+        with replacing(folder / "a.txt") as temporary:
+            temporary.write_text("a")
+
     before = os.umask(0o027)
     try:
-        with work_folder(tmp_path / "store", "key") as folder, replacing(folder / "a.txt") as temporary:
-            temporary.write_text("a")
+        make_folder(tmp_path / "store", "key", write)
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "store").stat().st_mode) == 0o750
@@ -100,5 +114,5 @@ def test_the_umask_decides_who_may_read_and_write(tmp_path):
 
 def test_space_is_asked_for_before_it_is_used(tmp_path):
     require_space(tmp_path / "not" / "yet", 1, "the plate")
-    with pytest.raises(StoppedError, match=r": the plate takes about 1,000,000,000,000\.0 MB, and .* are free"):
+    with pytest.raises(StoppedError, match=r": the plate needs about 1,000,000,000,000\.0 MB, but only .* are free"):
         require_space(tmp_path / "not" / "yet", 10**18, "the plate")

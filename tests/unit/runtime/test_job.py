@@ -67,13 +67,13 @@ def test_a_job_that_is_told_to_end_gives_up_what_it_holds(tmp_path, capsys):
         finally:
             given_up.append(True)
     assert stopped.value.code == 1 and given_up and signal.getsignal(signal.SIGTERM) == before
-    assert capsys.readouterr().err.startswith("Error: the job was told to end (SIGTERM)")
+    assert capsys.readouterr().err.startswith("Error: the job received SIGTERM")
 
 
 def test_a_signal_is_passed_on_to_those_who_have_a_handler_for_it():
     code = """
 import os, signal, subprocess, sys
-from equinuclei.job import pass_on
+from equinuclei.runtime.job import pass_on
 signal.signal(signal.SIGUSR1, pass_on)
 child = '''import signal, time
 told = []

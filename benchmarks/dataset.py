@@ -22,8 +22,8 @@ import yaml
 from rounds import measure, ratio
 from training_step import training_step
 
-from equinuclei.dataset.convert import binarize_masks, convert_dataset
-from equinuclei.dataset.parts import load_part, part_fields, read_fields
+from equinuclei.dataset.convert import ConvertedFiles, binarize_masks, convert_dataset
+from equinuclei.dataset.parts import DatasetFiles, load_part, part_fields, read_fields
 from equinuclei.dataset.splits import split_dataset, write_splits
 from equinuclei.omezarr import stacks as store
 from equinuclei.simulation.fields import simulate_dataset
@@ -39,12 +39,8 @@ MASK = {"kind": "three_class", "border_as": "background"}
 def convert(source: Path, target: Path, workers: int) -> None:
     """The conversion, anew."""
     shutil.rmtree(target, ignore_errors=True)
-    where = {
-        "images": target / "images.zarr",
-        "annotations": target / "annotations.zarr",
-        "fields": target / "fields.tsv",
-    }
-    convert_dataset({"layout": "table", "path": str(source / "images.tsv"), "mask": MASK}, workers=workers, **where)
+    output = ConvertedFiles(target / "images.zarr", target / "annotations.zarr", target / "fields.tsv")
+    convert_dataset({"layout": "table", "path": str(source / "images.tsv"), "mask": MASK}, output, workers=workers)
 
 
 def plain_copy(source: Path, target: Path, workers: int) -> None:
@@ -135,19 +131,20 @@ def main() -> None:
         write_splits(
             split_dataset(read_fields(converted / "fields.tsv"), [1.0, 0.0, 0.0], seed=0), converted / "splits.tsv"
         )
-        where = {name: converted / f"{name}.zarr" for name in ("images", "targets")}
-        where |= {name: converted / f"{name}.tsv" for name in ("fields", "splits")}
+        files = DatasetFiles(
+            converted / "images.zarr", converted / "targets.zarr", converted / "fields.tsv", converted / "splits.tsv"
+        )
         which = {"modality": "fluorescence", "part": "train"}
-        rows = part_fields(where["fields"], where["splits"], **which)
+        rows = part_fields(files.fields, files.splits, **which)
         seconds = measure(
-            {"load": lambda: load_part(**where, **which, workers=workers), "read": lambda: plain_read(converted, rows)},
+            {"load": lambda: load_part(files, **which, workers=workers), "read": lambda: plain_read(converted, rows)},
             2 * arguments.rounds + 1,
         )
         print(
             f"loading {len(rows)} images: {statistics.median(seconds['load']):.2f} s, "
             f"{ratio(seconds['read'], seconds['load']):.2f} of the speed of reading their arrays whole"
         )
-        part = load_part(**where, **which, workers=workers)
+        part = load_part(files, **which, workers=workers)
     sampler = CropSampler(part.images, part.targets, crop=arguments.crop, batch_size=8, augmentation="dihedral")
     epoch = {"epoch": 0}
 

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from equinuclei.dataset.parts import Part, iterate_images, load_part
+from equinuclei.dataset.parts import DatasetFiles, Part, iterate_images, load_part
 from equinuclei.errors import InputError
 from equinuclei.evaluation.accuracy import SIZES
 from equinuclei.images.metrics import object_scores
@@ -109,16 +109,16 @@ def main() -> None:
     )
     dataset = config["datasets"][0]
     results = arguments.results / dataset["name"]
-    images, targets, *tables = (results / name for name in ("images.zarr", "targets.zarr", "fields.tsv", "splits.tsv"))
+    files = DatasetFiles(*(results / name for name in ("images.zarr", "targets.zarr", "fields.tsv", "splits.tsv")))
     part = load_part(
-        images, targets, *tables, modality=dataset["modalities"][0], part="train", target=spec.target,
+        files, modality=dataset["modalities"][0], part="train", target=spec.target,
         diameters=spec.diameter is not None,
     )  # fmt: skip
     held = hold_out(part.fields, seed=0)
     started = time.process_time()
     network = train(part.subset(~held), spec, settings, arguments.output)
     trained = time.process_time() - started
-    table = score(network, part.fields[held], image=images, truth=targets / "instances")
+    table = score(network, part.fields[held], image=files.images, truth=Path(files.targets) / "instances")
     table.to_csv(arguments.output / "images.tsv", sep="\t", index=False)
     print(f"{spec}\n{settings}\n{trained / 60:.1f} CPU minutes of training, {held.sum()} images held out\n")
     print(summarize(table).round(4).to_string())

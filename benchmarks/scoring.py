@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from rounds import measure
 
-from equinuclei.dataset.convert import binarize_masks, convert_dataset
+from equinuclei.dataset.convert import ConvertedFiles, binarize_masks, convert_dataset
 from equinuclei.dataset.parts import iterate_images, part_fields, read_fields
 from equinuclei.dataset.splits import split_dataset, write_splits
 from equinuclei.evaluation.scoring import otsu_mask, score_predictions
@@ -56,7 +56,7 @@ def make_dataset(folder: Path, fields: int, size: int) -> dict[str, Path]:
     paths = {name: folder / f"{name}.zarr" for name in ("images", "annotations", "targets", "predictions")}
     paths |= {name: folder / f"{name}.tsv" for name in ("fields", "quarter", "whole")}
     source = {"layout": "table", "path": str(folder / "source/images.tsv"), "mask": MASK}
-    convert_dataset(source, paths["images"], paths["annotations"], paths["fields"], workers=2)
+    convert_dataset(source, ConvertedFiles(paths["images"], paths["annotations"], paths["fields"]), workers=2)
     binarize_masks(paths["annotations"], paths["fields"], paths["targets"], MASK, workers=2)
     for name, share in (("quarter", 0.25), ("whole", 1.0)):
         write_splits(split_dataset(read_fields(paths["fields"]), [1 - share, 0.0, share], seed=0), paths[name])

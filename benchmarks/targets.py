@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from equinuclei.dataset.parts import iterate_images, load_part, part_fields, read_predictions, scored_part
+from equinuclei.dataset.parts import DatasetFiles, iterate_images, load_part, part_fields, read_predictions, scored_part
 from equinuclei.images.instances import connected_components, nuclei, split_by_distance
 from equinuclei.images.masks import to_distance
 from equinuclei.images.metrics import object_scores
@@ -97,7 +97,8 @@ def choose(results: Path, modality: str, model: str) -> pd.DataFrame:
     run = json.loads(next((results / "models" / model / modality).glob("seed*/run.json")).read_text(encoding="utf-8"))
     spec, settings = resolve_spec(run["spec"]), TrainingSettings.from_mapping(run["training"])
     images, targets, *tables = (results / name for name in ("images.zarr", "targets.zarr", "fields.tsv", "splits.tsv"))
-    part = load_part(images, targets, *tables, modality=modality, part="train", target=spec.target, diameters=True)
+    dataset = DatasetFiles(images, targets, *tables)
+    part = load_part(dataset, modality=modality, part="train", target=spec.target, diameters=True)
     held = hold_out(part.fields, run["seed"])
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder, name) for name in ("weights", "history", "run")}

@@ -75,8 +75,8 @@ class ModelSpec:
 
 
 # Networks of one architecture have about equal numbers of parameters: p4 has half the width of the plain network, p4m
-# the width divided by sqrt(8). `-wide` is the plain network with the computing cost of p4. p4 competes with augmentation
-# by rotations (`-rot`), p4m with augmentation by the whole dihedral group (`-aug`).
+# the width divided by sqrt(8). `-wide` is the plain network with the computing cost of p4. p4 competes with
+# augmentation by rotations (`-rot`), p4m with augmentation by the whole dihedral group (`-aug`).
 PRESETS = {
     "unet": ModelSpec("unet", "trivial", (64,) * 6),
     "unet-aug": ModelSpec("unet", "trivial", (64,) * 6, "dihedral"),

@@ -1,4 +1,4 @@
-"""Parts of a converted data set: its tables, and its images and targets in memory or one after another."""
+"""Parts of a converted data set: reading its tables, and its images and targets at once or one by one."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -37,19 +37,36 @@ SPLITS_COLUMNS = ["image_id", "cell_line", "group", "part"]
 PREDICTIONS_COLUMNS = ["image_id", "array", "row"]
 
 
+ChooseRows = Callable[[pd.DataFrame], np.ndarray]
+"""A function of rows of fields.tsv that says which of them to keep: bool, one value per row."""
+
+
+@dataclass(frozen=True)
+class DatasetFiles:
+    """Where a converted and split data set lies.
+
+    images, targets : stores of `convert.convert_dataset` and `convert.binarize_masks`.
+    fields, splits : TSV files; see `read_fields` and `read_splits`.
+    """
+
+    images: str | Path
+    targets: str | Path
+    fields: str | Path
+    splits: str | Path
+
+
 @dataclass(frozen=True)
 class Part:
-    """Images of one modality and one part of a data set, with what is to be learnt of them, in memory.
+    """Images of one modality and one part of a data set and the truth to learn from them, in memory.
 
-    fields : rows of fields.tsv with the column `part`, sorted by image_id
-    images : an image per row, (y, x), stored dtype
-    targets : a truth of one target per row, (y, x): bool for "binary", uint8 for others
-    (`equinuclei.networks.targets`); above 0
-        in nuclei
-    crops : crops of an epoch of training. None is one of every image; with part of the images left out, one of every
-        image of the whole part, so that a training takes as many steps as it would on the whole
-    diameters : of the typical nucleus per image, in pixels (`rescaling.typical_diameter`), NaN where there is none;
-        None if they were not asked for
+    fields : rows of fields.tsv with the column `part`, sorted by image_id.
+    images : one image per row, (y, x), stored dtype.
+    targets : the truth of one target (`equinuclei.networks.targets`) per row, (y, x): bool for "binary", uint8 for
+        others; above 0 in nuclei.
+    crops : number of crops in an epoch of training. None is one crop per image. Where images are left out, it is still
+        the number of images in the whole part, so that training takes as many steps as on all of them.
+    diameters : of the typical nucleus of each image, in pixels (`rescaling.typical_diameter`), NaN for an image without
+        nuclei; None if they were not requested.
     """
 
     fields: pd.DataFrame
@@ -59,7 +76,7 @@ class Part:
     diameters: np.ndarray | None = None
 
     def subset(self, chosen: np.ndarray) -> "Part":
-        """Some images of the part: `chosen` is bool, a value per image. An epoch has as many crops fewer."""
+        """The images that `chosen` (bool, one value per image) is true for. The crops per epoch shrink with them."""
         numbers = np.flatnonzero(chosen)
         return Part(
             self.fields.iloc[numbers].reset_index(drop=True),
@@ -71,72 +88,62 @@ class Part:
 
 
 def load_part(
-    images: str | Path,
-    targets: str | Path,
-    fields: str | Path,
-    splits: str | Path,
+    files: DatasetFiles,
     *,
     modality: str,
     part: str,
     target: str = "binary",
-    keep: Callable[[pd.DataFrame], np.ndarray] | None = None,
+    keep: ChooseRows | None = None,
     diameters: bool = False,
     workers: int = 2,
 ) -> Part:
-    """Load the images of one modality and part, with truths of a target. Raises InputError as `part_fields` does.
+    """Load the images of one modality and part and the truth of one target. Raises InputError as `part_fields` does.
 
-    keep : of the rows of the part, those to load (bool, a value per row); all by default. diameters : whether to
-    measure those of the nuclei.
+    keep : which images of the part to load; None loads all of them. diameters : whether to measure the nuclei's.
     """
-    rows = part_fields(fields, splits, modality=modality, part=part)
+    rows = part_fields(files.fields, files.splits, modality=modality, part=part)
     crops = len(rows)
     if keep is not None:
         rows = rows[keep(rows)].reset_index(drop=True)
-    stored: dict[str, list] = {"images": [None] * len(rows), "targets": [None] * len(rows)}
-    for array, of_array in rows.groupby("array"):
-        for name, store in (("images", images), ("targets", Path(targets) / target)):
-            pixels = read_rows(open_stack(store, array), of_array["row"].to_numpy(), workers)
-            for place, image in zip(of_array.index, pixels, strict=True):
-                stored[name][place] = image > 0 if name == "targets" and target == "binary" else image
-    sizes = None
+    images = _load_rows(rows, files.images, workers)
+    truths = _load_rows(rows, Path(files.targets) / target, workers)
+    if target == "binary":
+        truths = [truth > 0 for truth in truths]
+    measured = None
     if diameters:
-        labels = iterate_images(rows, workers=workers, labels=Path(targets) / "instances")
-        sizes = np.array([typical_diameter(of_image["labels"]) for _, of_image in labels])
-    return Part(rows, **stored, crops=crops, diameters=sizes)
+        labels = iterate_images(rows, workers=workers, labels=Path(files.targets) / "instances")
+        measured = np.array([typical_diameter(stored["labels"]) for _, stored in labels])
+    return Part(rows, images, truths, crops, measured)
 
 
 def load_training_parts(
-    images: str | Path,
-    targets: str | Path,
-    fields: str | Path,
-    splits: str | Path,
+    files: DatasetFiles,
     *,
     modality: str,
     target: str = "binary",
-    keep: Callable[[pd.DataFrame], np.ndarray] | None = None,
+    keep: ChooseRows | None = None,
     diameters: bool = False,
     workers: int = 2,
 ) -> tuple[Part, Part | None]:
-    """The training part, of which `keep` may choose rows, and the part that training may follow.
+    """The training part, and the validation part to monitor training on, or None; arguments as of `load_part`.
 
-    `keep` and `diameters` as of `load_part`, for the training part.
-
-    Only val may be followed, and only where the set has a test part as well: otherwise val is what the study scores.
+    `keep` and `diameters` apply to the training part. The validation part is val, but only if there is a test part as
+    well: otherwise the study is scored on val, and training must not see it.
     """
-    parts = set(read_splits(splits)["part"])
-    where = {"modality": modality, "target": target, "workers": workers}
-    training = load_part(images, targets, fields, splits, part="train", keep=keep, diameters=diameters, **where)
-    if not {"val", "test"} <= parts:
+    training = load_part(
+        files, modality=modality, part="train", target=target, keep=keep, diameters=diameters, workers=workers
+    )
+    if not {"val", "test"} <= set(read_splits(files.splits)["part"]):
         return training, None
-    return training, load_part(images, targets, fields, splits, part="val", **where)
+    return training, load_part(files, modality=modality, part="val", target=target, workers=workers)
 
 
 def iterate_images(
     rows: pd.DataFrame, *, workers: int = 2, **stores: str | Path
 ) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
-    """Yield rows of fields.tsv with what the stores hold for them: (row, {name of the store: (y, x)}).
+    """Yield each row of fields.tsv, a named tuple, with its images (y, x) in the `stores`: (row, {store: image}).
 
-    `row` is a named tuple. Up to twice `workers` images are read ahead. Raises InputError if an array is missing.
+    Up to 2 * `workers` images are read ahead. Raises InputError if an array is missing.
     """
     opened = cache(open_stack)
 
@@ -144,12 +151,12 @@ def iterate_images(
         return row, {name: read_row(opened(store, row.array), int(row.row)) for name, store in stores.items()}
 
     with ThreadPoolExecutor(workers) as pool:
-        left = rows.itertuples(index=False)
-        ahead = deque(pool.submit(read, row) for row in islice(left, 2 * workers))
+        remaining = rows.itertuples(index=False)
+        ahead = deque(pool.submit(read, row) for row in islice(remaining, 2 * workers))
         try:
             while ahead:
                 item = ahead.popleft().result()
-                ahead.extend(pool.submit(read, row) for row in islice(left, 1))
+                ahead.extend(pool.submit(read, row) for row in islice(remaining, 1))
                 yield item
         finally:
             for future in ahead:
@@ -159,14 +166,14 @@ def iterate_images(
 def part_fields(fields: str | Path, splits: str | Path, *, modality: str, part: str) -> pd.DataFrame:
     """Rows of fields.tsv of one modality and part, with the column `part`, sorted by image_id, index 0, 1, ...
 
-    Raises InputError if an image_id has no part, or there is no such row.
+    Raises InputError if an image_id belongs to no part, or if no row matches.
     """
     joined = read_fields(fields).merge(
         read_splits(splits)[["image_id", "part"]], on="image_id", how="left", validate="many_to_one"
     )
     if joined["part"].isna().any():
         image_id = joined.loc[joined["part"].isna(), "image_id"].iloc[0]
-        raise InputError(f"image_id {image_id!r} of {fields} is not in {splits}: they are of different data sets.")
+        raise InputError(f"image_id {image_id!r} of {fields} is not in {splits}: they belong to different data sets.")
     selected = joined[(joined["modality"] == modality) & (joined["part"] == part)]
     if selected.empty:
         present = joined.groupby("modality")["part"].unique()
@@ -176,23 +183,23 @@ def part_fields(fields: str | Path, splits: str | Path, *, modality: str, part: 
 
 
 def scored_part(splits: str | Path) -> str:
-    """The part that a study is scored on: test, or val where a set has no test. Raises InputError if it has neither."""
+    """The part that a study is scored on: test, or else val. Raises InputError if the data set has neither."""
     present = set(read_splits(splits)["part"])
     for part in ("test", "val"):
         if part in present:
             return part
-    raise InputError(f"{splits}: there is neither a test nor a val part to score; change `split` in the configuration")
+    raise InputError(f"{splits}: has neither a test nor a val part to score; change `split` in the configuration")
 
 
 def read_fields(path: str | Path) -> pd.DataFrame:
-    """Read fields.tsv: columns `FIELDS_COLUMNS`; row, height, width are int64, all else strings."""
+    """Read fields.tsv: columns `FIELDS_COLUMNS`; row, height and width are int64, the others strings."""
     return _read_tsv(path, FIELDS_COLUMNS).astype({"row": "int64", "height": "int64", "width": "int64"})
 
 
 def read_splits(path: str | Path) -> pd.DataFrame:
     """Read splits.tsv: columns `SPLITS_COLUMNS`, all strings.
 
-    Raises InputError for another part than train, val, test.
+    Raises InputError for a part other than train, val and test.
     """
     splits = _read_tsv(path, SPLITS_COLUMNS)
     unknown = sorted(set(splits["part"]) - set(PARTS))
@@ -202,15 +209,24 @@ def read_splits(path: str | Path) -> pd.DataFrame:
 
 
 def read_predictions(path: str | Path) -> pd.DataFrame:
-    """Read predictions.tsv: where in predictions.zarr each image is; row is int64, all else strings."""
+    """Read predictions.tsv, the place of each image in predictions.zarr; row is int64, the other columns strings."""
     return _read_tsv(path, PREDICTIONS_COLUMNS).astype({"row": "int64"})
 
 
+def _load_rows(rows: pd.DataFrame, store: str | Path, workers: int) -> list[np.ndarray]:
+    """The images (y, x) of a store that rows of fields.tsv (index 0, 1, ...) refer to, in the order of the rows."""
+    loaded: dict[int, np.ndarray] = {}
+    for array, of_array in rows.groupby("array"):
+        pixels = read_rows(open_stack(store, array), of_array["row"].to_numpy(), workers)
+        loaded.update(zip(of_array.index, pixels, strict=True))
+    return [loaded[place] for place in range(len(rows))]
+
+
 def _read_tsv(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Columns of a table as strings. Raises InputError if the file or a column is missing."""
+    """The given columns of a table, as strings. Raises InputError if the file or a column is missing."""
     if not Path(path).is_file():
         raise InputError(f"{path} does not exist.")
-    # An image_id may be "NA" or "007".
+    # pandas must not interpret an image_id such as "NA" or "007".
     table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
     missing = [column for column in columns if column not in table.columns]
     if missing:

@@ -1,6 +1,6 @@
-"""Whether the source files of a data set are those that were converted.
+"""Finding out whether the source files of a data set are those that were converted.
 
-Imports the standard library alone, as `equinuclei.config.study` does: it is asked whenever the workflow is parsed.
+Imports the standard library alone, as `equinuclei.config.study` does, because it runs whenever the workflow is parsed.
 """
 
 import json
@@ -13,18 +13,18 @@ from equinuclei.checksums import digest, sha256
 from equinuclei.runtime.files import replacing
 
 SUFFIXES = (".tif", ".tiff", ".png", ".csv")
-"""Endings of the files of a source with the layout "folder" that count."""
+"""File name endings that belong to a source with the layout "folder"."""
 
 
 def source_state(source: Mapping, record: Path) -> str:
-    """A digest that changes when a source file does: of the names, sizes and times of all of them.
+    """A digest of the names, sizes and modification times of all source files: it changes when one of them does.
 
     source : mapping with layout and path (see `equinuclei.sources.read_source`).
-    record : source.json of the conversion, which may not be there yet.
+    record : source.json of the conversion, which need not exist yet.
 
-    What was converted keeps the state that it was converted in, in two cases: where the source was removed since, and
-    where its files have other times but the same names and bytes, as after copying them anew. To know the latter all
-    files are read, once: `.source_seen` beside the record keeps the state that was found to have the same bytes.
+    The recorded state is returned where the source has been removed since its conversion, and where its files have new
+    modification times but the same names and bytes, as after copying them again. Comparing the bytes takes reading all
+    files; it is done once, as `.source_seen` beside the record keeps the state that has been verified.
     """
     known = _read(record)
     if not Path(source["path"]).exists():
@@ -38,13 +38,13 @@ def source_state(source: Mapping, record: Path) -> str:
     if _read(seen) != verified:
         if source_content(files) != known["content"]:
             return state
-        with suppress(OSError), replacing(seen) as temporary:  # where the results cannot be written all is read again
+        with suppress(OSError), replacing(seen) as temporary:  # read-only results: the files are read again next time
             temporary.write_text(json.dumps(verified), encoding="utf-8")
     return known["state"]
 
 
 def source_files(source: Mapping) -> list[Path]:
-    """The files of a source that exist: a folder's images, masks and tables, or a table and what it names."""
+    """Existing files of a source: the images, masks and tables of a folder, or a table and the files that it lists."""
     path = Path(source["path"])
     files = _table_files(path) if source["layout"] == "table" else _folder_files(path)
     return [file for file in dict.fromkeys(files) if file.is_file()]
@@ -61,7 +61,7 @@ def _folder_files(folder: Path) -> Iterable[Path]:
 
 
 def _table_files(table: Path) -> Iterator[Path]:
-    """The table and the files that it names; a broken table is reported by the conversion, not here."""
+    """The table and the files that it lists. A broken table is reported by the conversion, not here."""
     yield table
     try:
         lines = table.read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""Train, val and test: deterministic, stratified by cell line, groups kept whole."""
+"""Splitting into train, val and test: deterministic, stratified by cell line, with whole groups."""
 
 import zlib
 from collections.abc import Sequence
@@ -10,40 +10,40 @@ import pandas as pd
 
 from equinuclei.checksums import sha256
 from equinuclei.dataset.parts import PARTS
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, raise_problems
 from equinuclei.runtime.files import replacing
 
 
 def split_dataset(fields: pd.DataFrame, sizes: Sequence[int] | Sequence[float], seed: int) -> pd.DataFrame:
-    """Give every image_id to train, val or test.
+    """Assign every image_id to train, val or test.
 
-    Where `fields` names a split for every image, that is the part, and `sizes` and `seed` are unused. Otherwise each
-    cell line gets its share of each part by largest remainders, such that both the parts and the cell lines add up,
-    and its groups are dealt out at random: a draw goes to a part with a chance proportional to the images that the
-    part still lacks, among those from which the sizes can still be met. The draws of a cell line depend on `seed`, its
-    name and its own groups alone, not on the order of rows.
+    If `fields` names a split for every image, it is used, and `sizes` and `seed` are ignored. Otherwise every cell line
+    gets its share of every part by largest remainders, such that the sums over parts and over cell lines are right. Its
+    groups are then dealt out at random: the probability that a group goes to a part is proportional to the number of
+    images the part still needs, among the parts with which the sizes can still be met. The draws of a cell line depend
+    on `seed`, its name and its own groups alone, not on the order of rows.
 
     Parameters
     ----------
     fields
         Columns image_id, cell_line, group, split; others are ignored. Rows of one image_id (its modalities) must agree.
     sizes
-        For train, val and test: numbers of image_ids, which are met exactly, overall and in every cell line; or
-        fractions with the sum 1, which are met as nearly as whole groups allow.
+        Of train, val and test: either numbers of image_ids, which are met exactly, overall and in every cell line; or
+        fractions that sum to 1, which are met as closely as whole groups allow.
     seed
         Not negative.
 
     Returns
     -------
     pandas.DataFrame
-        Columns image_id, cell_line, group, part; sorted by image_id, a row for each.
+        Columns image_id, cell_line, group, part; one row per image_id, sorted.
 
     Raises
     ------
     InputError
         If rows of one image_id disagree, a group has two cell lines or two splits, a split is unknown or given for
-        some images only, the sizes do not add up, a group is larger than every part, numbers cannot be met with whole
-        groups, or a part with a size above 0 would be empty.
+        some images only, the sizes have the wrong sum, a group is larger than every part, numbers cannot be met with
+        whole groups, or a part with a size above 0 would be empty.
     """
     table = _one_row_per_id(fields)
     if (table["split"] != "").any():
@@ -63,8 +63,8 @@ def split_dataset(fields: pd.DataFrame, sizes: Sequence[int] | Sequence[float], 
         empty = [part for part, size in zip(PARTS, sizes, strict=True) if size > 0 and not counts.get(part, 0)]
         if empty:
             raise InputError(
-                f"sizes {list(sizes)}: no image would be in {' and '.join(empty)}, of {len(table)} images in "
-                f"{table['group'].nunique()} groups: ask for more there, or for 0."
+                f"sizes {list(sizes)}: of {len(table)} images in {table['group'].nunique()} groups, none would be in "
+                f"{' and '.join(empty)}: give a larger size, or 0."
             )
     return table[["image_id", "cell_line", "group", "part"]]
 
@@ -88,8 +88,8 @@ def _one_row_per_id(fields: pd.DataFrame) -> pd.DataFrame:
             for image_id, several in values[values.str.len() > 1].items()
         ]
     for column, remedy in (
-        ("cell_line", "a split within cell lines would tear it apart; rename the group in one of them"),
-        ("split", "move all of it to one"),
+        ("cell_line", "a split within cell lines would divide it; rename the group in one of them"),
+        ("split", "assign all of it to one"),
     ):
         values = table.groupby("group")[column].unique()
         problems += [
@@ -99,10 +99,10 @@ def _one_row_per_id(fields: pd.DataFrame) -> pd.DataFrame:
     given = table["split"] != ""
     if given.any() and not given.all():
         problems.append(f"split is given for {given.sum()} of {len(table)} images: give it for all or none")
-    problems += [f"split {value!r} is not one of {', '.join(PARTS)}" for value in set(table["split"]) - {*PARTS, ""}]
-    if problems:
-        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
-        raise InputError(f"split: {'; '.join(problems[:5])}{more}.")
+    problems += [
+        f"split {value!r} is not one of {', '.join(PARTS)}" for value in sorted(set(table["split"]) - {*PARTS, ""})
+    ]
+    raise_problems("split", problems)
     if table.empty:
         raise InputError("split: there are no images.")
     return table.sort_values("image_id", ignore_index=True)
@@ -111,17 +111,17 @@ def _one_row_per_id(fields: pd.DataFrame) -> pd.DataFrame:
 def _totals(sizes: Sequence[int] | Sequence[float], count: int, exact: bool) -> list[int]:
     """Images of each part in the whole data set."""
     if len(sizes) != len(PARTS) or any(size < 0 for size in sizes):
-        raise InputError(f"sizes {list(sizes)}: give three numbers, for train, val and test, none below 0.")
+        raise InputError(f"sizes {list(sizes)}: give three numbers of 0 or more, for train, val and test.")
     if exact:
         if sum(sizes) != count:
             raise InputError(
                 f"sizes {' + '.join(map(str, sizes))} = {sum(sizes)}, but the data set has {count} images: "
-                "give counts with that sum, or fractions with the sum 1."
+                "give numbers with that sum, or fractions that sum to 1."
             )
         return [int(size) for size in sizes]
     if abs(sum(sizes) - 1) > 1e-6:
-        raise InputError(f"sizes {list(sizes)} have the sum {sum(sizes):g}: fractions must have the sum 1.")
-    # As exact fractions, so that 0.1 of 10 is 1 and ties do not hang on rounding.
+        raise InputError(f"sizes {list(sizes)} sum to {sum(sizes):g}: fractions must sum to 1.")
+    # Exact fractions, so that 0.1 of 10 is 1 and ties do not depend on rounding.
     shares = [Fraction(size).limit_denominator(10**6) for size in sizes]
     ideal = [share * count / sum(shares) for share in shares]
     totals = [int(number) for number in ideal]
@@ -132,17 +132,17 @@ def _totals(sizes: Sequence[int] | Sequence[float], count: int, exact: bool) -> 
 
 
 def _quotas(line_sizes: Sequence[int], totals: Sequence[int]) -> list[tuple[int, ...]]:
-    """Images of each cell line (rows) in each part (columns), with the given sums of rows and columns.
+    """Numbers of images of each cell line (rows) in each part (columns), for given sums of rows and columns.
 
-    Every number is its ideal `line * total / count` rounded down or up; of all such tables, one with the largest sum
-    of remainders rounded up is found by dynamic programming over the lines (ties: the first part is rounded up
-    first). Such a table exists for all sums (Cox, J. Am. Stat. Assoc. 82, 520-524, 1987: controlled rounding).
+    Every number is the ideal `line * total / count`, rounded down or up. Of all such tables, dynamic programming over
+    the cell lines finds one with the largest sum of remainders that are rounded up (ties: earlier parts are rounded up
+    first). Such a table always exists (controlled rounding: Cox, J. Am. Stat. Assoc. 82, 520-524, 1987).
     """
     count = sum(totals)
     floors = [[size * total // count for total in totals] for size in line_sizes]
     remainders = [[size * total % count for total in totals] for size in line_sizes]
     lacking = tuple(total - sum(column) for total, column in zip(totals, zip(*floors, strict=True), strict=True))
-    # Parts still lacking images -> (sum of remainders rounded up, parts rounded up in each line so far).
+    # Images that the parts still need -> (sum of remainders rounded up, parts rounded up in each line so far).
     best: dict[tuple[int, ...], tuple[int, tuple[tuple[int, ...], ...]]] = {lacking: (0, ())}
     ups = [(a, b, c) for a in (1, 0) for b in (1, 0) for c in (1, 0)]
     for size, floor, remainder in zip(line_sizes, floors, remainders, strict=True):
@@ -161,22 +161,22 @@ def _quotas(line_sizes: Sequence[int], totals: Sequence[int]) -> list[tuple[int,
 
 
 def _deal(line: str, sizes: dict[str, int], quota: tuple[int, ...], exact: bool, seed: int) -> dict[str, str]:
-    """The part of each group of one cell line."""
+    """The part of every group of one cell line, given the number of images in each group."""
     largest = max(sizes, key=lambda group: (sizes[group], group))
     if sizes[largest] > max(quota):
         raise InputError(
-            f"cell line {line!r}: group {largest!r} has {sizes[largest]} images, more than any part of this cell line "
+            f"cell line {line!r}: group {largest!r} has {sizes[largest]} images, more than every part of the cell line "
             f"({_named(quota)}): make the largest part larger, or the groups smaller."
         )
     rng = np.random.default_rng([seed, zlib.crc32(line.encode())])
     groups = sorted(sizes)
     groups = [groups[i] for i in rng.permutation(len(groups))]
-    # Single images fit anywhere, so only the larger groups need to look ahead, and they go first.
+    # Single images fit anywhere. Only the larger groups need to look ahead, and they are dealt out first.
     groups.sort(key=lambda group: sizes[group] == 1)
-    several = [sizes[group] for group in groups if sizes[group] > 1]
-    singles = len(groups) - len(several)
-    reachable = _reachable(several, singles, quota[1] + max(sizes.values()), quota[2] + max(sizes.values()))
-    if not _can(reachable[0], quota[1], quota[2]):
+    larger = [sizes[group] for group in groups if sizes[group] > 1]
+    singles = len(groups) - len(larger)
+    reachable = _reachable(larger, singles, quota[1] + max(sizes.values()), quota[2] + max(sizes.values()))
+    if not _is_reachable(reachable[0], quota[1], quota[2]):
         nearest = _nearest(reachable[0], quota)
         if exact:
             raise InputError(
@@ -191,24 +191,24 @@ def _deal(line: str, sizes: dict[str, int], quota: tuple[int, ...], exact: bool,
         drawn = int(np.searchsorted(np.cumsum(lacking), rng.integers(sum(lacking)), side="right"))
         for part in (drawn, *sorted({0, 1, 2} - {drawn}, key=lambda other: (-lacking[other], other))):
             after = [n - size * (other == part) for other, n in enumerate(lacking)]
-            ahead = reachable[i + 1] if i < len(several) else None
-            if min(after) >= 0 and (ahead is None or _can(ahead, after[1], after[2])):
+            ahead = reachable[i + 1] if i < len(larger) else None
+            if min(after) >= 0 and (ahead is None or _is_reachable(ahead, after[1], after[2])):
                 break
         lacking = after
         parts[group] = PARTS[part]
     return parts
 
 
-def _reachable(several: list[int], singles: int, most_val: int, most_test: int) -> list[list[int]]:
-    """What the groups from the i-th on can put into val and test, all others being in train.
+def _reachable(larger: list[int], singles: int, most_val: int, most_test: int) -> list[list[int]]:
+    """Which numbers of val and test images the groups from the i-th on can make up; the rest goes into train.
 
-    Item i is a list over the number of val images; bit t of a number is set if t test images go with it. The last
-    item is what the single images can do. Memory: a number that does not change is shared between items.
+    Item i is a list over the number of val images, of bit sets: bit t is set if t test images are possible with it. The
+    last item is for the single images alone. Unchanged numbers are shared between items, which saves memory.
     """
     mask = (1 << (most_test + 1)) - 1
     last = [((1 << (singles - val + 1)) - 1) & mask if val <= singles else 0 for val in range(most_val + 1)]
     items = [last]
-    for size in reversed(several):
+    for size in reversed(larger):
         before = items[-1]
         item = []
         for val, old in enumerate(before):
@@ -218,12 +218,12 @@ def _reachable(several: list[int], singles: int, most_val: int, most_test: int) 
     return items[::-1]
 
 
-def _can(reachable: list[int], val: int, test: int) -> bool:
+def _is_reachable(reachable: list[int], val: int, test: int) -> bool:
     return bool(reachable[val] >> test & 1)
 
 
 def _nearest(reachable: list[int], quota: tuple[int, ...]) -> tuple[int, ...]:
-    """The reachable numbers that differ least from the quota in sum; ties: fewest taken from val, then test."""
+    """The reachable numbers with the least total difference from the quota; ties: most val, then most test images."""
     options = (
         (sum(quota) - val - test, val, test)
         for val, tests in enumerate(reachable)
@@ -237,4 +237,5 @@ def _nearest(reachable: list[int], quota: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _named(counts: Sequence[int]) -> str:
+    """For example "train 6, val 2, test 2"."""
     return ", ".join(f"{part} {count}" for part, count in zip(PARTS, counts, strict=True))

@@ -1,10 +1,10 @@
-"""Subsets of the training part: a number of its groups, or all cell lines but one.
+"""Subsets of the training part: some of its groups, or all cell lines but one.
 
-A subset is told by plain values: {"groups": 16}, or {"without": "HeLa"}; {} is the whole part. It is taken from the
-rows of one modality of the training part, and knows of no other part.
+A subset is described by plain values: {"groups": 16} or {"without": "HeLa"}; {} is the whole part. It is taken from the
+rows of one modality of the training part and does not depend on other parts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -13,17 +13,17 @@ import numpy as np
 import pandas as pd
 
 from equinuclei.checksums import digest
-from equinuclei.dataset.parts import part_fields
+from equinuclei.dataset.parts import ChooseRows, part_fields
 from equinuclei.errors import InputError
 from equinuclei.runtime.files import replacing
 
 
 def subset_rows(rows: pd.DataFrame, subset: Mapping, seed: int) -> np.ndarray:
-    """Which rows of the training part are in a subset: bool, a value per row; a group is in as a whole or not at all.
+    """Which rows of the training part belong to a subset: bool, one value per row. Groups stay whole.
 
-    A number of groups is a beginning of `dealt_groups`, so of two numbers the smaller subset lies within the larger.
-    The other subsets do not depend on `seed`. Raises InputError if there are not more groups than that, or if there is
-    no such cell line, or no other.
+    {"groups": n} consists of the first n of `dealt_groups`, so smaller subsets lie within larger ones. Other subsets do
+    not depend on `seed`. Raises InputError if there are not more than n groups, if the cell line does not exist, or if
+    it is the only one.
     """
     if not subset:
         return np.ones(len(rows), dtype=bool)
@@ -32,31 +32,31 @@ def subset_rows(rows: pd.DataFrame, subset: Mapping, seed: int) -> np.ndarray:
     dealt = dealt_groups(rows, seed)
     if subset["groups"] >= len(dealt):
         raise InputError(
-            f"learning_curve: {subset['groups']} groups are asked for, and the training part has {len(dealt)}; ask for "
-            "fewer (the whole part is always the last point of the curve)"
+            f"learning_curve: {subset['groups']} groups were requested, but the training part has only {len(dealt)}; "
+            "request fewer (the whole part is always the last point of the curve)"
         )
     return rows["group"].isin(dealt[: subset["groups"]]).to_numpy()
 
 
 def dealt_groups(rows: pd.DataFrame, seed: int) -> list[str]:
-    """All groups in an order of which every beginning is spread over the cell lines as evenly as whole groups allow.
+    """All groups, in an order whose first n groups represent the cell lines as evenly as possible for every n.
 
-    rows : columns group and cell_line. The k-th group (from 0) of a cell line with n of them stands at (2 k + 1) / 2 n,
-    so that a beginning holds the same share of every cell line to rounding (the divisor method of Webster, or
-    Sainte-Laguë). Within a cell line, and between cell lines at the same place, a digest of `seed` and the group's name
-    decides: not the order of rows, nor which other groups there are.
+    rows : columns group and cell_line. The k-th of a cell line's n groups (k from 0) is placed at (2 k + 1) / 2 n, so
+    that the first groups hold the same share of every cell line, up to rounding (the divisor method of Webster, also
+    called Sainte-Laguë). Within a cell line, and between cell lines with equal places, the order is by a digest of
+    `seed` and the group's name: it depends neither on the order of rows nor on which other groups exist.
     """
     groups = rows[["group", "cell_line"]].drop_duplicates("group")
     groups = groups.assign(drawn=[digest([seed, group]) for group in groups["group"]]).sort_values("drawn")
     of_line = groups.groupby("cell_line")["group"]
     number, count = of_line.cumcount(), of_line.transform("size")
     places = [Fraction(2 * int(k) + 1, 2 * int(n)) for k, n in zip(number, count, strict=True)]
-    order = sorted(range(len(groups)), key=lambda place: (places[place], groups["drawn"].iloc[place]))
+    order = sorted(range(len(groups)), key=lambda row: (places[row], groups["drawn"].iloc[row]))
     return groups["group"].iloc[order].tolist()
 
 
-def in_subset(subset: Mapping, seed: int) -> Callable[[pd.DataFrame], np.ndarray]:
-    """`subset_rows` as a function of the rows alone: the argument `keep` of `parts.load_part`."""
+def in_subset(subset: Mapping, seed: int) -> ChooseRows:
+    """`subset_rows` as a function of the rows alone, for the argument `keep` of `parts.load_part`."""
     return partial(subset_rows, subset=subset, seed=seed)
 
 
@@ -69,23 +69,24 @@ def list_subsets(
     seeds: Sequence[int],
     output: str | Path,
 ) -> None:
-    """Write which groups are in which subset, as TSV.
+    """Write a TSV that lists the groups of every subset.
 
-    subsets : subset by name. Columns modality, subset, seed, cell_line, group, images (numbers of): a row per group.
-    seed is empty where a subset does not depend on it. Raises InputError, naming the data set's table, if a subset
-    cannot be made.
+    subsets : subset by name. The columns are modality, subset, seed, cell_line, group and images (the number of them),
+    with a row per group; seed is empty for a subset that does not depend on it. Raises InputError, naming the table, if
+    a subset is impossible.
     """
     tables = []
     for modality in modalities:
         rows = part_fields(fields, splits, modality=modality, part="train")
         for name, subset in subsets.items():
-            for seed in seeds if "groups" in subset else [""]:
+            depends_on_seed = "groups" in subset
+            for seed in seeds if depends_on_seed else [0]:
                 try:
                     chosen = rows[subset_rows(rows, subset, seed)]
                 except InputError as error:
                     raise InputError(f"{fields}, {modality}: {error}") from error
                 groups = chosen.groupby(["cell_line", "group"]).size().rename("images").reset_index()
-                tables.append(groups.assign(modality=modality, subset=name, seed=seed))
+                tables.append(groups.assign(modality=modality, subset=name, seed=seed if depends_on_seed else ""))
     columns = ["modality", "subset", "seed", "cell_line", "group", "images"]
     with replacing(output) as temporary:
         pd.concat(tables)[columns].to_csv(temporary, sep="\t", index=False, lineterminator="\n")
@@ -96,9 +97,9 @@ def _without(rows: pd.DataFrame, line: str) -> np.ndarray:
     lines = ", ".join(sorted(set(rows["cell_line"])))
     if rest.all():
         raise InputError(
-            f"leave_one_cell_line_out: the training part has no cell line {line!r}; its cell lines are {lines}: name "
-            "some of them in `cell_lines`"
+            f"leave_one_cell_line_out: the training part has no cell line {line!r}; its cell lines are {lines}: choose "
+            "from these in `cell_lines`"
         )
     if not rest.any():
-        raise InputError(f"leave_one_cell_line_out: {line!r} is the only cell line, and nothing is left without it")
+        raise InputError(f"leave_one_cell_line_out: {line!r} is the only cell line: nothing is left without it")
     return rest

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from equinuclei.dataset.convert import binarize_masks, convert_dataset
+from equinuclei.dataset.convert import ConvertedFiles, binarize_masks, convert_dataset
 from equinuclei.dataset.splits import split_dataset, write_splits
 
 MASK = {"kind": "binary", "border_as": "nucleus"}
@@ -31,7 +31,7 @@ def converted(tmp_path_factory):
     paths = {name: root / f"{name}.zarr" for name in ("images", "annotations", "targets")}
     paths |= {"fields": root / "fields.tsv", "splits": root / "splits.tsv", "root": root}
     source = {"layout": "folder", "path": str(root), "modality": "fluorescence", "mask": MASK}
-    convert_dataset(source, paths["images"], paths["annotations"], paths["fields"], workers=1)
+    convert_dataset(source, ConvertedFiles(paths["images"], paths["annotations"], paths["fields"]), workers=1)
     binarize_masks(paths["annotations"], paths["fields"], paths["targets"], MASK, workers=1)
     fields = pd.read_csv(paths["fields"], sep="\t", dtype=str, keep_default_na=False)
     write_splits(split_dataset(fields, [1.0, 0.0, 0.0], 0), paths["splits"])

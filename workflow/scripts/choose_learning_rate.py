@@ -1,6 +1,6 @@
 """Choose the learning rate of one model on one modality from candidates: learning_rate.json."""
 
-from equinuclei.dataset.parts import load_part
+from equinuclei.dataset.parts import DatasetFiles, load_part
 from equinuclei.dataset.subsets import in_subset
 from equinuclei.runtime.job import job
 from equinuclei.specs import resolve_spec
@@ -9,10 +9,7 @@ from equinuclei.training.tuning import choose_learning_rate
 with job(snakemake.log[0]):
     spec = resolve_spec(snakemake.params.spec)
     training = load_part(
-        snakemake.input.images,
-        snakemake.input.targets,
-        snakemake.input.fields,
-        snakemake.input.splits,
+        DatasetFiles(snakemake.input.images, snakemake.input.targets, snakemake.input.fields, snakemake.input.splits),
         modality=snakemake.wildcards.modality,
         part="train",
         target=spec.target,

@@ -1,6 +1,6 @@
 """Train one model on one modality with one seed: weights.safetensors, history.csv, run.json."""
 
-from equinuclei.dataset.parts import load_training_parts
+from equinuclei.dataset.parts import DatasetFiles, load_training_parts
 from equinuclei.dataset.subsets import in_subset
 from equinuclei.runtime.job import job
 from equinuclei.specs import resolve_spec
@@ -9,10 +9,7 @@ from equinuclei.training.train import resolve_settings, train_model
 with job(snakemake.log[0]):
     spec = resolve_spec(snakemake.params.spec)
     training, validation = load_training_parts(
-        snakemake.input.images,
-        snakemake.input.targets,
-        snakemake.input.fields,
-        snakemake.input.splits,
+        DatasetFiles(snakemake.input.images, snakemake.input.targets, snakemake.input.fields, snakemake.input.splits),
         modality=snakemake.wildcards.modality,
         target=spec.target,
         keep=in_subset(snakemake.params.subset, int(snakemake.wildcards.seed)),

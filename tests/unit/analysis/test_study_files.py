@@ -9,7 +9,7 @@ import torch
 
 from equinuclei.analysis.statistics import crops_as_images, f1_difference
 from equinuclei.analysis.tables import _warn_of_constant_predictions, aggregate_f1, read_runs
-from equinuclei.dataset.parts import load_training_parts, part_fields, scored_part
+from equinuclei.dataset.parts import DatasetFiles, load_training_parts, part_fields, scored_part
 from equinuclei.errors import InputError
 from equinuclei.evaluation import prediction, scoring
 from equinuclei.evaluation.examples import read_examples, write_examples
@@ -71,12 +71,12 @@ def warnings_of(caplog):
 
 def test_val_may_be_followed_only_beside_a_test_part(converted, tmp_path):
     stores = [converted[name] for name in ("images", "targets", "fields")]
-    training, followed = load_training_parts(*stores, converted["splits"], modality="fluorescence")
+    training, followed = load_training_parts(DatasetFiles(*stores, converted["splits"]), modality="fluorescence")
     assert len(training.images) == 2 and len(followed.images) == 1
     assert training.targets[0].dtype == bool and training.images[0].dtype == np.uint16
     splits = pd.read_csv(converted["splits"], sep="\t").replace({"part": {"test": "train"}})
     splits.to_csv(tmp_path / "splits.tsv", sep="\t", index=False)
-    training, followed = load_training_parts(*stores, tmp_path / "splits.tsv", modality="fluorescence")
+    training, followed = load_training_parts(DatasetFiles(*stores, tmp_path / "splits.tsv"), modality="fluorescence")
     assert len(training.images) == 5 and followed is None
     assert scored_part(tmp_path / "splits.tsv") == "val" and scored_part(converted["splits"]) == "test"
     splits.assign(part="train").to_csv(tmp_path / "splits.tsv", sep="\t", index=False)

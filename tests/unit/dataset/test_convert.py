@@ -14,8 +14,16 @@ import yaozarrs
 import zarr
 
 from equinuclei.dataset import parts
-from equinuclei.dataset.convert import binarize_masks, convert_dataset
-from equinuclei.dataset.parts import FIELDS_COLUMNS, iterate_images, load_part, part_fields, read_fields, read_splits
+from equinuclei.dataset.convert import ConvertedFiles, binarize_masks, convert_dataset
+from equinuclei.dataset.parts import (
+    FIELDS_COLUMNS,
+    DatasetFiles,
+    iterate_images,
+    load_part,
+    part_fields,
+    read_fields,
+    read_splits,
+)
 from equinuclei.dataset.splits import split_dataset, write_splits
 from equinuclei.errors import InputError
 from equinuclei.images import masks
@@ -60,7 +68,8 @@ class Outputs:
         self.splits = folder / "splits.tsv"
 
     def convert(self, source: dict, **more: float) -> pd.DataFrame:
-        convert_dataset(source, self.images, self.annotations, self.fields, workers=2, **more)
+        output = ConvertedFiles(self.images, self.annotations, self.fields)
+        convert_dataset(source, output, workers=2, **more)
         return read_fields(self.fields)
 
     def binarize(self, source: dict) -> None:
@@ -71,8 +80,8 @@ class Outputs:
         return read_splits(self.splits)
 
     @property
-    def of_part(self) -> tuple[Path, Path, Path, Path]:
-        return self.images, self.targets, self.fields, self.splits
+    def files(self) -> DatasetFiles:
+        return DatasetFiles(self.images, self.targets, self.fields, self.splits)
 
 
 @pytest.fixture
@@ -234,12 +243,12 @@ def test_interrupted_conversion_by_other_code_is_not_continued(source, outputs, 
         written.append(stack.store_path)
         write_stack(stack, read, workers)
 
-    stores = {"images": outputs.images, "annotations": outputs.annotations, "fields": outputs.fields, "workers": 1}
+    files = ConvertedFiles(outputs.images, outputs.annotations, outputs.fields)
     monkeypatch.setattr(store, "write_stack", write)
     with pytest.raises(KeyboardInterrupt):
-        convert_dataset(source, **stores, code="old")
+        convert_dataset(source, files, workers=1, code="old")
     written += [None]
-    convert_dataset(source, **stores, code="new")
+    convert_dataset(source, files, workers=1, code="new")
     assert len(written) == 4 + 10  # all arrays of images and annotations anew
 
 
@@ -253,7 +262,7 @@ def test_changed_source_is_not_mixed_with_old_stores(source, outputs):
     assert outputs.fields.read_bytes() == before
 
 
-def test_all_problems_of_files_are_told_at_once(source, outputs):
+def test_all_problems_of_files_are_reported_at_once(source, outputs):
     folder = Path(source["path"]).parent
     (folder / "fluorescence0.tif").write_bytes(b"")
     tifffile.imwrite(folder / "fluorescence1.tif", np.zeros((8, 7), np.uint8))
@@ -317,7 +326,7 @@ def test_load_part(converted, source):
     folder = Path(source["path"]).parent
     splits = read_splits(converted.splits).set_index("image_id")["part"]
     for modality in ("brightfield", "fluorescence"):
-        part = load_part(*converted.of_part, modality=modality, part="train")
+        part = load_part(converted.files, modality=modality, part="train")
         assert part.fields["image_id"].tolist() == sorted(splits.index[splits == "train"])
         assert set(part.fields["part"]) == {"train"}
         assert set(part.fields["modality"]) == {modality}
@@ -367,14 +376,14 @@ def test_few_images_are_read_ahead(converted, monkeypatch):
 )
 def test_parts_that_are_not_there(converted, modality, part, message):
     with pytest.raises(InputError, match=message):
-        load_part(*converted.of_part, modality=modality, part=part)
+        load_part(converted.files, modality=modality, part=part)
 
 
 def test_splits_of_another_data_set(converted):
     splits = read_splits(converted.splits)
     splits.iloc[1:].to_csv(converted.splits, sep="\t", index=False)
     with pytest.raises(InputError, match=r"image_id 'a' of .*fields\.tsv is not in"):
-        load_part(*converted.of_part, modality="brightfield", part="train")
+        load_part(converted.files, modality="brightfield", part="train")
 
 
 def test_ids_stay_strings(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from equinuclei.dataset.parts import Part, load_part, read_splits
+from equinuclei.dataset.parts import DatasetFiles, Part, load_part, read_splits
 from equinuclei.dataset.subsets import dealt_groups, in_subset, list_subsets, subset_rows
 from equinuclei.errors import InputError
 from equinuclei.runtime.provenance import read_record
@@ -82,26 +82,26 @@ def test_a_cell_line_is_left_out_whole_whatever_the_seed():
 
 
 @pytest.mark.parametrize(
-    "sizes, subset, told",
+    "sizes, subset, message",
     [
-        ({"A": [1, 2]}, {"groups": 3}, "3 groups are asked for, and the training part has 2"),
+        ({"A": [1, 2]}, {"groups": 3}, "3 groups were requested, but the training part has only 2"),
         ({"A": [1, 2]}, {"groups": 2}, "the whole part is always the last point"),
         ({"A": [1], "B": [1]}, {"without": "HeLa"}, "no cell line 'HeLa'; its cell lines are A, B"),
         ({"A": [1, 2]}, {"without": "A"}, "'A' is the only cell line"),
     ],
 )
-def test_subsets_that_cannot_be_made_are_refused(sizes, subset, told):
-    with pytest.raises(InputError, match=told):
+def test_subsets_that_cannot_be_made_are_refused(sizes, subset, message):
+    with pytest.raises(InputError, match=message):
         subset_rows(rows_of(sizes), subset, 0)
 
 
 def test_a_subset_holds_training_images_alone_and_keeps_the_crops_of_the_whole(converted):
-    where = [converted[name] for name in ("images", "targets", "fields", "splits")]
+    files = DatasetFiles(**{name: converted[name] for name in ("images", "targets", "fields", "splits")})
     training = set(read_splits(converted["splits"]).query("part == 'train'")["image_id"])
-    whole = load_part(*where, modality="fluorescence", part="train")
+    whole = load_part(files, modality="fluorescence", part="train")
     assert set(whole.fields["image_id"]) == training == {"i0", "i1"} and whole.crops == 2
     for seed in range(5):
-        some = load_part(*where, modality="fluorescence", part="train", keep=in_subset({"groups": 1}, seed))
+        some = load_part(files, modality="fluorescence", part="train", keep=in_subset({"groups": 1}, seed))
         assert set(some.fields["image_id"]) < training and some.crops == 2 and len(some.images) == 1
         (number,) = np.flatnonzero(whole.fields["image_id"].isin(some.fields["image_id"]))
         np.testing.assert_array_equal(some.images[0], whole.images[number])

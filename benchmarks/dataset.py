@@ -26,7 +26,7 @@ from equinuclei.dataset.convert import ConvertedFiles, binarize_masks, convert_d
 from equinuclei.dataset.parts import DatasetFiles, load_part, part_fields, read_fields
 from equinuclei.dataset.splits import split_dataset, write_splits
 from equinuclei.omezarr import stacks as store
-from equinuclei.simulation.fields import simulate_dataset
+from equinuclei.simulation.datasets import simulate_dataset
 from equinuclei.specs import PRESETS
 from equinuclei.training.crops import CropSampler
 

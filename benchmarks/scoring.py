@@ -27,7 +27,7 @@ from equinuclei.dataset.splits import split_dataset, write_splits
 from equinuclei.evaluation.scoring import otsu_mask, score_predictions
 from equinuclei.images.metrics import object_scores
 from equinuclei.omezarr.stacks import create_stack, create_store, write_rows
-from equinuclei.simulation.fields import simulate_dataset
+from equinuclei.simulation.datasets import simulate_dataset
 from equinuclei.symmetry import Group
 
 MASK = {"kind": "three_class", "border_as": "background"}

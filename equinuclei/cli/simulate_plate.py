@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from equinuclei.simulation.fields import CELL_LINES
+from equinuclei.simulation.cell_lines import CELL_LINES
 from equinuclei.wells import well_name
 
 DESCRIPTION = "Simulate a plate as a microscope writes it (Harmony; DAPI and brightfield), to try things on.\n"

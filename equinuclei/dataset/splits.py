@@ -165,7 +165,7 @@ def _deal(line: str, sizes: dict[str, int], quota: tuple[int, ...], exact: bool,
     largest = max(sizes, key=lambda group: (sizes[group], group))
     if sizes[largest] > max(quota):
         raise InputError(
-            f"cell line {line!r}: group {largest!r} has {sizes[largest]} images, more than every part of the cell line "
+            f"cell line {line!r}: group {largest!r} has {sizes[largest]} images, more than any part of this cell line "
             f"({_named(quota)}): make the largest part larger, or the groups smaller."
         )
     rng = np.random.default_rng([seed, zlib.crc32(line.encode())])

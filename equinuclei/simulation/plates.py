@@ -1,4 +1,4 @@
-"""A simulated plate in the layout of PerkinElmer's Harmony, with its truth."""
+"""A simulated plate with its truth, in the layout of PerkinElmer's Harmony."""
 
 import math
 import multiprocessing
@@ -9,8 +9,10 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from equinuclei.errors import InputError, check_known
+from equinuclei.images.tiff import write_tiff
 from equinuclei.runtime.files import replacing
-from equinuclei.simulation.fields import CELL_LINES, simulate_field, write_tiff
+from equinuclei.simulation.cell_lines import CELL_LINES
+from equinuclei.simulation.fields import simulate_field
 from equinuclei.wells import parse_well, well_name
 
 CHANNELS = (("DAPI", 456, "fluorescence"), ("Brightfield", 0, "brightfield"))
@@ -33,29 +35,29 @@ def simulate_plate(
 ) -> None:
     """Write a plate as the microscope's software would: `Images/Index.idx.xml` and a TIFF per field and channel.
 
-    The fields of a well adjoin in a square, cut from one simulated sample, so that nuclei lie across their seams.
+    The fields of a well form a square and are cut from one simulated sample, so nuclei lie across their edges.
 
     Parameters
     ----------
     folder
-        The export to make.
+        Folder of the export to write.
     truth
-        Folder for `<well>.tif`, the labels of a well's whole mosaic, uint16 (y, x).
+        Folder for `<well>.tif`, the labels of the well's whole mosaic, uint16 (y, x).
     barcode
-        Of the plate.
+        Barcode of the plate.
     wells
-        Such as "B02".
+        Names such as "B02".
     fields
-        Per well: a square number.
+        Fields per well: a square number.
     size
         Edge of a field in pixels, at least 32.
     seed
-        Equal seeds give equal bytes, whatever the number of processes.
+        Equal seeds give equal bytes, for any number of processes.
 
     Raises
     ------
     InputError
-        If an argument is not one of these.
+        If an argument is invalid.
     """
     folder, truth, edge = Path(folder), Path(truth), math.isqrt(fields)
     check_known("cell line", cell_line, CELL_LINES)
@@ -74,7 +76,7 @@ def simulate_plate(
         with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
             entries = list(pool.map(write, positions))
     with replacing(folder / "Images" / "Index.idx.xml") as temporary:
-        # As Harmony does: with a byte-order mark.
+        # With a byte-order mark, as Harmony writes it.
         temporary.write_text(_index(barcode, [entry for well in entries for entry in well]), encoding="utf-8-sig")
 
 
@@ -91,7 +93,7 @@ def _write_well(
             url = f"r{row:02d}c{column:02d}f{number + 1:02d}p01-ch{channel}sk1fk1fl1.tiff"
             pixels = sample.images[modality][y : y + size, x : x + size]
             write_tiff(folder / "Images" / url, pixels, compression="zlib")
-            # Positions are of centres, in metres from the middle of the well; y points up.
+            # Positions are those of the centres, in metres from the middle of the well; y points up.
             half = (edge - 1) * size / 2
             values = {
                 "id": f"{row:02d}{column:02d}K1F{number + 1}P1R{channel}", "URL": url, "Row": row, "Col": column,

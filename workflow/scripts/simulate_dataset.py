@@ -1,7 +1,7 @@
 """Simulate a data set of seven cell lines: images, masks and their table."""
 
 from equinuclei.runtime.job import job
-from equinuclei.simulation.fields import simulate_dataset
+from equinuclei.simulation.datasets import simulate_dataset
 
 if __name__ == "__main__":  # the worker processes import this file
     with job(snakemake.log[0]):

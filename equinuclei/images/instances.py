@@ -1,6 +1,7 @@
-"""From a prediction to labelled nuclei."""
+"""Turning a prediction into labelled nuclei."""
 
 from functools import partial
+from typing import TypedDict, Unpack
 
 import numpy as np
 from scipy import ndimage
@@ -12,18 +13,18 @@ from equinuclei.specs import INSTANCES, TARGETS
 def connected_components(mask: np.ndarray, min_area: int = 0) -> np.ndarray:
     """Label the connected foreground regions of a mask.
 
-    Connectivity is 1: a pixel joins the four neighbours that share an edge with it. Two nuclei whose outlines touch
-    at a corner only stay two objects; with connectivity 2 that single contact would merge them. The choice
-    also commutes with rotations by 90 degrees and mirror images: the regions are the same, only their numbers change.
+    Connectivity is 1: a pixel is connected to the four neighbours that share an edge with it. Two nuclei that touch at
+    a corner only stay two objects; with connectivity 2, this single contact would merge them. Under rotations by 90
+    degrees and mirroring, the regions stay the same and only their numbers change.
 
     Parameters
     ----------
     mask: bool (y, x).
-    min_area: regions of fewer pixels are removed. 0 and 1 keep everything.
+    min_area: regions with fewer pixels are removed. 0 and 1 keep all.
 
     Returns
     -------
-    int32 (y, x): 0 is background, objects are 1, 2, ... without gaps, in the order in which a scan by rows meets them.
+    int32 (y, x): 0 is background, objects are 1, 2, ... without gaps, in the order of a scan by rows.
 
     Raises ValueError if `mask` is not a two-dimensional bool array, or `min_area` is negative.
     """
@@ -41,49 +42,49 @@ def connected_components(mask: np.ndarray, min_area: int = 0) -> np.ndarray:
 
 
 NECK = 0.85
-"""Nuclei part where the neck between them is narrower than this share of the smaller one's radius."""
+"""Nuclei are separated if the neck between them is narrower than this fraction of the smaller one's radius."""
 
 NECK_DEPTH = 1.0
-"""The least that a neck must be narrower than the radius, in pixels: less is the roughness of a pixel outline."""
+"""Pixels by which a neck must at least be narrower than the radius. Less is the roughness of a pixel outline."""
 
 PREDICTED_NECK = 0.75
-"""Nuclei part where the predicted distance between them falls below this share of the smaller one's largest."""
+"""Nuclei are separated if the predicted distance between them falls below this fraction of the smaller maximum."""
 
 PREDICTED_NECK_DEPTH = 30
-"""The least that it must fall, in steps of 1/255: less is the network's uncertainty."""
+"""How much it must fall at least, in steps of 1/255. Less is the network's uncertainty."""
 
 PREDICTED_PEAK = 75
-"""What nowhere reaches this predicted distance, in steps of 1/255, is no nucleus: a true one has 255 in its middle."""
+"""Predicted distance, in steps of 1/255, that a nucleus must reach somewhere. A true one has 255 at its centre."""
 
 PREDICTED_SHELL = 8
-"""Nuclei grow from their middle in shells of so many steps of 1/255 of predicted distance."""
+"""Thickness of the shells in which nuclei grow from their centre, in steps of 1/255 of predicted distance."""
 
 
 def split_touching(
     mask: np.ndarray, *, neck: float = NECK, neck_depth: float = NECK_DEPTH, min_area: int = 0
 ) -> np.ndarray:
-    """Label the nuclei of a mask, parting those that touch: a seeded watershed of the distance to the background.
+    """Label the nuclei of a mask and separate touching ones, by a seeded watershed of the distance to the background.
 
-    The partition knows no direction (`equinuclei.images.watershed`): that of a turned or mirrored mask is the turned or
-    mirrored partition, pixel by pixel. Distances are exact squared integers. A peak of the distance, of height r (the
-    radius there), makes a nucleus where no higher peak can be reached from it without descending to
-    min(neck * r, r - neck_depth) or below. From there nuclei grow in steps of one pixel of distance to the background.
+    The watershed has no preferred direction (`equinuclei.images.watershed`): a rotated or mirrored mask yields the
+    rotated or mirrored partition, pixel by pixel. Distances are exact squared integers. A peak of the distance, of
+    height r (the radius there), is a nucleus if no higher peak can be reached from it without descending to
+    min(neck * r, r - neck_depth) or below. From these peaks nuclei grow in steps of one pixel of distance.
 
-    Beyond the image nothing is background: a nucleus that the border cuts has its middle at the border, maybe.
+    Pixels outside the image do not count as background: a nucleus cut by the border may have its peak at the border.
 
     Parameters
     ----------
     mask : bool (y, x).
-    neck : share of the radius, 0 (part nothing) to 1.
+    neck : fraction of the radius, 0 (separate nothing) to 1.
     neck_depth : pixels, not negative.
-    min_area : nuclei of fewer pixels are removed. 0 and 1 keep everything.
+    min_area : nuclei with fewer pixels are removed. 0 and 1 keep all.
 
     Returns
     -------
-    int32 (y, x): 0 is background, nuclei are 1, 2, ... without gaps, in the order in which a scan by rows meets them.
-    Every nucleus is one region that is connected through edges; nuclei may touch.
+    int32 (y, x): 0 is background, nuclei are 1, 2, ... without gaps, in the order of a scan by rows. Each nucleus is
+    one region that is connected through edges; nuclei may touch.
 
-    Raises ValueError as `connected_components` does, and for `neck` or `neck_depth` out of range.
+    Raises ValueError as `connected_components` does, and if `neck` or `neck_depth` is out of range.
     """
     mask = np.asarray(mask)
     regions = connected_components(mask)
@@ -100,19 +101,20 @@ def split_by_distance(
     neck_depth: int = PREDICTED_NECK_DEPTH,
     peak: int = PREDICTED_PEAK,
 ) -> np.ndarray:
-    """Label the nuclei of a predicted distance to their borders, by the same watershed as `split_touching`.
+    """Label nuclei from the predicted distance to their borders, by the same watershed as `split_touching`.
 
-    The network tells nuclei from specks of foreground by the distance: what stays low is left out, of whatever size.
+    The distance also distinguishes nuclei from specks of foreground: regions where it stays low are left out, whatever
+    their size.
 
     Parameters
     ----------
-    codes : uint8 (y, x): 0 is background; elsewhere the distance to the border of the nucleus that a pixel belongs to,
-        normalised by its largest, in steps of 1/255.
-    neck, neck_depth : a peak of the distance, of height d, makes a nucleus where no higher peak can be reached from it
-        without descending to min(neck * d, d - neck_depth) or below; a share of 0 to 1, and steps of 1/255.
+    codes : uint8 (y, x): 0 is background; elsewhere, the distance to the border of the nucleus that a pixel belongs to,
+        relative to the nucleus' maximum, in steps of 1/255.
+    neck, neck_depth : a peak of height d is a nucleus if no higher peak can be reached from it without descending to
+        min(neck * d, d - neck_depth) or below. A fraction from 0 to 1, and steps of 1/255.
     peak : nuclei whose largest code is below this are left out.
 
-    Returns, and raises, as `split_touching`.
+    Returns and raises as `split_touching` does.
     """
     codes = _checked_codes(codes)
     _check_necks(neck, neck_depth)
@@ -126,26 +128,34 @@ def split_by_distance(
 
 
 def split_by_border(codes: np.ndarray, *, watershed: bool = False) -> np.ndarray:
-    """Label the nuclei of predicted classes: the connected regions of the nucleus class, grown into the border class.
+    """Label nuclei from predicted classes: connected regions of the nucleus class, grown into the border class.
 
-    They grow all at once, in steps of one pixel through edges, as in `watershed.grow_seeds`. Border that meets no
-    nucleus pixel makes nuclei of its own.
+    All regions grow together, one pixel at a time through edges, as in `watershed.grow_seeds`. Connected border without
+    any nucleus pixel becomes a nucleus of its own.
 
     Parameters
     ----------
     codes : uint8 (y, x): 0 background, 1 border, 2 nucleus.
-    watershed : part touching regions of the nucleus class by `split_touching` first.
+    watershed : first separate touching regions of the nucleus class with `split_touching`.
 
-    Returns as `split_touching`. Raises ValueError for other codes.
+    Returns as `split_touching` does. Raises ValueError for other codes.
     """
     codes = _checked_codes(codes)
     if codes.max(initial=0) > 2:
-        raise ValueError(f"codes of classes are 0, 1 and 2, not {codes.max()}")
+        raise ValueError(f"class codes are 0, 1 and 2, not {codes.max()}")
     middle = codes == 2
     seeds = split_touching(middle) if watershed else connected_components(middle)
-    # What a tie in the watershed left to nobody is as border.
+    # Pixels that a tie in the watershed left unassigned count as border.
     regions = connected_components(codes > 0)
     return _renumber(grow_seeds(regions, seeds, _squared_distance(middle), np.ones_like(seeds)), 0)
+
+
+class Cleaning(TypedDict, total=False):
+    """Settings of `nuclei` on which nuclei to leave out, and on their holes."""
+
+    min_area: int
+    fill_holes: bool
+    exclude_border: bool
 
 
 def nuclei(
@@ -164,21 +174,21 @@ def nuclei(
     ----------
     codes : uint8 (y, x), prediction codes of a target (`equinuclei.networks.targets`).
     target : "binary", "distance" or "three_class".
-    method : "components", connected regions, of three classes those of the nucleus class; "watershed", which parts
-        touching nuclei: by the predicted distance where there is one, otherwise by the shape of the mask. None:
-        watershed for the target distance, components for others.
-    border_as : "nucleus", or "background" where the truth leaves the border class out of the nuclei.
-    min_area : nuclei of fewer pixels are left out.
-    fill_holes : background that one nucleus encloses is given to it.
-    exclude_border : nuclei that the border of the image cuts are left out.
+    method : "components", connected regions (for three classes, those of the nucleus class); or "watershed", which
+        separates touching nuclei by the predicted distance if there is one, and otherwise by the shape of the mask.
+        None: watershed for the target distance, components for others.
+    border_as : "nucleus", or "background" if the truth excludes the border class from the nuclei.
+    min_area : nuclei with fewer pixels are left out.
+    fill_holes : background that is enclosed by one nucleus becomes part of it.
+    exclude_border : nuclei that touch the border of the image are left out.
 
     Returns
     -------
-    bool (y, x) and int32 (y, x): the predicted foreground, and the nuclei 1, 2, ... in the order in which a scan by
-    rows meets them. The last three settings concern the nuclei alone. Both commute with the rotations and mirror images
-    of the codes, but for the order of the numbers.
+    bool (y, x) and int32 (y, x): the predicted foreground, and the nuclei 1, 2, ... in the order of a scan by rows. The
+    last three settings apply to the nuclei only. Both results commute with rotating and mirroring the codes, except for
+    the order of the numbers.
 
-    Raises ValueError for an unknown target, method or `border_as`, and codes that are no uint8 (y, x).
+    Raises ValueError for an unknown target, method or `border_as`, and if codes are not uint8 (y, x).
     """
     known = {target: TARGETS, method or INSTANCES[0]: INSTANCES, border_as: ("nucleus", "background")}
     for value, values in known.items():
@@ -197,27 +207,24 @@ def nuclei(
     if fill_holes:
         labels = _without_holes(labels)
     if exclude_border:
-        labels = np.where(np.isin(labels, _rim(labels)), 0, labels)
+        labels = np.where(np.isin(labels, _border_values(labels)), 0, labels)
     return mask, _renumber(labels, min_area)
 
 
-def parted_nuclei(
-    codes: np.ndarray, target: str, *, min_area: int = 0, fill_holes: bool = False, exclude_border: bool = False
-) -> np.ndarray:
-    """The labels of `nuclei`, by the method that parts touching nuclei: for plates and folders of images.
+def parted_nuclei(codes: np.ndarray, target: str, **cleaning: Unpack[Cleaning]) -> np.ndarray:
+    """The labels of `nuclei`, int32 (y, x), with touching nuclei separated: for plates and folders of images.
 
-    That is the watershed, but of three classes the components, as their border has parted them.
+    The method is watershed, except that three classes use components: there the border class separates nuclei.
     """
     method = "components" if target == "three_class" else "watershed"
-    options = {"min_area": min_area, "fill_holes": fill_holes, "exclude_border": exclude_border}
-    return nuclei(codes, target, method, **options)[1]
+    return nuclei(codes, target, method, **cleaning)[1]
 
 
 def _without_holes(labels: np.ndarray) -> np.ndarray:
-    """Give background that one nucleus encloses to that nucleus; int32 (y, x).
+    """Labels, int32 (y, x), where background enclosed by one nucleus has become part of it.
 
-    Background is connected through corners too, as nuclei are through edges alone. What touches the border of the image
-    or several nuclei is no hole.
+    Background is connected through corners too, because nuclei are connected through edges only. A region that touches
+    the border of the image or several nuclei is not a hole.
     """
     holes, count = ndimage.label(labels == 0, structure=np.ones((3, 3), bool))
     lowest, highest = np.full(count + 1, np.iinfo(np.int32).max), np.zeros(count + 1, np.int32)
@@ -227,17 +234,17 @@ def _without_holes(labels: np.ndarray) -> np.ndarray:
             np.minimum.at(lowest, here[beside], there[beside])
             np.maximum.at(highest, here[beside], there[beside])
     owner = np.where(lowest == highest, highest, 0)
-    owner[_rim(holes)] = 0
+    owner[_border_values(holes)] = 0
     return np.where(labels == 0, owner[holes], labels)
 
 
-def _rim(labels: np.ndarray) -> np.ndarray:
+def _border_values(labels: np.ndarray) -> np.ndarray:
     """The values along the border of an image."""
     return np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
 
 
 def _squared_distance(mask: np.ndarray) -> np.ndarray:
-    """Squared distance to the background in pixels, int64 (y, x), 0 there; 1 where there is no background at all."""
+    """Squared distance to the background, int64 (y, x), in square pixels, 0 there; 1 everywhere without background."""
     if mask.all():
         return np.ones(mask.shape, np.int64)
     # The square root of an integer, squared and rounded, is that integer.
@@ -256,7 +263,7 @@ def _floor_of_height(height: np.ndarray, neck: float, neck_depth: float) -> np.n
 
 def _check_necks(neck: float, neck_depth: float) -> None:
     if not 0 <= neck <= 1 or not neck_depth >= 0:
-        raise ValueError(f"neck is 0 to 1 and neck_depth not negative, not {neck} and {neck_depth}")
+        raise ValueError(f"neck must be 0 to 1 and neck_depth not negative, not {neck} and {neck_depth}")
 
 
 def _checked_codes(codes: np.ndarray) -> np.ndarray:
@@ -267,7 +274,7 @@ def _checked_codes(codes: np.ndarray) -> np.ndarray:
 
 
 def _renumber(labels: np.ndarray, min_area: int) -> np.ndarray:
-    """Labels 1, 2, ... in the order in which a scan by rows meets them, without regions below `min_area`.
+    """Labels 1, 2, ... in the order of a scan by rows, without regions of fewer than `min_area` pixels.
 
     Raises ValueError if `min_area` is negative.
     """
@@ -277,7 +284,7 @@ def _renumber(labels: np.ndarray, min_area: int) -> np.ndarray:
     area = np.bincount(flat)
     place = np.flatnonzero(flat)[::-1]
     first = np.full(area.size, flat.size, np.int64)
-    first[flat[place]] = place  # the last one written is the first in the scan
+    first[flat[place]] = place  # written backwards, so that the first pixel in the scan remains
     keep = np.flatnonzero((area >= max(1, min_area)) & (np.arange(area.size) > 0))
     numbers = np.zeros(area.size, np.int32)
     numbers[keep[np.argsort(first[keep])]] = np.arange(1, keep.size + 1)

@@ -1,8 +1,8 @@
-"""Normalisation of images: what their grey values are brought to before a network sees them.
+"""Normalisation of grey values before a network sees an image.
 
-A mean summed in floating point depends on the order of the pixels, so the mean of a turned image would differ in its
-last bits and with it every pixel. The sums here are exact, and percentiles know no order, so normalising commutes with
-every rotation and mirror, bit for bit.
+A floating-point sum depends on the order of the pixels, so the mean of a rotated image would differ in its last bits,
+and with it every normalised pixel. The sums here are exact and percentiles do not depend on the order, so normalisation
+commutes with every rotation and mirror, bit for bit.
 """
 
 import math
@@ -13,21 +13,21 @@ from typing import Any
 import numpy as np
 
 ROWS = 512
-"""Rows of an image that are read at a time."""
+"""Number of image rows that are read at a time."""
 
 PERCENTILES = (1, 99.8)
-"""Of the grey values: what counts as darkest and as brightest, as StarDist has it (Schmidt et al. 2018)."""
+"""Percentiles of the grey values that count as darkest and brightest, as in StarDist (Schmidt et al. 2018)."""
 
 PERCENTILE_RANGE = 4
-"""What the brightest becomes, where the darkest is 0: a standard deviation is then about 1, as if standardised."""
+"""Range between these percentiles after normalisation, which makes the standard deviation about 1."""
 
 
 def normalization_statistics(image: Any, valid: Any = None, method: str = "standard") -> tuple[float, float]:
-    """What `apply_statistics` subtracts from an image, and what it then divides by.
+    """Offset and scale for `apply_statistics`.
 
-    method : "standard", zero mean and unit variance (`intensity_statistics`); "percentile", the 1st percentile becomes
-    0 and the 99.8th 4, whatever share of the image nuclei take; the image is held in memory for it. The other
-    arguments, and the errors, are those of `intensity_statistics`.
+    method : "standard", zero mean and unit variance (`intensity_statistics`); or "percentile", which maps the 1st
+    percentile to 0 and the 99.8th to 4, however much of the image nuclei cover, and holds the image in memory. For the
+    other arguments and the errors see `intensity_statistics`.
     """
     mean, std = intensity_statistics(image, valid)
     if method == "standard":
@@ -36,20 +36,21 @@ def normalization_statistics(image: Any, valid: Any = None, method: str = "stand
     if not values.size:
         return 0.0, 0.0
     low, high = np.percentile(values.astype(np.uint8) if values.dtype == bool else values, PERCENTILES).tolist()
-    # Of an image with next to no nuclei on a clipped background, all but a few pixels are the same.
+    # With very few nuclei on a clipped background, almost all pixels are equal.
     return low, (high - low) / PERCENTILE_RANGE if high > low else std
 
 
 def intensity_statistics(image: Any, valid: Any = None) -> tuple[float, float]:
     """Mean and population standard deviation of an image of any shape, from exact sums.
 
-    Integer pixels (up to 32 bits) are summed as integers, floating-point pixels by `math.fsum`. A constant image
-    has standard deviation 0.
+    Integer pixels (up to 32 bits) are summed as integers, floating-point pixels by `math.fsum`. A constant image has
+    standard deviation 0.
 
-    image : a numpy array, or what slices like one (a zarr array); it is read in bands of rows and never held whole.
-    valid : bool, the shape of the image: the pixels that count, None for all. Where none does, both results are 0.
+    image : a numpy array, or anything that slices like one (a zarr array); it is read in bands of rows and never held
+    in memory as a whole. valid : bool, of the image's shape, the pixels that count; None for all. Without valid pixels
+    both results are 0.
 
-    Raises TypeError for another dtype, ValueError if `valid` has another shape.
+    Raises TypeError for other dtypes, ValueError if `valid` has another shape.
     """
     dtype = np.dtype(image.dtype)
     if valid is not None and tuple(valid.shape) != tuple(image.shape):
@@ -60,7 +61,7 @@ def intensity_statistics(image: Any, valid: Any = None) -> tuple[float, float]:
             values = band.astype(np.int64)
             n += values.size
             total += int(values.sum())
-            # Squares of 32-bit pixels overflow a 64-bit sum: Python's integers take the sums of rows that cannot.
+            # Squares of 32-bit pixels can overflow a 64-bit sum; such rows are summed as Python integers.
             squares += sum(int(row.sum()) for row in _squares(values))
         if not n:
             return 0.0, 0.0
@@ -78,13 +79,12 @@ def intensity_statistics(image: Any, valid: Any = None) -> tuple[float, float]:
 
 
 def normalize(image: np.ndarray, method: str = "standard") -> np.ndarray:
-    """The image, normalised by a method of `normalization_statistics`: float32, same shape. A constant image becomes
-    zeros."""
+    """The image, normalised by a method of `normalization_statistics`: float32, same shape; zeros if it is constant."""
     return apply_statistics(image, *normalization_statistics(image, method=method))
 
 
 def apply_statistics(image: np.ndarray, offset: float, scale: float) -> np.ndarray:
-    """An image, or a window of it, normalised with the statistics of the whole: float32, same shape.
+    """An image, or a window of it, normalised with the statistics of the whole image: float32, same shape.
 
     A scale of 0 counts as 1.
     """
@@ -92,7 +92,7 @@ def apply_statistics(image: np.ndarray, offset: float, scale: float) -> np.ndarr
 
 
 def _bands(image: Any, valid: Any) -> Iterator[np.ndarray]:
-    """The image in bands of rows, as they are; with `valid` the pixels that count alone, in one dimension."""
+    """The image in bands of rows; if `valid` is given, only the valid pixels of each band, in one dimension."""
     if not image.shape:
         yield np.asarray(image[()]).reshape(1)
         return

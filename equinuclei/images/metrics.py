@@ -1,6 +1,6 @@
-"""Scores of a predicted mask against the true one: by pixels, and by objects.
+"""Scores of a predicted mask against the true one, by pixels and by objects.
 
-Every ratio of counts is one division of two integers. Equal counts therefore give bit-equal scores, on every machine.
+Every ratio of counts is a single division of two integers, so equal counts give bit-equal scores on every machine.
 """
 
 import math
@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from equinuclei.images.instances import connected_components
 
 THRESHOLDS: tuple[float, ...] = tuple(percent / 100 for percent in range(50, 100, 5))
-"""Thresholds on the intersection over union of two objects: 0.5, 0.55, ... 0.95."""
+"""Thresholds on the intersection over union of two objects: 0.5, 0.55, ..., 0.95."""
 
 
 def pixel_scores(truth: np.ndarray, prediction: np.ndarray) -> dict[str, int | float]:
@@ -27,18 +27,18 @@ def pixel_scores(truth: np.ndarray, prediction: np.ndarray) -> dict[str, int | f
 
     Returns
     -------
-    TP, FP, FN, TN: int, the numbers of pixels.
+    TP, FP, FN, TN: int, numbers of pixels.
     precision = TP / (TP + FP), recall = TP / (TP + FN),
     F1 = 2 TP / (2 TP + FP + FN): van Rijsbergen, Information Retrieval, 1979; Dice 1945.
     IoU = TP / (TP + FP + FN): Jaccard 1912.
     binary_accuracy = (TP + TN) / (TP + FP + FN + TN).
-    mean_pixel_accuracy: the recall of a class, averaged over nucleus and background ("mean accuracy" in Long, Shelhamer
-    and Darrell, CVPR 2015). A class with no true pixel has no recall and is left out of the average.
+    mean_pixel_accuracy: recall averaged over the classes nucleus and background ("mean accuracy" in Long, Shelhamer and
+    Darrell, CVPR 2015). A class without true pixels has no recall and is left out of the average.
 
-    When neither mask has a nucleus, precision, recall, F1 and IoU are NaN: undefined, so that a mean over images
-    leaves the image out. When one of the masks has none, all four are 0. On arrays without pixels every ratio is NaN.
+    If neither mask has a nucleus, precision, recall, F1 and IoU are NaN, so that a mean over images ignores the image.
+    If only one of them has none, all four are 0. For arrays without pixels, every ratio is NaN.
 
-    Raises ValueError if the shapes differ, or a value is neither 0 nor 1.
+    Raises ValueError if the shapes differ or a value is neither 0 nor 1.
     """
     truth, prediction = _binary_pair(truth, prediction)
     TP = int(np.count_nonzero(truth & prediction))
@@ -59,10 +59,10 @@ def pixel_scores(truth: np.ndarray, prediction: np.ndarray) -> dict[str, int | f
 
 
 def mask_iou(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two masks of one shape (bool, or 0 and 1); NaN when both are empty.
+    """Intersection over union of two masks of one shape (bool, or 0 and 1); NaN if both are empty.
 
-    Between the prediction of an image and the un-rotated prediction of the rotated image it is the `agreement`: 1 only
-    if the two masks are identical, because, unlike in a difference of F1, errors at different places cannot cancel.
+    Applied to the prediction of an image and that of its rotated copy, rotated back, it is the `agreement`. It is 1
+    only if both are identical: unlike in a difference of F1, errors at different places cannot cancel.
 
     Raises ValueError as `pixel_scores` does.
     """
@@ -76,32 +76,32 @@ def object_scores(
 ) -> pd.DataFrame:
     """Agreement of two label images, object by object.
 
-    A true and a predicted object may be paired when their intersection over union is at least the threshold. Each
-    object is in at most one pair, and the pairs are chosen so that there are as many as possible (a maximum bipartite
-    matching, Hopcroft and Karp 1973). TP is the number of pairs, FP of predicted objects without a
-    partner, FN of true objects without one. Caicedo et al., Nature Methods 2019; StarDist, Schmidt et al., MICCAI 2018.
+    A true and a predicted object can be matched if their intersection over union is at least the threshold. Each object
+    has at most one partner, and the number of pairs is maximised (maximum bipartite matching, Hopcroft and Karp 1973).
+    TP is the number of pairs, FP the number of predicted objects without a partner, FN that of true objects without
+    one. Caicedo et al., Nature Methods 2019; StarDist, Schmidt et al., MICCAI 2018.
 
-    "At least" is decided in integers (intersection * q >= p * union for the threshold p / q), so an overlap of exactly
-    0.6 or 0.7 counts at 0.6 or 0.7. A threshold is read as the closest fraction with a denominator up to 10,000.
+    The comparison is done in integers (intersection * q >= p * union for the threshold p / q), so an overlap of exactly
+    0.6 reaches the threshold 0.6. A threshold is read as the closest fraction with a denominator up to 10,000.
 
     Parameters
     ----------
     truth_labels, predicted_labels: integer arrays of one shape; 0 is background, and every other number is an
-        object. Numbers may have gaps; an object need not be connected.
+        object. Numbers may have gaps, and objects need not be connected.
     thresholds: numbers above 0 and up to 1.
 
     Returns
     -------
     A row per threshold: threshold, TP, FP, FN (int), and
     precision = TP / (TP + FP), recall = TP / (TP + FN), F1 = 2 TP / (2 TP + FP + FN), AP = TP / (TP + FP + FN), the
-    "average precision" of Caicedo et al.; and PQ, the panoptic quality: the sum of the intersections over union of the
-    pairs, divided by TP + FP / 2 + FN / 2 (Kirillov et al., CVPR 2019, equation 1). Without any object on either side
-    the five are NaN; without any object on one side they are 0.
+    "average precision" of Caicedo et al.; and PQ, the panoptic quality: the sum of the pairs' intersections over union,
+    divided by TP + FP / 2 + FN / 2 (Kirillov et al., CVPR 2019, equation 1). If neither image has an object, these five
+    are NaN; if only one of them has none, they are 0.
 
-    From a threshold of 0.5 on the counts and PQ are the same for every maximum matching: an object can have two
-    candidates only where both overlap it by exactly 0.5. Below 0.5 PQ depends on the pairs chosen, and is NaN.
+    From a threshold of 0.5 on, the counts and PQ are the same for every maximum matching: an object can only have two
+    candidates if both overlap it by exactly 0.5. Below 0.5, PQ depends on which pairs are chosen, and is NaN.
 
-    Memory grows with the foreground pixels and with the pairs that overlap, never with objects times objects.
+    Memory grows with the number of foreground pixels and of overlapping pairs, not with objects times objects.
 
     Raises ValueError if the shapes differ, a label is negative or not an integer, or a threshold is outside (0, 1].
     """
@@ -118,14 +118,14 @@ def score_image(
     *,
     objects: Mapping[tuple[int, bool], np.ndarray] | None = None,
 ) -> list[dict[str, int | float | bool]]:
-    """Score the predictions of one image and of its rotated and mirrored copies.
+    """Score the predictions for one image and for its rotated and mirrored copies.
 
     Parameters
     ----------
     truth: bool (y, x).
     truth_labels: integer (y, x), the true objects.
-    predictions: bool (y, x) per transform (rotation in degrees, mirrored), each already turned back into the frame of
-        the image itself. (0, False), the image as it is, must be among them.
+    predictions: bool (y, x) per transform (rotation in degrees, mirrored), already transformed back into the frame of
+        the image. The untransformed image, (0, False), must be among them.
     thresholds: as in `object_scores`.
     objects: integer (y, x) per transform, the predicted objects; None: the connected components of the predictions.
 
@@ -133,7 +133,7 @@ def score_image(
     -------
     A row per transform, in the order of `predictions`: rotation (int), mirrored (bool); pixel_<key> for each key of
     `pixel_scores`; object<100 threshold>_TP, _FP, _FN, _precision, _recall, _F1, _AP, _PQ for each threshold
-    (object50_F1, object55_F1, ...); agreement, the `mask_iou` with the prediction (0, False), NaN when both are empty.
+    (object50_F1, object55_F1, ...); agreement, the `mask_iou` with the prediction (0, False), NaN if both are empty.
 
     Raises ValueError if (0, False) is missing, and as `pixel_scores` and `object_scores` do.
     """
@@ -165,7 +165,7 @@ def _match_objects(
     both = (truth != 0) & (prediction != 0)
     pixels = (truth[both] - 1, prediction[both] - 1)
     shape = (len(true_areas), len(predicted_areas))
-    # Conversion to CSR adds up the pixels of the same pair.
+    # The conversion to CSR sums the entries of each pair.
     overlap = coo_array((np.ones(len(pixels[0]), dtype=np.int64), pixels), shape=shape).tocsr().tocoo()
     row, column, intersection = overlap.row, overlap.col, overlap.data
     union = true_areas[row] + predicted_areas[column] - intersection
@@ -178,7 +178,7 @@ def _match_objects(
             partner = maximum_bipartite_matching(graph, perm_type="column")
             pairs = close[partner[row[close]] == column[close]]
         TP, FP, FN = pairs.size, shape[1] - pairs.size, shape[0] - pairs.size
-        # A sum that is rounded once does not depend on the order of the objects.
+        # math.fsum rounds only once, so the sum does not depend on the order of the objects.
         quality = 2 * math.fsum(iou[pairs]) if 2 * limit >= 1 else float("nan")
         empty = TP + FP + FN == 0
         yield {
@@ -189,15 +189,15 @@ def _match_objects(
 
 
 def _compact(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Renumber a label image to 1, 2, ... without gaps; return it (int32) and the area of each object in pixels."""
+    """The label image renumbered to 1, 2, ... without gaps (int32), and the area of each object in pixels."""
     if not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"labels are integers, not {labels.dtype}; label a mask with connected_components first")
     if labels.size == 0:
         return labels.astype(np.int32), np.zeros(0, dtype=np.int64)
     if labels.min() < 0:
-        raise ValueError(f"labels are 0 or above; the smallest one is {labels.min()}")
+        raise ValueError(f"labels must not be negative; the smallest is {labels.min()}")
     if labels.max() > labels.size:
-        # Too large for a table indexed by the label. np.unique sorts all pixels, which is slower.
+        # Too large for a table that is indexed by label. np.unique is slower, as it sorts all pixels.
         values, inverse = np.unique(labels, return_inverse=True)
         labels = inverse.reshape(labels.shape) + int(values[0] != 0)
     areas = np.bincount(labels.ravel().astype(np.intp, copy=False))
@@ -209,17 +209,17 @@ def _compact(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fraction(threshold: float) -> Fraction:
-    """The fraction that a threshold such as 0.55 stands for: 11/20, not the binary number close to it."""
+    """The fraction that a threshold such as 0.55 stands for: 11/20, not the nearest binary number."""
     if not 0 < threshold <= 1:
-        raise ValueError(f"a threshold on the intersection over union is above 0 and at most 1, not {threshold}")
+        raise ValueError(f"a threshold on the intersection over union must be above 0 and at most 1, not {threshold}")
     limit = Fraction(float(threshold)).limit_denominator(10_000)
     if limit == 0:
-        raise ValueError(f"the threshold {threshold} is below the finest step, 1/10000")
+        raise ValueError(f"the threshold {threshold} is below 1/10000, the smallest supported")
     return limit
 
 
 def _ratios(TP: int, FP: int, FN: int) -> dict[str, float]:
-    """Precision, recall and F1; NaN when both sides are empty, and 0 when one is."""
+    """Precision, recall and F1; NaN if both sides are empty, 0 if one is."""
     empty = TP + FP + FN == 0
     return {
         "precision": _score(TP, TP + FP, empty),
@@ -246,5 +246,5 @@ def _binary(array: np.ndarray) -> np.ndarray:
     if array.dtype == bool:
         return array
     if not (np.issubdtype(array.dtype, np.number) and ((array == 0) | (array == 1)).all()):
-        raise ValueError(f"a mask holds True and False, or 0 and 1; this {array.dtype} array holds other values")
+        raise ValueError(f"a mask holds only True and False, or 0 and 1; this {array.dtype} array holds other values")
     return array.astype(bool)

@@ -1,7 +1,7 @@
-"""A seeded watershed that knows no direction.
+"""A seeded watershed without a preferred direction.
 
-The partition of a turned or mirrored image is the turned or mirrored partition, pixel by pixel. A watershed that breaks
-ties in the order of a scan is not of that kind. Here every decision is by the order of integers and by sets of pixels.
+The partition of a rotated or mirrored image is the rotated or mirrored partition, pixel by pixel. A watershed that
+breaks ties by the order of a scan lacks this property. Here all decisions compare integers and sets of pixels.
 """
 
 from collections.abc import Callable
@@ -12,22 +12,24 @@ from scipy.sparse.csgraph import connected_components as connected
 
 
 def find_seeds(regions: np.ndarray, heights: np.ndarray, floor: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """The seeds of connected regions: their peaks, where these are deep enough apart.
+    """Seeds in connected regions: their peaks, if these are separated by deep enough valleys.
 
-    A peak of height h makes a seed where no higher peak can be reached from it without descending to floor(h) or below.
-    The seed is the region above that level around the peak, so that equal peaks of one region make one seed. These are
-    the h-maxima of the heights (Soille, Morphological Image Analysis, 2nd edition, 2003, section 6.3.4), with an h that
-    may depend on the peak.
+    A peak of height h is a seed if no higher peak can be reached from it without descending to floor(h) or below. The
+    seed is the region above this level around the peak, so equal peaks of one region form one seed. These are the
+    h-maxima of the heights (Soille, Morphological Image Analysis, 2nd edition, 2003, section 6.3.4), with an h that may
+    depend on the peak.
 
     Parameters
     ----------
-    regions : integer (y, x), numbers of regions that are connected through edges and touch no other; 0 outside.
+    regions : integer (y, x), numbers of regions that are connected through edges and do not touch each other; 0
+        outside.
     heights : integer (y, x), not negative.
-    floor : of heights int64 (n,) the levels, float (n,); negative where a peak is not to be told from any other.
+    floor : function from heights, int64 (n,), to levels, float (n,); negative where a peak is never a seed beside a
+        higher one.
 
     Returns
     -------
-    int32 (y, x): seeds 1, 2, ... in no particular order; 0 outside of seeds. Every region has one or more.
+    int32 (y, x): seeds 1, 2, ... in no particular order; 0 elsewhere. Every region has at least one.
     """
     inside, offsets = _framed(regions)
     pixels = np.flatnonzero(inside)
@@ -39,19 +41,19 @@ def find_seeds(regions: np.ndarray, heights: np.ndarray, floor: Callable[[np.nda
 
 
 def grow_seeds(regions: np.ndarray, seeds: np.ndarray, heights: np.ndarray, shells: np.ndarray) -> np.ndarray:
-    """Let seeds grow until they fill their regions.
+    """Grow seeds until they fill their regions.
 
-    They grow all at once through pixels of the highest shell, then through those of the next, one step through edges at
-    a time. Of a pixel that two seeds reach in the same step, the one with the larger area, then the greater largest
-    height, then the greater sum of heights takes it. Where all three are equal, as between mirror images, the pixel
-    stays background: nothing but a direction could decide.
+    All seeds grow together through the pixels of the highest shell, then through those of the next, one step through
+    edges at a time. A pixel that two seeds reach in the same step goes to the seed with the larger area, then the
+    greater maximum, then the greater sum of heights. If all three are equal, as for mirror images, the pixel stays
+    background: only a preferred direction could decide.
 
     Parameters
     ----------
-    regions : as of `find_seeds`. A region without a seed, or with one, is a nucleus as it is.
+    regions : as for `find_seeds`. A region with fewer than two seeds is a nucleus as a whole.
     seeds : integer (y, x), numbers of seeds, each within one region; 0 elsewhere.
-    heights : integer (y, x), read in the seeds.
-    shells : integer (y, x), from 1 to a few tens in the regions.
+    heights : integer (y, x), used inside the seeds.
+    shells : integer (y, x), from 1 to a few tens inside the regions.
 
     Returns
     -------
@@ -60,33 +62,37 @@ def grow_seeds(regions: np.ndarray, seeds: np.ndarray, heights: np.ndarray, shel
     labels, offsets = _framed(regions)
     where = regions > 0
     if where.any():
-        _grow(labels, np.flatnonzero(labels), *(a[where].astype(np.int64) for a in (heights, seeds, shells)), offsets)
+        flat = [array[where].astype(np.int64) for array in (heights, seeds, shells)]
+        _grow(labels, np.flatnonzero(labels), flat[0], flat[1], flat[2], offsets)
     width = regions.shape[1] + 2
     return np.ascontiguousarray(labels.reshape(-1, width)[1:-1, 1:-1])
 
 
 def _framed(regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Flat regions, int32, in a frame of background, and the offsets of a pixel's neighbours, which need no bounds."""
+    """The regions in a frame of background, flattened (int32), and the offsets of a pixel's four neighbours.
+
+    With the frame, neighbours need no check of bounds.
+    """
     framed = np.pad(regions.astype(np.int32, copy=False), 1)
     return framed.ravel(), np.array([1, -1, framed.shape[1], -framed.shape[1]])
 
 
 def _seeds(pixels: np.ndarray, heights: np.ndarray, size: int, offsets: np.ndarray, floor_of: Callable) -> np.ndarray:
-    """The seed of every pixel, 1, 2, ... in no particular order; 0 for those outside of seeds.
+    """The seed of every pixel, 1, 2, ... in no particular order; 0 outside seeds.
 
-    Every pixel climbs to a peak by its highest neighbours. Which of several it takes does not matter: the highest pass
-    between two peaks is the same whichever basin a pixel on the way belongs to.
+    Every pixel climbs to a peak along its highest neighbours. It does not matter which of several equal ones it takes:
+    the highest pass between two peaks is the same, whichever basin the pixels in between belong to.
     """
     number = np.full(size, -1, np.int32)
     number[pixels] = np.arange(pixels.size, dtype=np.int32)
     neighbors = number[pixels + offsets[:, np.newaxis]]
-    height = np.append(heights, -1)  # -1, outside of the mask, is the last
+    height = np.append(heights, -1)  # the last element, at index -1, stands for pixels outside the mask
     best = np.argmax(height[neighbors], axis=0)
     uphill = neighbors[best, np.arange(pixels.size)]
     climbs = height[uphill] > heights
     level = (height[neighbors[::2]] == heights) & (neighbors[::2] >= 0)
-    # Plateaus: equal neighbours of which none climbs are one peak. A plateau that touches a climber is joined to its
-    # peak by a pass as high as itself, below.
+    # Plateaus: equal neighbours that cannot climb form one peak. A plateau next to a climbing pixel of its height is
+    # joined to that pixel's peak below, by a pass as high as the plateau itself.
     tops = np.flatnonzero(~climbs)
     place = np.full(pixels.size, -1, np.int64)
     place[tops] = np.arange(tops.size)
@@ -97,7 +103,7 @@ def _seeds(pixels: np.ndarray, heights: np.ndarray, size: int, offsets: np.ndarr
     first, second = place[first[both]], place[second[both]]
     count, plateau = connected(coo_array((np.ones(first.size, bool), (first, second)), (tops.size, tops.size)), False)
     root = np.where(climbs, uphill, np.arange(pixels.size))
-    while True:
+    while True:  # pointer jumping
         further = root[root]
         if np.array_equal(further, root):
             break
@@ -105,7 +111,7 @@ def _seeds(pixels: np.ndarray, heights: np.ndarray, size: int, offsets: np.ndarr
     basin = plateau[place[root]]
     peak = np.zeros(count, np.int64)
     np.maximum.at(peak, plateau, heights[tops])
-    floor = np.minimum(floor_of(peak), peak - 1)  # a peak is above its own
+    floor = np.minimum(floor_of(peak), peak - 1)  # a peak lies above its own floor
     passes = _passes(basin, heights, neighbors, count)
     owner = _significant(peak, floor, passes)
     members = owner[basin]
@@ -116,7 +122,7 @@ def _seeds(pixels: np.ndarray, heights: np.ndarray, size: int, offsets: np.ndarr
 def _passes(
     basin: np.ndarray, heights: np.ndarray, neighbors: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The highest pass between any two adjacent basins: (basin, other basin, height), the highest first."""
+    """The highest pass between every two adjacent basins: (basin, other basin, height), in descending order."""
     keys, lower = [], []
     for towards in neighbors[::2]:
         here = np.flatnonzero(towards >= 0)
@@ -134,10 +140,10 @@ def _passes(
 
 
 def _significant(peak: np.ndarray, floor: np.ndarray, passes: tuple[np.ndarray, ...]) -> np.ndarray:
-    """For every basin the basin whose seed its peak belongs to, or -1.
+    """For every basin, the basin whose seed its peak belongs to, or -1.
 
-    Basins are united by their passes, from the highest down. A union whose highest peak meets one as high or higher at
-    a pass above its floor is part of that; at a pass that is no higher than its floor it has become a seed before.
+    Basins are merged across their passes, from the highest pass down. When a merged basin meets one with an equal or
+    higher peak at a pass above its floor, it becomes part of it. If the pass is not above its floor, it is a seed.
     """
     parent = list(range(peak.size))
 
@@ -163,7 +169,7 @@ def _significant(peak: np.ndarray, floor: np.ndarray, passes: tuple[np.ndarray, 
         done[a] = done[a] or (done[b] and peaks[a] == peaks[b])
         parent[b] = a
     seeds += [a for a in range(len(parent)) if parent[a] == a and not done[a]]
-    # Members of a seed: what is reached over passes above its floor.
+    # A seed's members: the basins that are reached over passes above its floor.
     near: dict[int, list[tuple[int, int]]] = {}
     for a, b, height in zip(*(ends.tolist() for ends in passes), strict=True):
         near.setdefault(a, []).append((b, height))
@@ -190,7 +196,7 @@ def _grow(
     shells: np.ndarray,
     offsets: np.ndarray,
 ) -> None:
-    """Give the pixels of regions with several seeds to these, in place; see `grow_seeds`."""
+    """Assign the pixels of regions with several seeds to these seeds, in place; see `grow_seeds`."""
     region = labels[pixels]
     _, first, seed = np.unique(seeds, return_index=True, return_inverse=True)
     if not seeds.all():
@@ -231,7 +237,7 @@ def _grow(
                 rest.append(ready)
                 break
             ready = ready[~touched]
-        # Parts of the mask that narrow before they widen wait for a shell farther out.
+        # Pixels that no seed has reached yet, behind a narrow passage, wait for a shell farther out.
         waiting = np.concatenate([waiting, *rest])
         shell = np.concatenate([shell, np.full(sum(part.size for part in rest), depth - 1, np.int64)])
     labels[pixels] = np.where(owner[pixels] > 0, owner[pixels] + int(labels.max()), 0)

@@ -1,14 +1,14 @@
-"""Maps of a mosaic of any size, tile by tile, equal to those of the whole.
+"""Maps of a mosaic of any size, predicted tile by tile and equal to those of the whole mosaic.
 
-A tile is predicted with a halo around it. What a pixel can influence ends at the network's `reach`, so with a halo that
-is at least as wide the tile itself does not see where its window ends; and with windows that begin on multiples of the
-network's `input_multiple`, counted from the padded mosaic's corner, its pooling cells are those of the whole. Both
-together make the tiled maps those of the whole mosaic; what is left is rounding, as a convolution may order its sums
-by the size of what it is given.
+Each tile is predicted within a larger window. A pixel influences the maps only within the network's `reach`, so a halo
+of at least this width around the tile hides the end of the window. Windows begin on multiples of the network's
+`input_multiple`, counted from the corner of the padded mosaic, so the pooling cells are those of the whole mosaic. The
+tiled maps therefore differ from those of the whole only by rounding, as the order of sums in a convolution may depend
+on the size of its input.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from equinuclei.images.intensity import ROWS, apply_statistics, normalization_statistics
-from equinuclei.images.interpolation import Interpolation
+from equinuclei.images.interpolation import Interpolation, Read
 from equinuclei.images.rescaling import magnified_shape
 from equinuclei.inference.whole_images import image_placements, mean_over_placements
 from equinuclei.networks.network import SegmentationNetwork
@@ -31,12 +31,61 @@ TILE = 1024
 
 @dataclass(frozen=True)
 class _Span:
-    """A tile along one axis: its pixels start to stop, in the frame of the mosaic; its window's start in that of the
-    padded mosaic. All windows have one length."""
+    """A tile along one axis: it covers the pixels start to stop of the mosaic, and its window starts at the pixel
+    `window` of the padded mosaic. All windows have the same length."""
 
     start: int
     stop: int
     window: int
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a mosaic is divided into tiles, for every placement of its pad.
+
+    shape : (y, x) of the mosaic. window : (height, width) of a tile's window. placements : `image_placements` of the
+    mosaic. tiles : (rows, columns) of every tile.
+    """
+
+    shape: tuple[int, int]
+    window: tuple[int, int]
+    placements: tuple[list[tuple[int, int]], list[tuple[int, int]]]
+    tiles: list[tuple[_Span, _Span]]
+
+    @classmethod
+    def of(cls, network: SegmentationNetwork, shape: tuple[int, int], tile: int, whole_pixels: int | None) -> "_Layout":
+        """For the arguments see `predict_mosaic`."""
+        multiple, halo = network.input_multiple, halo_width(network)
+        placements = image_placements(*shape, multiple)
+        padded = [_round_up(size, multiple) for size in shape]
+        if whole_pixels is None:
+            whole_pixels = (_round_up(tile, multiple) + 2 * halo) ** 2
+        if math.prod(padded) <= whole_pixels:
+            tile = max(padded)
+        (rows, height), (columns, width) = (_spans(size, tile, multiple, halo) for size in shape)
+        return cls(shape, (height, width), placements, list(product(rows, columns)))
+
+    def windows(self, read: Read, batch: list[tuple[_Span, _Span]]) -> dict[tuple[int, int], np.ndarray]:
+        """The pixels of a batch of windows, (n, y, x), by the numbers of the (vertical, horizontal) placement."""
+        height, width = self.window
+        vertical, horizontal = self.placements
+        return {
+            (v, h): np.stack(
+                [
+                    _window(read, self.shape, (row.window - top, height), (column.window - left, width))
+                    for row, column in batch
+                ]
+            )
+            for (v, (top, _)), (h, (left, _)) in product(enumerate(vertical), enumerate(horizontal))
+        }
+
+    def inside(self, maps: np.ndarray, placement: tuple[int, int], tile: tuple[_Span, _Span]) -> np.ndarray:
+        """The part of a window's maps (K, y, x) that lies in the tile."""
+        parts = [
+            slice(span.start + pads[number][0] - span.window, span.stop + pads[number][0] - span.window)
+            for span, pads, number in zip(tile, self.placements, placement, strict=True)
+        ]
+        return maps[:, parts[0], parts[1]]
 
 
 @torch.inference_mode()
@@ -51,76 +100,87 @@ def predict_mosaic(
     device: torch.device | str = "cpu",
     magnification: float = 1.0,
 ) -> np.ndarray:
-    """Maps of a whole well, or of any other image: what the network makes of it, logits and distances.
+    """Maps of a whole well, or of any other image: float32 (K, y, x), logits and distances.
 
-    They equal `inference.predict_maps` of the normalised image to rounding (5e-5 in float32), whatever the tiles,
-    for any size: the mosaic's border is padded as there. Bit-identical from run to run with the same tiles and
-    batches. An image that is predicted in one tile gives the very bits of `predict_maps`.
+    They equal `whole_images.predict_maps` of the normalised image up to rounding (5e-5 in float32), for all sizes and
+    tiles; the border of the mosaic is padded as there. With the same tiles and batches, runs are bit-identical. An
+    image that is predicted in one tile gives exactly the bits of `predict_maps`.
 
-    Memory: the result, and the network's features of `batch_size` tiles with their halos.
+    Memory: the result, and the network's features for `batch_size` windows.
 
     network : as folded by `folding.fold`, on the device.
-    image : (y, x), stored dtype; a numpy array, or what slices like one (zarr, dask). Read twice: for its statistics
-        and for its pixels.
-    valid : bool (y, x), a numpy array or what slices like one: where there is an image; None for everywhere. Pixels
-        outside count in no statistic, are 0 to the network (the mean, or the darkest), and are background in the maps
+    image : (y, x), stored dtype; a numpy array, or anything that slices like one (zarr, dask). It is read twice, for
+        its statistics and for its pixels.
+    valid : bool (y, x), likewise: where there is an image; None for everywhere. Other pixels do not count in the
+        statistics, are 0 to the network (the mean, or the darkest), and background in the maps
         (`targets.Target.no_image`).
-    tile : height and width of a tile without its halo, in pixels; rounded up to the network's input multiple. At most:
-        tiles share the mosaic evenly.
-    whole_pixels : mosaics of up to so many pixels are predicted in one tile. None: those that need no more memory than
-        a tile and its halo would.
-    batch_size : tiles that are predicted together.
-    magnification : the network sees the image magnified by it (`interpolation`), and its maps are brought back to the
-        size of the image. Tiles are those of the magnified image, whose maps are held in memory.
+    tile : largest height and width of a tile without its halo, in pixels, rounded up to the network's input multiple.
+        Tiles divide the mosaic evenly.
+    whole_pixels : mosaics of at most so many pixels are predicted in one tile. None: the pixels of a tile's window.
+    batch_size : number of tiles that are predicted together.
+    magnification : the network sees the image magnified by this factor, and its maps are scaled back
+        (`interpolation`). Tiles are those of the magnified image, whose maps are held in memory.
 
-    Returns float32 (K, y, x).
-
-    Raises InputError for an image smaller than the pad that it needs, ValueError for an image that is not (y, x),
-    a tile or batch below 1, or `valid` of another shape, TypeError for pixels that are no numbers.
+    Raises InputError if the image is smaller than the padding it needs, ValueError if it is not (y, x), for a tile or
+    batch below 1 or a `valid` of another shape, and TypeError if pixels are not numbers.
     """
     if len(image.shape) != 2:
         raise ValueError(f"expected an image (y, x), not one of shape {tuple(image.shape)}")
-    offset, scale = normalization_statistics(image, valid, network.normalization)
-
-    def read(rows: slice, columns: slice) -> np.ndarray:
-        pixels = apply_statistics(np.asarray(image[rows, columns]), offset, scale)
-        if valid is not None:
-            # Not a product: what lies in a gap may be NaN.
-            pixels[~np.asarray(valid[rows, columns], dtype=bool)] = 0
-        return pixels
-
+    read = _normalized(image, valid, network.normalization)
     shape = (int(image.shape[0]), int(image.shape[1]))
     seen = magnified_shape(shape, magnification)
     source = read if seen == shape else partial(Interpolation(shape, seen).window, read)
     target = TARGETS[network.target]
     maps = np.empty((len(target.no_image), *seen), np.float32)
-    arguments = {"tile": tile, "whole_pixels": whole_pixels, "batch_size": batch_size, "device": device}
-    for rows, columns, values in predict_tiles(network, source, seen, **arguments):
+    for rows, columns, values in predict_tiles(
+        network, source, seen, tile=tile, whole_pixels=whole_pixels, batch_size=batch_size, device=device
+    ):
         maps[:, rows, columns] = values
     if seen != shape:
-        maps = _shown_as(maps, shape)
+        maps = _resized(maps, shape)
     if valid is not None:
-        for start in range(0, shape[0], ROWS):
-            rows = slice(start, start + ROWS)
+        for rows in _bands(shape[0]):
             maps[:, rows][:, ~np.asarray(valid[rows], dtype=bool)] = np.array(target.no_image, np.float32)[:, None]
     return maps
 
 
-def _shown_as(maps: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Maps (K, y, x) float32 in another shape (y, x)."""
-    back = Interpolation(maps.shape[-2:], shape)
-    shown = np.empty((len(maps), *shape), np.float32)
-    for one, of_shown in zip(maps, shown, strict=True):
-        for start in range(0, shape[0], ROWS):
-            rows = slice(start, start + ROWS)
-            of_shown[rows] = back.window(lambda y, x, one=one: one[y, x], rows, slice(None))
-    return shown
+def _normalized(image: Any, valid: Any, method: str) -> Read:
+    """A function that reads normalised pixels of an image, float32 (y, x), 0 where they are not valid."""
+    offset, scale = normalization_statistics(image, valid, method)
+
+    def read(rows: slice, columns: slice) -> np.ndarray:
+        pixels = apply_statistics(np.asarray(image[rows, columns]), offset, scale)
+        if valid is not None:
+            # Assigned, not multiplied: pixels in a gap may be NaN.
+            pixels[~np.asarray(valid[rows, columns], dtype=bool)] = 0
+        return pixels
+
+    return read
+
+
+def _resized(maps: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Maps (K, y, x), float32, interpolated to another shape (y, x)."""
+    interpolation = Interpolation((maps.shape[1], maps.shape[2]), shape)
+    resized = np.empty((len(maps), *shape), np.float32)
+    for source, target in zip(maps, resized, strict=True):
+        for rows in _bands(shape[0]):
+            target[rows] = interpolation.window(partial(_part, source), rows, slice(None))
+    return resized
+
+
+def _part(pixels: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+    return pixels[rows, columns]
+
+
+def _bands(height: int) -> Iterator[slice]:
+    """Slices of ROWS rows."""
+    return (slice(start, start + ROWS) for start in range(0, height, ROWS))
 
 
 @torch.inference_mode()
 def predict_tiles(
     network: SegmentationNetwork,
-    read: Callable[[slice, slice], np.ndarray],
+    read: Read,
     shape: tuple[int, int],
     *,
     tile: int = TILE,
@@ -130,65 +190,37 @@ def predict_tiles(
 ) -> Iterator[tuple[slice, slice, np.ndarray]]:
     """Yield the maps of a mosaic of shape (y, x), tile by tile: (rows, columns, float32 (K, y, x) of the tile).
 
-    read : a function of (rows, columns), slices within the mosaic, that gives its normalised pixels, float32 (y, x).
-        It is called in another thread, a batch ahead.
+    read : returns normalised pixels of the mosaic, float32 (y, x). It is called in another thread, one batch ahead.
 
-    The other arguments, and the errors, are those of `predict_mosaic`.
+    For the other arguments and the errors see `predict_mosaic`.
     """
     if tile < 1 or batch_size < 1:
-        raise ValueError(f"tile and batch_size are at least 1, not {tile} and {batch_size}")
-    multiple = network.input_multiple
-    placements = image_placements(*shape, multiple)
-    halo = halo_width(network)
-    padded = tuple(-(-size // multiple) * multiple for size in shape)
-    if whole_pixels is None:
-        whole_pixels = (_round_up(tile, multiple) + 2 * halo) ** 2
-    if math.prod(padded) <= whole_pixels:
-        tile = max(padded)
-    (rows, height), (columns, width) = (_spans(size, tile, multiple, halo) for size in shape)
-    tiles = list(product(rows, columns))
-    batches = [tiles[start : start + batch_size] for start in range(0, len(tiles), batch_size)]
-
-    def windows(batch: list[tuple[_Span, _Span]]) -> dict[tuple[int, int], np.ndarray]:
-        return {
-            (v, h): np.stack(
-                [
-                    _window(read, shape, (row.window - top, height), (column.window - left, width))
-                    for row, column in batch
-                ]
-            )
-            for (v, (top, _)), (h, (left, _)) in product(enumerate(placements[0]), enumerate(placements[1]))
-        }
-
+        raise ValueError(f"tile and batch_size must be at least 1, not {tile} and {batch_size}")
+    layout = _Layout.of(network, shape, tile, whole_pixels)
+    batches = [layout.tiles[start : start + batch_size] for start in range(0, len(layout.tiles), batch_size)]
     # The next batch is read and decompressed while the network works on this one.
     with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(windows, batches[0])
+        ahead = reader.submit(layout.windows, read, batches[0])
         for number, batch in enumerate(batches):
             inputs = ahead.result()
             if number + 1 < len(batches):
-                ahead = reader.submit(windows, batches[number + 1])
+                ahead = reader.submit(layout.windows, read, batches[number + 1])
             placed = {}
-            for (v, h), pixels in inputs.items():
-                top, left = placements[0][v][0], placements[1][h][0]
+            for placement, pixels in inputs.items():
                 output = network(torch.from_numpy(pixels)[:, None].to(device)).float().cpu().numpy()
-                placed[v, h] = [
-                    maps[
-                        :,
-                        row.start + top - row.window : row.stop + top - row.window,
-                        column.start + left - column.window : column.stop + left - column.window,
-                    ]
-                    for maps, (row, column) in zip(output, batch, strict=True)
+                placed[placement] = [
+                    layout.inside(maps, placement, spans) for maps, spans in zip(output, batch, strict=True)
                 ]
-            for place, (row, column) in enumerate(batch):
-                values = mean_over_placements({key: parts[place] for key, parts in placed.items()})
+            for index, (row, column) in enumerate(batch):
+                values = mean_over_placements({placement: tiles[index] for placement, tiles in placed.items()})
                 yield slice(row.start, row.stop), slice(column.start, column.stop), values
 
 
 def halo_width(network: SegmentationNetwork) -> int:
-    """Pixels around a tile that its window must hold, a multiple of the network's input multiple.
+    """How many pixels a window must extend beyond its tile; a multiple of the network's input multiple.
 
-    The reach already counts the whole of a pooling cell, wherever in it a pixel lies. The largest pad is added, as
-    it moves the tile against the grid of windows.
+    The reach already covers a whole pooling cell, wherever in it a pixel lies. The largest pad is added because padding
+    shifts the tile relative to the grid of windows.
     """
     multiple = network.input_multiple
     return _round_up(network.reach + multiple // 2, multiple)
@@ -206,7 +238,8 @@ def _round_up(value: int, multiple: int) -> int:
 def _spans(size: int, tile: int, multiple: int, halo: int) -> tuple[list[_Span], int]:
     """The tiles along an axis of `size` pixels, and the length of their windows.
 
-    Windows that would leave the padded mosaic are moved inwards: all are of one length, so that tiles share a batch.
+    Windows that would extend beyond the padded mosaic are moved inwards. All have the same length, so that tiles can
+    share a batch.
     """
     padded = _round_up(size, multiple)
     count = -(-padded // _round_up(tile, multiple))
@@ -218,7 +251,7 @@ def _spans(size: int, tile: int, multiple: int, halo: int) -> tuple[list[_Span],
     ], length
 
 
-def _window(read: Callable[[slice, slice], np.ndarray], shape: tuple[int, int], *spans: tuple[int, int]) -> np.ndarray:
+def _window(read: Read, shape: tuple[int, int], *spans: tuple[int, int]) -> np.ndarray:
     """Pixels of a window given per axis as (start, length) in the frame of the mosaic, reflected beyond its border."""
     indices = [_reflected(start, length, size) for (start, length), size in zip(spans, shape, strict=True)]
     rows, columns = (slice(int(index.min()), int(index.max()) + 1) for index in indices)
@@ -230,6 +263,6 @@ def _window(read: Callable[[slice, slice], np.ndarray], shape: tuple[int, int], 
 
 
 def _reflected(start: int, length: int, size: int) -> np.ndarray:
-    """Indices of start, start + 1, ... where those outside 0 to size - 1 are mirrored at the first or last pixel."""
+    """The indices start, start + 1, ...; those outside 0 to size - 1 are reflected at the first or last pixel."""
     index = np.abs(np.arange(start, start + length))
     return np.where(index < size, index, 2 * (size - 1) - index)

@@ -1,6 +1,6 @@
-"""Maps of whole images, and of their rotations, without breaking a network's symmetry.
+"""Maps of whole images and of their rotations, computed without breaking a network's symmetry.
 
-Maps are what a network makes of an image, [N, K, H, W]: logits, and distances (`equinuclei.networks.targets`).
+Maps are the outputs of a network, [N, K, H, W]: logits and distances (`equinuclei.networks.targets`).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -21,10 +21,10 @@ Placed = TypeVar("Placed", np.ndarray, Tensor)
 
 
 def pad_placements(size: int, multiple: int) -> list[tuple[int, int]]:
-    """Pads (before, after) that bring a length in pixels to the next multiple: a symmetric one, or two mirrored ones.
+    """Pads (before, after) that extend a length in pixels to the next multiple: a symmetric one, or a mirrored pair.
 
-    A pad on one side only moves the pooling grid of the turned image against that of the image (relative error 0.33).
-    An odd pad cannot be symmetric; its two mirrored placements together are.
+    Padding on one side only would shift the pooling grid of a rotated image relative to that of the image (relative
+    error 0.33). An odd pad cannot be symmetric, but its two mirrored placements together are.
     """
     pad = -size % multiple
     small, large = pad // 2, pad - pad // 2
@@ -34,13 +34,13 @@ def pad_placements(size: int, multiple: int) -> list[tuple[int, int]]:
 def image_placements(height: int, width: int, multiple: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """`pad_placements` of both axes of an image, (vertical, horizontal).
 
-    Raises InputError for images that are smaller than the pad that they need: there is nothing to reflect.
+    Raises InputError for images smaller than the padding they need, which leave too little to reflect.
     """
     vertical, horizontal = pad_placements(height, multiple), pad_placements(width, multiple)
     if max(vertical[0]) >= height or max(horizontal[0]) >= width:
         raise InputError(
             f"an image of {height} x {width} pixels is too small for a network that needs multiples of "
-            f"{multiple}; leave it out or choose a network with fewer levels"
+            f"{multiple}: leave it out, or choose a network with fewer levels"
         )
     return vertical, horizontal
 
@@ -48,11 +48,11 @@ def image_placements(height: int, width: int, multiple: int) -> tuple[list[tuple
 def predict_maps(network: SegmentationNetwork, images: Tensor, *, exact: bool = False) -> Tensor:
     """Maps [N, K, H, W] of normalised images [N, 1, H, W] of any size, as equivariant as the network itself.
 
-    Images are padded by reflection to the network's input multiple. Where a pad is odd, the maps are averaged over
-    its two mirrored placements (four, if both are odd), at two or four times the cost. `exact`: in the network's exact
-    mode, bit-identical under its group.
+    Images are padded by reflection to the network's input multiple. If a pad is odd, the maps are averaged over its two
+    mirrored placements (four if both pads are odd), at two or four times the cost. `exact` uses the network's exact
+    mode, which is bit-identical under its group.
 
-    Raises InputError for images that are smaller than the pad that they need.
+    Raises InputError for images smaller than the padding they need.
     """
     height, width = images.shape[-2:]
     vertical, horizontal = image_placements(height, width, network.input_multiple)
@@ -65,12 +65,15 @@ def predict_maps(network: SegmentationNetwork, images: Tensor, *, exact: bool = 
 
 
 def mean_over_placements(maps: Mapping[tuple[int, int], Placed]) -> Placed:
-    """The mean of maps under one, two or four placements of the pad, by the numbers of the (vertical, horizontal)."""
+    """Mean of maps over one, two or four placements of the pad, numbered (vertical, horizontal)."""
     if len(maps) == 4:
-        # Floating-point addition commutes but does not associate. Opposite corners stay opposite when the square is
-        # turned, so this order of the sums is the only one that survives a rotation.
+        # Floating-point addition is commutative but not associative. Opposite corners stay opposite under rotation, so
+        # only this order of summation is invariant.
         return ((maps[0, 0] + maps[1, 1]) + (maps[0, 1] + maps[1, 0])) / 4
-    return sum(maps.values()) / len(maps)
+    total, *others = maps.values()
+    for other in others:
+        total = total + other
+    return total / len(maps)
 
 
 def predict_exact(network: SegmentationNetwork, image: Tensor) -> Tensor:
@@ -79,10 +82,10 @@ def predict_exact(network: SegmentationNetwork, image: Tensor) -> Tensor:
 
 
 def predict_canonical(network: SegmentationNetwork, image: Tensor) -> Tensor:
-    """Maps of the image in its canonical orientation, turned back: any network becomes exactly equivariant.
+    """Maps of the image in its canonical orientation, transformed back: this makes any network exactly equivariant.
 
-    Bit-identical under all of p4m, for one prediction per image: the network always sees the same image. An image that
-    has a symmetry of its own has several ways back; the mean over them has the symmetry too.
+    Bit-identical under all of p4m with one prediction per image, since the network always sees the same image. An image
+    with a symmetry of its own can be transformed back in several ways; the mean over them has the same symmetry.
     """
     elements = canonical_elements(image[0, 0].cpu().numpy())
     maps = predict_maps(network, elements[0](image).contiguous())
@@ -90,9 +93,9 @@ def predict_canonical(network: SegmentationNetwork, image: Tensor) -> Tensor:
 
 
 def predict_augmented(network: SegmentationNetwork, image: Tensor, group: Group) -> Tensor:
-    """Test-time augmentation: mean of the maps of all of an image's transforms under a group, turned back.
+    """Test-time augmentation: mean of the maps of all transforms of an image under a group, transformed back.
 
-    Bit-identical under the group, for as many predictions as it has elements.
+    Bit-identical under the group, with as many predictions as it has elements.
     """
     return mean_over_coset({g: g(predict_maps(network, g.inverse(image).contiguous())) for g in group.elements})
 
@@ -114,7 +117,7 @@ METHODS: dict[str, Callable[[SegmentationNetwork, Tensor], Tensor]] = {
     "tta4": predict_tta4,
     "tta8": predict_tta8,
 }
-"""How to predict one normalised image [1, 1, H, W], by the name of the inference mode in the configuration."""
+"""Functions that predict one normalised image [1, 1, H, W], by the name of the inference mode."""
 
 
 @torch.inference_mode()
@@ -125,11 +128,11 @@ def predict_transforms(
     device: torch.device | str = "cpu",
     inference: str = "deployed",
 ) -> dict[Element, np.ndarray]:
-    """Maps of an image's transforms, each brought back into the frame of the image.
+    """Maps of an image's transforms, each transformed back into the frame of the image.
 
     image : (y, x), stored dtype; inference : a key of METHODS. Returns, per element g, g^-1(network(g(image))):
-    (K, y, x) float32, equal for all g if the network is equivariant. One image at a time: the last bits of a map may
-    depend on the batch.
+    (K, y, x) float32, equal for all g if the network is equivariant. Images are predicted one at a time, because the
+    last bits of a map may depend on the batch.
     """
     normalized = normalize(image, network.normalization)
     maps = {}

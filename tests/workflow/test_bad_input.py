@@ -212,7 +212,7 @@ def test_a_constant_image_becomes_zeros_and_a_mask_may_be_empty(faulty):
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("not_to_be_split", "sizes 3 + 2 + 2 = 7, but the data set has 6 images: give counts with that sum"),
+        ("not_to_be_split", "sizes 3 + 2 + 2 = 7, but the data set has 6 images: give numbers with that sum"),
         ("large_group", "group 'one' has 5 images, more than any part of this cell line"),
     ],
 )

@@ -144,5 +144,5 @@ def test_a_subset_that_cannot_be_made_is_told_at_once_and_not_trained_on(study, 
     assert run.returncode == 1 and "Traceback" not in run.stdout
     for rule, log in (("list_subsets", "tiny"), ("train_model", "tiny/turning_14groups_fluorescence_seed0")):
         told = (tmp_path / f"results/logs/{rule}/{log}.log").read_text()
-        assert "learning_curve: 14 groups are asked for, and the training part has 14" in told
+        assert "learning_curve: 14 groups were requested, but the training part has only 14" in told
         assert len(told.splitlines()) == 1 and told.strip() in run.stdout

@@ -287,7 +287,7 @@ def test_an_estimate_that_finds_nothing_is_not_followed(monkeypatch):
 def test_a_diameter_needs_a_model_with_one(tmp_path, weights, field):
     tifffile.imwrite(tmp_path / "a.tif", field.images["fluorescence"])
     failed = run("--model", weights, "--diameter", 30, tmp_path, tmp_path / "out")
-    assert failed.returncode == 1 and "no size of its own" in failed.stderr and not (tmp_path / "out").exists()
+    assert failed.returncode == 1 and "no preferred size" in failed.stderr and not (tmp_path / "out").exists()
     assert run("--diameter", "wide", tmp_path, tmp_path / "out").returncode == 2
 
 

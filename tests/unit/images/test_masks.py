@@ -178,7 +178,7 @@ def test_distance_by_hand():
     # The pixel between is as near to one as to the other.
     classes = np.array([[0, 2, 2, 1, 2, 2, 0]], np.uint8)
     assert to_distance(classes, "three_class", border_as="nucleus").tolist() == [[0, 255, 255, 1, 255, 255, 0]]
-    with pytest.raises(InputError, match="does not tell touching nuclei apart"):
+    with pytest.raises(InputError, match="does not distinguish touching nuclei"):
         to_distance(mask > 0, "binary")
 
 

@@ -273,12 +273,12 @@ def test_without_objects_on_one_side_scores_are_zero():
     ("truth", "prediction", "thresholds", "message"),
     [
         (stretch(2), stretch(3), [0.5], "shapes"),
-        (stretch(2), -stretch(2), [0.5], "smallest one is -1"),
+        (stretch(2), -stretch(2), [0.5], "smallest is -1"),
         (stretch(2) > 0, stretch(2), [0.5], "labels are integers"),
         (stretch(2), stretch(2) * 1.0, [0.5], "labels are integers"),
         (stretch(2), stretch(2), [0.0], "above 0"),
         (stretch(2), stretch(2), [1.01], "above 0"),
-        (stretch(2), stretch(2), [1e-9], "finest step"),
+        (stretch(2), stretch(2), [1e-9], "smallest supported"),
     ],
 )
 def test_what_object_scores_refuses(truth, prediction, thresholds, message):

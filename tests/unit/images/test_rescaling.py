@@ -46,7 +46,7 @@ def test_a_magnification_brings_a_diameter_to_the_wanted_one_within_bounds(diame
 def test_what_is_magnified_to_nothing():
     assert magnification(math.nan, 24) == 1
     assert magnified_shape((1, 200), 0.25) == (1, 50)
-    with pytest.raises(InputError, match="no size of its own"):
+    with pytest.raises(InputError, match="no preferred size"):
         magnification(20, None)
 
 

@@ -97,7 +97,7 @@ def test_conditions_are_in_dose_order(tmp_path):
     [
         ("well\nA1\n", "column treatment is missing"),
         ("well\ttreatment\nA1\tx\nA01\ty\n", "well A01 stands twice"),
-        ("well\ttreatment\nQ99x\tx\n", "'Q99x' is no well such as B02"),
+        ("well\ttreatment\nQ99x\tx\n", "'Q99x' is not the name of a well, such as B02"),
         ("well\ttreatment\tcontrol\nA1\tx\tyes\n", "control 'yes' is neither"),
         ("well\ttreatment\tconcentration\nA1\tx\t1 uM\n", "concentration '1 uM' is no number"),
         ("", "not a readable table"),

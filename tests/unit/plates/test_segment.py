@@ -300,5 +300,5 @@ def test_a_plate_is_magnified_to_the_size_that_the_model_knows(tmp_path):
     parts = [segment(folder, f"part{n}.ome.zarr", weights=weights, part=(n, 2)) for n in range(2)]
     join_parts(folder / "plate.ome.zarr", parts, folder / "joined.ome.zarr")
     assert tree_sha256(folder / "joined.ome.zarr") == tree_sha256(made["estimated"])
-    with pytest.raises(InputError, match="no size of its own"):
+    with pytest.raises(InputError, match="no preferred size"):
         segment(folder, "refused.ome.zarr", diameter=30.0)

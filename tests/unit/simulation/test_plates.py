@@ -38,7 +38,7 @@ def test_the_number_of_processes_does_not_matter(tmp_path):
 
 @pytest.mark.parametrize(
     "change, message",
-    [({"fields": 3}, "give a square number"), ({"wells": ["Q99x"]}, "is no well"),
+    [({"fields": 3}, "give a square number"), ({"wells": ["Q99x"]}, "is not the name of a well"),
      ({"cell_line": "Hela"}, "Did you mean 'HeLa'"), ({"size": 5}, "height|size")],
 )  # fmt: skip
 def test_what_cannot_be_simulated_is_told(tmp_path, change, message):

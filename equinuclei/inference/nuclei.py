@@ -17,8 +17,8 @@ ESTIMATED = "estimated"
 """The value of `diameter` that stands for estimating it from the image."""
 
 SIZE_TOLERANCE = 1.25
-"""Factor by which nuclei may deviate from a network's own size before an image is magnified again. Chosen on groups held
-out of the training part (`benchmarks/recipes.py`)."""
+"""Factor by which nuclei may deviate from a network's own size before an image is magnified again. Chosen on groups
+held out of the training part (`benchmarks/recipes.py`)."""
 
 SIZE_ESTIMATES = 3
 """Most rounds of estimation. Nuclei four times too large, which are found in pieces at first, need all of them."""

@@ -3,7 +3,9 @@
 Maps are the outputs of a network, [N, K, H, W]: logits and distances (`equinuclei.networks.targets`).
 """
 
+import operator
 from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
 from itertools import product
 from typing import TypeVar
 
@@ -70,10 +72,7 @@ def mean_over_placements(maps: Mapping[tuple[int, int], Placed]) -> Placed:
         # Floating-point addition is commutative but not associative. Opposite corners stay opposite under rotation, so
         # only this order of summation is invariant.
         return ((maps[0, 0] + maps[1, 1]) + (maps[0, 1] + maps[1, 0])) / 4
-    total, *others = maps.values()
-    for other in others:
-        total = total + other
-    return total / len(maps)
+    return reduce(operator.add, maps.values()) / len(maps)
 
 
 def predict_exact(network: SegmentationNetwork, image: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Networks from their specs: `build_model("simplified-p4")`."""
+"""Building networks from their specs: `build_model("simplified-p4")`."""
 
 import importlib
 from collections.abc import Mapping
@@ -8,12 +8,10 @@ from equinuclei.networks.network import SegmentationNetwork
 from equinuclei.specs import ARCHITECTURES, ModelSpec, resolve_spec
 
 
-def build_model(spec: "str | Mapping | ModelSpec") -> "SegmentationNetwork":
-    """Build a network with new weights from a preset's name, a mapping or a ModelSpec.
+def build_model(spec: "str | Mapping | ModelSpec") -> SegmentationNetwork:
+    """Build a network with new weights from the name of a preset, a mapping or a ModelSpec.
 
-    The network takes normalised images [N, 1, H, W] float32 and returns the maps of its target, [N, K, H, W]; it
-    tells its `group`, `target`, `normalization`, `diameter`, `input_multiple` and `reach` (pixels). Raises InputError
-    for an unknown name or impossible widths.
+    For what it takes and returns see `SegmentationNetwork`. Raises InputError for an unknown name or impossible widths.
     """
     spec = resolve_spec(spec)
     module, name, arguments = ARCHITECTURES[spec.architecture]

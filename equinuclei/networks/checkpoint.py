@@ -1,4 +1,4 @@
-"""Weights on disk: a safetensors file that tells which network it belongs to."""
+"""Weights on disk: a safetensors file with the spec of the network they belong to."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from equinuclei.runtime.files import replacing
 from equinuclei.specs import ModelSpec, resolve_spec
 
 KEY = "equinuclei"
-"""The entry of a file's metadata, a JSON object."""
+"""Name of the metadata entry, a JSON object."""
 
 
 def save_weights(
@@ -25,23 +25,23 @@ def save_weights(
 ) -> None:
     """Write the weights and the spec of a network to a safetensors file, atomically.
 
-    certificate : `network.certificate()`, kept with them.
+    certificate : `network.certificate()`, stored with them.
     """
-    content = {"spec": spec.to_dict()}
+    content: dict[str, Any] = {"spec": spec.to_dict()}
     if certificate is not None:
         content["equivariance"] = dict(certificate)
-    # One entry: safetensors writes several in an order that changes from one write to the next.
+    # A single entry, because safetensors writes several in an order that varies from one write to the next.
     metadata = {KEY: json.dumps(content)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with replacing(path) as temporary:
-        # Not save_file: it leaves the file readable by its owner alone, whatever the umask.
+        # Not save_file, which ignores the umask and makes the file readable by its owner alone.
         temporary.write_bytes(save(tensors, metadata=metadata))
 
 
 def load_model(path: str | Path, device: torch.device | str = "cpu") -> SegmentationNetwork:
-    """The network of a weights file, in evaluation mode on a device.
+    """The network in a weights file, in evaluation mode on a device.
 
-    Raises InputError if the file is missing, is no safetensors file of this project, or does not fit its own spec.
+    Raises InputError if the file is missing, is not a safetensors file of this project, or does not match its spec.
     """
     spec = read_metadata(path)["spec"]
     with safe_open(path, framework="pt") as file:
@@ -56,9 +56,9 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Segmenta
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """What a weights file tells of itself: `spec`, and the certificate as `equivariance`.
+    """The metadata of a weights file: `spec`, and the certificate as `equivariance` if there is one.
 
-    Raises InputError if the file is missing or is no safetensors file of this project.
+    Raises InputError if the file is missing or is not a safetensors file of this project.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -66,5 +66,5 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({error}); train the model again") from error
     if KEY not in metadata:
-        raise InputError(f"{path}: no model specification inside; only weights saved by this workflow can be loaded")
+        raise InputError(f"{path}: contains no model specification; only weights saved by this workflow can be loaded")
     return json.loads(metadata[KEY])

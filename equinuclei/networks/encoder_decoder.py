@@ -14,12 +14,12 @@ from equinuclei.symmetry import Group
 
 
 class EncoderDecoder(SegmentationNetwork):
-    """A U-Net with as many encoder levels as `widths` has entries before the last, which is the bottleneck's.
+    """A U-Net. The last of `widths` is that of the bottleneck; the others are those of the encoder's levels.
 
-    Widths are channels per group element: level i has |G| * widths[i] feature maps. Between levels stands 2 x 2 max
-    pooling, exactly equivariant on even sizes. The decoder gets the encoder's features by concatenation.
+    Widths are channels per group element: level i has |G| * widths[i] feature maps. Between levels there is 2 x 2 max
+    pooling, which is exactly equivariant on even sizes. The encoder's features are concatenated to the decoder's.
 
-    A subclass says what a level and the upsampling are. Raises ValueError for fewer than two widths, or one below 1.
+    Subclasses define the levels and the upsampling. Raises ValueError for fewer than two widths, or one below 1.
     """
 
     convs_per_level: ClassVar[int]
@@ -32,8 +32,8 @@ class EncoderDecoder(SegmentationNetwork):
         super().__init__(Group(group), target, head)
         levels = len(widths)
         self.input_multiple = 2**levels
-        # A 3 x 3 convolution at level l reaches 2^l pixels; the poolings add 2^levels - 1, from one end of a pooled
-        # cell to the other.
+        # A 3 x 3 convolution at level l reaches 2^l pixels. The poolings add 2^levels - 1, the distance between the first
+        # and the last pixel of a pooling cell.
         convs_at_scales = [2 * 2**level for level in range(levels)] + [2**levels]
         self.reach = self.convs_per_level * sum(convs_at_scales) + 2**levels - 1
         self.encoder = nn.ModuleList(self.level(i, o) for i, o in zip([None, *widths], widths, strict=False))
@@ -47,15 +47,16 @@ class EncoderDecoder(SegmentationNetwork):
 
     @abstractmethod
     def level(self, in_channels: int | Sequence[int] | None, out_channels: int) -> nn.Module:
-        """The convolutions of one level; `in_channels` None lifts the image to the group, several are concatenated."""
+        """The convolutions of one level. `in_channels` is None for a level that lifts the image to the group, and a
+        sequence for concatenated features."""
 
     @abstractmethod
     def upsample(self, channels: int, skip_channels: int) -> nn.Module:
-        """Twice the height and width, from `channels` to `upsampled_channels`."""
+        """A module that doubles height and width and turns `channels` into `upsampled_channels`."""
 
     @abstractmethod
     def upsampled_channels(self, channels: int, skip_channels: int) -> int:
-        """Channels that the upsampling leaves."""
+        """Number of channels after upsampling."""
 
     def features(self, image: Features) -> Features:
         skips = []

@@ -1,7 +1,7 @@
-"""GDenseNet: a densely connected network, plain or equivariant by its group, for segmentation and for classification.
+"""GDenseNet: a densely connected network for segmentation and classification, plain or equivariant by its group.
 
 Veeling et al., Rotation Equivariant CNNs for Digital Pathology, MICCAI 2018 (arXiv:1806.03962): dense blocks of one
-layer, separated by 1 x 1 transitions and average pooling. For segmentation a decoder of the same layers is added.
+layer, separated by 1 x 1 transitions and average pooling. For segmentation, a decoder of the same layers is added.
 """
 
 from collections.abc import Sequence
@@ -46,9 +46,10 @@ class DenseLayer(nn.Module):
 
 
 class DenseEncoder(nn.Module):
-    """A lifting convolution, then a dense layer per level, with a transition and 2 x 2 average pooling in between.
+    """A lifting convolution, followed by one dense layer per level, with transitions and 2 x 2 average pooling between.
 
-    growths : channels per group element that each level adds. `blocks[l]` are those that level l ends with.
+    growths : channels per group element that each level adds. `blocks[l]` are the channels of the features that level
+    l returns, which are a concatenation of two.
     """
 
     def __init__(self, group: Group, growths: Sequence[int]) -> None:
@@ -73,11 +74,11 @@ class DenseEncoder(nn.Module):
 
 
 class GDenseNet(SegmentationNetwork):
-    """GDenseNet for segmentation, with as many poolings as `widths` has entries before the last, the bottleneck's.
+    """GDenseNet for segmentation. The last of `widths` is that of the bottleneck, with one pooling between levels.
 
     Widths are growths: the channels per group element that the dense layer of a level adds. A level of the decoder
-    is a 1 x 1 convolution to twice its width, nearest x2 upsampling, the encoder's features, and a dense layer.
-    Raises ValueError for fewer than two widths, or one below 1.
+    consists of a 1 x 1 convolution to twice its width, nearest-neighbour upsampling by 2, concatenation with the
+    encoder's features, and a dense layer. Raises ValueError for fewer than two widths, or one below 1.
     """
 
     def __init__(self, group: str, widths: Sequence[int], *, target: str = "binary") -> None:
@@ -100,7 +101,7 @@ class GDenseNet(SegmentationNetwork):
         self.concatenate = Concatenate(group)
         poolings = len(widths) - 1
         self.input_multiple = 2**poolings
-        # The lifting convolution, dense layers down, at the bottom and up, and from end to end of a pooled cell.
+        # The lifting convolution, the dense layers on the way down, at the bottom and up, and a pooling cell.
         down = sum(2**level for level in range(poolings))
         self.reach = 1 + down + 2**poolings + down + 2**poolings - 1
 
@@ -115,9 +116,9 @@ class GDenseNet(SegmentationNetwork):
 class GDenseNetClassifier(EquivariantModule):
     """The classification network of the paper: class logits [N, classes] that are invariant under the group.
 
-    Takes images [N, 1, H, W], height and width multiples of `input_multiple`. The coarsest features are averaged over
-    the image; a 1 x 1 group convolution and the mean over the group give the logits. Raises ValueError for no widths,
-    or for a width or a number of classes below 1.
+    Takes images [N, 1, H, W] with height and width multiples of `input_multiple`. The coarsest features are averaged
+    over the image; a 1 x 1 group convolution and the mean over the group yield the logits. Raises ValueError if there
+    are no widths, or a width or the number of classes is below 1.
     """
 
     takes_images = gives_images = True

@@ -1,8 +1,8 @@
-"""GU-Net: a deep residual U-Net, plain or equivariant by its group.
+"""GU-Net: a deep residual U-Net, plain or equivariant depending on its group.
 
 Chidester et al., Enhanced Rotation-Equivariant U-Net for Nuclear Segmentation, CVPR Workshops 2019. A 7 x 7 lifting
-convolution; residual blocks on every level but the finest, and on the skip connections, more of them the shallower;
-nearest-neighbour upsampling; a 3 x 3 convolution and the mean over the group at the end.
+convolution; residual blocks on all levels but the finest, and on the skip connections, where shallower ones have more;
+nearest-neighbour upsampling; finally a 3 x 3 convolution and the mean over the group.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from equinuclei.networks.network import SegmentationNetwork
 from equinuclei.specs import TARGETS
 from equinuclei.symmetry import Group
 
-# Residual blocks per level, from the finest: in encoder and decoder alike, and on the skip connections.
+# Residual blocks per level, from the finest on: in encoder and decoder, and on the skip connections.
 LEVEL_BLOCKS = (0, 3, 4, 6)
 SKIP_BLOCKS = (8, 6, 3, 0)
 BOTTLENECK_BLOCKS = 3
@@ -48,9 +48,9 @@ class ResidualBlock(nn.Module):
 
 
 class GUNet(SegmentationNetwork):
-    """GU-Net with as many levels (at most 4) as `widths` has entries before the last, which is the bottleneck's.
+    """GU-Net. The last of `widths` is that of the bottleneck; the others are those of the levels, at most 4.
 
-    Widths are channels per group element. Raises ValueError for another number of widths, or one below 1.
+    Widths are channels per group element. Raises ValueError for an unsupported number of widths, or one below 1.
     """
 
     def __init__(self, group: str, widths: Sequence[int], *, target: str = "binary") -> None:
@@ -72,8 +72,8 @@ class GUNet(SegmentationNetwork):
         self.decoder = nn.ModuleList(self._blocks(blocks[level], widths[level]) for level in range(levels))
         self.concatenate = Concatenate(group)
         self.input_multiple = 2**levels
-        # Convolutions at every level: two per residual block down and up, one down and one up at every coarser level,
-        # one that joins at every level but the coarsest; 7 x 7 first, 3 x 3 last; from end to end of a pooled cell.
+        # Convolutions of all levels: two per residual block on the way down and up, one down and one up on each coarser
+        # level, one after the concatenation on all but the coarsest; 7 x 7 first, 3 x 3 last; a pooling cell.
         residual = sum(2 * (2 if level < levels else 1) * blocks[level] * 2**level for level in range(levels + 1))
         steps = sum(2 * 2**level for level in range(1, levels + 1)) + sum(2**level for level in range(levels))
         self.reach = 3 + residual + steps + 1 + 2**levels - 1

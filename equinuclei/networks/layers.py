@@ -3,11 +3,11 @@
 Feature channel g*C + c is channel c of group element g (the order of `Group.elements`), so that `view(N*G, C, H, W)`
 separates the elements without a copy. For the trivial group every layer is its ordinary counterpart.
 
-Every layer computes in three ways, which agree to rounding:
+Every layer can be evaluated in three ways, which agree up to rounding:
 
-- on a tensor, as one ordinary operation with the filter bank: what is trained and deployed;
-- on `Slots`, bit-identical under the group: exact mode;
-- `fold()` gives the layer of an ordinary network, for the fastest evaluation and for export.
+- on a tensor, as one ordinary operation with the filter bank, for training and deployment;
+- on `Slots`, bit-identical under the group, in exact mode;
+- after `fold()`, as the layer of an ordinary network, for fastest evaluation and for export.
 
 Source: Cohen & Welling, Group Equivariant Convolutional Networks, ICML 2016.
 """
@@ -16,7 +16,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -26,15 +26,15 @@ from equinuclei.symmetry import Element, Group, act_on_features, filter_bank_ind
 
 
 class Slots:
-    """Features on a group, one tensor per element, each in the frame of its own element: for exact mode.
+    """Features on a group for exact mode: one tensor per element, each in the frame of its own element.
 
-    Slot h holds h^-1.(F[h]), [N, C, H, W] (or [N, C, W, H] under quarter turns), F the features on the group. Acting
-    with g on F then only permutes the slots, F'~[h] = F~[g^-1 h], and changes none. So whatever is computed slot by
-    slot, always by the same function, is bit-identical under the group, whichever way its sums are ordered inside;
-    and a group convolution turns the slots, not its filters.
+    With F the features on the group, slot h holds h^-1.(F[h]), [N, C, H, W] (or [N, C, W, H] under quarter turns). When
+    g acts on F, the slots are only permuted, F'~[h] = F~[g^-1 h], and none changes. Therefore everything that is
+    computed slot by slot, with the same function for all, is bit-identical under the group, in whatever order its sums
+    are evaluated. A group convolution transforms the slots instead of its filters.
 
-    Functions of torch that take tensors (relu, max_pool2d, interpolate, add, ...) take slots too and act on each of
-    them (the protocol `__torch_function__`), so that a network's code serves both.
+    torch functions of tensors (relu, max_pool2d, interpolate, ...) also accept slots and are applied to each of them
+    (protocol `__torch_function__`), so a network needs no separate code for exact mode.
     """
 
     def __init__(self, group: Group, tensors: Sequence[Tensor]) -> None:
@@ -68,16 +68,17 @@ class Slots:
         return Slots(self.group, [function(slot) for slot in self.tensors])
 
     def seen_from(self, element: Element) -> Tensor:
-        """What a filter of an element convolves, [N, G*C, H, W]: for every k the slot of `element @ k`, turned by k."""
+        """The input of an element's filter, [N, G*C, H, W]: for each k, the slot of `element @ k`, transformed by k."""
         turned = [k(self.tensors[self.group.position(element @ k)]) for k in self.group.elements]
         return torch.cat(turned, dim=1)
 
     def convolve(self, function: Callable[[Tensor], Tensor]) -> "Slots":
-        """Apply one function to what every element sees."""
+        """Apply one function to the input of every element's filter."""
         return Slots(self.group, [function(self.seen_from(h)) for h in self.group.elements])
 
     def __add__(self, other: "Slots") -> "Slots":
-        return torch.add(self, other)
+        pairs = zip(self.tensors, other.tensors, strict=True)
+        return Slots(self.group, [torch.add(mine, theirs) for mine, theirs in pairs])
 
     @classmethod
     def __torch_function__(
@@ -92,12 +93,14 @@ class Slots:
 
 
 Features = Tensor | Slots
+Convolution = TypeVar("Convolution", nn.Conv2d, nn.ConvTranspose2d)
 
 
 class EquivariantModule(nn.Module, ABC):
-    """A module that commutes with a group, and can prove it.
+    """A module that commutes with a group, and can measure how exactly.
 
-    A subclass sets `group` and `input_shape`, and says where it takes or gives images in place of group features.
+    Subclasses set `group`, and `takes_images` or `gives_images` where input or output are images rather than features
+    on the group.
     """
 
     group: Group
@@ -113,10 +116,10 @@ class EquivariantModule(nn.Module, ABC):
         exact: bool = False,
         seed: int = 0,
     ) -> dict[str, float]:
-        """Measured error of equivariance, by the name of the element g: max |f(g.x) - g.f(x)| / max |f(x)|.
+        """Measured error of equivariance, max |f(g.x) - g.f(x)| / max |f(x)|, by the name of the element g.
 
-        x is a random input of `size` (height, width); f a copy of this module in evaluation mode and `dtype`, on the
-        CPU. `elements` are those of the group, if not given; `exact` measures exact mode, where every error is 0.
+        x is a random input of `size` (height, width); f is a copy of this module in evaluation mode and `dtype`, on the
+        CPU. `elements` defaults to those of the group. `exact` measures exact mode, where every error is 0.
         """
         module = copy.deepcopy(self).to("cpu", dtype).eval()
         generator = torch.Generator().manual_seed(seed)
@@ -133,7 +136,7 @@ class EquivariantModule(nn.Module, ABC):
 
     @abstractmethod
     def _input_channels(self) -> int:
-        """Channels of the input: of an image, or of the features of one group element."""
+        """Number of channels of the input [N, channels, H, W]."""
 
     def _evaluate(self, x: Tensor, exact: bool) -> Tensor:
         if not exact:
@@ -148,8 +151,10 @@ class EquivariantModule(nn.Module, ABC):
 class _FilterBank(EquivariantModule):
     """Filters of a group layer, one per output channel, and the bank of all their transformed copies.
 
-    `weight` is [C_out, C_in, S, k, k], `bias` [C_out], shared over the group. `bank()` is one index_select.
+    `weight` is [C_out, C_in, S, k, k], `bias` [C_out], shared over the group. `bank()` is a single index_select.
     """
+
+    bank_index: Tensor
 
     def __init__(
         self, group: Group, in_channels: int, out_channels: int, kernel_size: int, *, lifting: bool, bias: bool
@@ -163,7 +168,7 @@ class _FilterBank(EquivariantModule):
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.memory_format = torch.contiguous_format
         self.register_buffer("bank_index", index.flatten(), persistent=False)
-        # He et al. 2015 for ReLU: the fan-in counts every input element of the group.
+        # Initialisation for ReLU by He et al. 2015; the fan-in includes all input elements of the group.
         fan_in = in_channels * stack * kernel_size**2
         nn.init.normal_(self.weight, std=math.sqrt(2 / fan_in))
 
@@ -187,12 +192,12 @@ class _FilterBank(EquivariantModule):
 
 
 class GroupConv2d(_FilterBank):
-    """Group convolution with zero padding that keeps the size, or with stride 2 halves it (an even one).
+    """Group convolution with zero padding that keeps the size, or halves an even size with stride 2.
 
-    [N, G*C_in, H, W] -> [N, G*C_out, H / stride, W / stride]. Equivariant up to the rounding of floating-point sums: a
-    kernel lies symmetrically over the `stride` x `stride` pixels that become one, so it is odd with stride 1 and even
-    with stride 2. `in_channels` may be the channels of each of several features that `Concatenate` joined: `fold` needs
-    to know them.
+    [N, G*C_in, H, W] -> [N, G*C_out, H / stride, W / stride]. Equivariant up to rounding of floating-point sums: the
+    kernel lies symmetrically over the `stride` x `stride` pixels that become one, so its size is odd for stride 1 and
+    even for stride 2. If the input was joined by `Concatenate`, `in_channels` is the sequence of the channels of its
+    parts, which `fold` needs.
     """
 
     def __init__(
@@ -221,16 +226,16 @@ class GroupConv2d(_FilterBank):
         return weight.contiguous(memory_format=self.memory_format)
 
     def forward(self, features: Features) -> Features:
-        placed = {"stride": self.stride, "padding": (self.kernel_size - self.stride) // 2}
+        placement = {"stride": self.stride, "padding": (self.kernel_size - self.stride) // 2}
         if isinstance(features, Slots):
-            # The filters of the identity, [C_out, S*C_in, k, k], for what every element sees.
+            # The identity's filters, [C_out, S*C_in, k, k], serve all elements, as each slot is in its own frame.
             weight = self.weight.transpose(1, 2).flatten(1, 2)
-            see = features.map if self.takes_images else features.convolve
-            return see(lambda x: functional.conv2d(x, weight, self.bias, **placed))
-        return functional.conv2d(features, self.plain_weight(), self.bank_bias(), **placed)
+            apply = features.map if self.takes_images else features.convolve
+            return apply(lambda x: functional.conv2d(x, weight, self.bias, **placement))
+        return functional.conv2d(features, self.plain_weight(), self.bank_bias(), **placement)
 
     def fold(self) -> nn.Conv2d:
-        """The ordinary convolution; its input is the G-major features of every block, one after the other."""
+        """The ordinary convolution; its input are the G-major features of each concatenated part, one after the other."""
         bank = self.bank().permute(2, 0, 3, 1, 4, 5).flatten(0, 1)
         weight = torch.cat([block.flatten(1, 2) for block in bank.split(self.blocks, dim=2)], dim=1)
         return plain_conv(weight, self.bank_bias(), self.stride)
@@ -257,13 +262,13 @@ class LiftingConv2d(GroupConv2d):
 class GroupConvTranspose2d(_FilterBank):
     """Transposed group convolution with kernel 2 and stride 2: [N, G*C_in, H, W] -> [N, G*C_out, 2H, 2W].
 
-    Every input pixel becomes a 2 x 2 block, so a turned kernel on a turned grid gives the turned blocks: exact at
+    Every input pixel becomes a 2 x 2 block, so a rotated kernel on a rotated grid gives rotated blocks: equivariant at
     every size.
     """
 
     def __init__(self, group: Group, in_channels: int, out_channels: int, *, bias: bool = True) -> None:
         super().__init__(group, in_channels, out_channels, 2, lifting=False, bias=bias)
-        # Each output pixel is reached by one of the four taps only: a quarter of the fan-in.
+        # Only one of the four taps reaches an output pixel: a quarter of the fan-in.
         nn.init.normal_(self.weight, std=math.sqrt(2 / (in_channels * group.order)))
 
     def plain_weight(self) -> Tensor:
@@ -280,21 +285,28 @@ class GroupConvTranspose2d(_FilterBank):
     def fold(self) -> nn.ConvTranspose2d:
         """The ordinary transposed convolution."""
         weight, bias = self.plain_weight(), self.bank_bias()
-        conv = nn.ConvTranspose2d(*weight.shape[:2], kernel_size=2, stride=2, bias=bias is not None)
+        in_channels, out_channels = weight.shape[:2]
+        conv = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=2, stride=2, bias=bias is not None)
         return _with_parameters(conv, weight, bias)
 
 
 class GroupBatchNorm2d(nn.BatchNorm2d, EquivariantModule):
     """Batch norm whose statistics and parameters are shared over the group: [N, G*C, H, W], `num_features` = C.
 
-    Statistics per group element would break equivariance: a turned image permutes the elements. `num_features` may be
-    the channels of each of several features that `Concatenate` joined.
+    Statistics per group element would break equivariance, because a rotated image permutes the elements. If the input
+    was joined by `Concatenate`, `num_features` is the sequence of the channels of its parts.
     """
 
     def __init__(self, group: Group, num_features: int | Sequence[int]) -> None:
         blocks = _blocks(num_features)
         super().__init__(sum(blocks))
         self.group, self.blocks = group, blocks
+
+    @overload
+    def forward(self, features: Tensor) -> Tensor: ...
+
+    @overload
+    def forward(self, features: Slots) -> Slots: ...
 
     def forward(self, features: Features) -> Features:
         if isinstance(features, Slots):
@@ -304,7 +316,7 @@ class GroupBatchNorm2d(nn.BatchNorm2d, EquivariantModule):
         return super().forward(separate).reshape(n, channels, height, width)
 
     def fold(self) -> nn.BatchNorm2d:
-        """The ordinary batch norm in evaluation mode; its input as of `GroupConv2d.fold`."""
+        """The ordinary batch norm in evaluation mode; input as for `GroupConv2d.fold`."""
         norm = nn.BatchNorm2d(self.group.order * self.num_features, eps=self.eps).to(self.weight)
         for name in ("weight", "bias", "running_mean", "running_var"):
             blocks = getattr(self, name).detach().split(self.blocks)
@@ -323,27 +335,30 @@ class Concatenate(nn.Module):
         self.group = group
 
     def forward(self, *features: Features) -> Features:
-        if isinstance(features[0], Slots):
-            joined = zip(*(f.tensors for f in features), strict=True)
-            return Slots(self.group, [torch.cat(slots, dim=1) for slots in joined])
+        slots = [part.tensors for part in features if isinstance(part, Slots)]
+        if slots:
+            return Slots(self.group, [torch.cat(tensors, dim=1) for tensors in zip(*slots, strict=True)])
+        return self._join([part for part in features if isinstance(part, Tensor)])
+
+    def _join(self, features: list[Tensor]) -> Tensor:
         if self.group is Group.TRIVIAL:
             return torch.cat(features, dim=1)
         if all(f.is_contiguous(memory_format=torch.channels_last) for f in features):
-            # Joined as they lie in memory: torch would copy five-dimensional views to another format and back.
-            lying = [f.permute(0, 2, 3, 1).unflatten(3, (self.group.order, -1)) for f in features]
-            return torch.cat(lying, dim=4).flatten(3).permute(0, 3, 1, 2)
+            # Joined in their memory layout: torch would copy five-dimensional views to another format and back.
+            channels_last = [f.permute(0, 2, 3, 1).unflatten(3, (self.group.order, -1)) for f in features]
+            return torch.cat(channels_last, dim=4).flatten(3).permute(0, 3, 1, 2)
         return torch.cat([f.unflatten(1, (self.group.order, -1)) for f in features], dim=2).flatten(1, 2)
 
     def fold(self) -> "Concatenate":
-        """One after the other: no element needs to be told apart any more."""
+        """Plain concatenation: the folded layers no longer distinguish group elements."""
         return Concatenate(Group.TRIVIAL)
 
 
 class GroupMeanConv2d(GroupConv2d):
-    """A group convolution, then the mean over the group: [N, G*C_in, H, W] -> [N, C_out, H, W], equivariant images.
+    """A group convolution followed by the mean over the group: [N, G*C_in, H, W] -> [N, C_out, H, W].
 
-    The head of a network. Linear, so it folds to one ordinary convolution. A plain convolution in its place would not
-    be equivariant.
+    The head of a network, whose outputs are equivariant images. It is linear and folds into one ordinary convolution. A plain convolution in its place would
+    not be equivariant.
     """
 
     gives_images = True
@@ -355,23 +370,23 @@ class GroupMeanConv2d(GroupConv2d):
         return convolved.unflatten(1, (self.group.order, -1)).mean(dim=1)
 
     def fold(self) -> nn.Conv2d:
-        """The ordinary convolution to C_out channels; its input as of `GroupConv2d.fold`."""
+        """The ordinary convolution to C_out channels; input as for `GroupConv2d.fold`."""
         unpooled = super().fold()
         weight = unpooled.weight.unflatten(0, (self.group.order, -1)).mean(dim=0)
         return plain_conv(weight, self.bias)
 
 
 def plain_conv(weight: Tensor, bias: Tensor | None, stride: int = 1) -> nn.Conv2d:
-    """An ordinary convolution that divides the size by its stride, with a weight [C_out, C_in, k, k]."""
+    """An ordinary convolution with a weight [C_out, C_in, k, k] that divides height and width by its stride."""
     out_channels, in_channels, k, _ = weight.shape
     conv = nn.Conv2d(in_channels, out_channels, k, stride, padding=(k - stride) // 2, bias=bias is not None)
     return _with_parameters(conv, weight, bias)
 
 
 def use_channels_last(module: nn.Module) -> None:
-    """Let every group layer of a module compute in the channels-last memory format, from its weights on.
+    """Let every group layer of a module compute in the channels-last memory format, which is faster on most hardware.
 
-    Faster on most hardware: the format of a convolution follows its weight's.
+    A convolution uses the memory format of its weight.
     """
     for layer in module.modules():
         if isinstance(layer, _FilterBank):
@@ -382,7 +397,7 @@ def _blocks(channels: int | Sequence[int]) -> tuple[int, ...]:
     return (channels,) if isinstance(channels, int) else tuple(channels)
 
 
-def _with_parameters(conv: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Module:
+def _with_parameters(conv: Convolution, weight: Tensor, bias: Tensor | None) -> Convolution:
     conv.weight = nn.Parameter(weight.detach().clone())
     if bias is not None:
         conv.bias = nn.Parameter(bias.detach().clone())

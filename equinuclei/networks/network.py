@@ -1,4 +1,4 @@
-"""What every network is and tells of itself."""
+"""The common base of all segmentation networks."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -13,20 +13,21 @@ from equinuclei.symmetry import Group
 
 
 class SegmentationNetwork(EquivariantModule):
-    """A network from one grey channel to the maps of its target: [N, 1, H, W] float32 -> [N, K, H, W].
+    """A network that turns grey images into the maps of its target: [N, 1, H, W] float32 -> [N, K, H, W].
 
-    A map is a scalar per pixel, without a direction: a logit, or a distance (`equinuclei.networks.targets`).
+    A map holds one scalar per pixel, without a direction: a logit or a distance (`equinuclei.networks.targets`).
 
     Attributes
     ----------
     group : Group
         The symmetry group under which the maps are equivariant.
     target : str
-        What the network learns, a key of `models.TARGETS`.
+        What the network learns, a key of `equinuclei.specs.TARGETS`.
     normalization : str
-        What images are brought to before the network sees them, one of `models.NORMALIZATIONS`.
+        How images are normalised before the network sees them, one of `equinuclei.specs.NORMALIZATIONS`.
     diameter : float or None
-        Of the typical nucleus in pixels, at which it works best. None: it learnt from images as they came.
+        Diameter of the typical nucleus, in pixels, that it works best with. None: it was trained on images at their own
+        scale.
     input_multiple : int
         Height and width of the input must be multiples of it.
     reach : int
@@ -46,7 +47,7 @@ class SegmentationNetwork(EquivariantModule):
 
     @abstractmethod
     def features(self, image: Features) -> Features:
-        """Features that the head takes, G-major [N, G*C, H, W], of images [N, 1, H, W]; slots of slots."""
+        """G-major features [N, G*C, H, W] for the head, from images [N, 1, H, W]; slots from slots."""
 
     def forward(self, image: Tensor) -> Tensor:
         """Maps [N, K, H, W] of normalised images [N, 1, H, W]. Raises ValueError for another shape."""
@@ -54,31 +55,33 @@ class SegmentationNetwork(EquivariantModule):
         return self.head(self.features(image))
 
     def exact(self, image: Tensor) -> Tensor:
-        """Exact mode: maps as of `forward` to rounding, and bit-identical under the group.
+        """Exact mode: the maps of `forward` up to rounding, and bit-identical under the group.
 
-        exact(g.image) is g.exact(image) to the last bit, for every g of the group, on any device and in any precision,
-        as long as convolutions give the same bits for the same input (a fixed number of threads, deterministic
-        algorithms). In evaluation mode only; two to five times slower. A plain network has no symmetry to keep, and
-        its exact mode is `forward`.
+        exact(g.image) equals g.exact(image) to the last bit, for every g in the group, on any device and in any
+        precision, provided that convolutions give the same bits for the same input (a fixed number of threads,
+        deterministic algorithms). For evaluation mode only, and two to five times slower. A plain network has no
+        symmetry to preserve; its exact mode is `forward`.
         """
         check_images(image, self.input_multiple)
         return self.head(self.features(Slots.of_image(image, self.group)))
 
     def set_prior(self, prior: Sequence[float]) -> None:
-        """Start from one value per map everywhere (`targets.prior`), so that training does not begin by finding them.
+        """Initialise the head so that each map is constant (`targets.prior`), which training need not learn then.
 
-        The head's weights start at zero: from random ones, the few filters of a narrow equivariant network can all
-        point to background, and its ReLUs die before one of them turns.
+        The head's weights start at zero. With random weights, all of the few filters of a narrow equivariant network
+        may predict background, and its ReLUs die before one of them changes. Raises ValueError if the head has no bias.
         """
+        if self.head.bias is None:
+            raise ValueError("the head of the network has no bias to initialise")
         with torch.no_grad():
             self.head.bias.copy_(torch.tensor(prior))
         nn.init.zeros_(self.head.weight)
 
     def certificate(self) -> dict[str, Any]:
-        """Measured errors of equivariance under all eight elements of p4m, beside the group that should be exact.
+        """Measured errors of equivariance under all eight elements of p4m, with the network's `group`.
 
-        `float64` and `float32` as deployed, `exact` in exact mode (float32); see `check_equivariance`. Every value
-        under an element of `group` is rounding, and 0 in exact mode.
+        `float64` and `float32` are measured as deployed, `exact` in exact mode (float32); see `check_equivariance`. For
+        elements of `group` the errors are rounding errors, and 0 in exact mode.
         """
         size = (2 * self.input_multiple, 3 * self.input_multiple)
         elements = Group.P4M.elements
@@ -98,9 +101,9 @@ class SegmentationNetwork(EquivariantModule):
 
 
 def check_images(image: Tensor, multiple: int) -> None:
-    """Raise ValueError for images that are not [N, 1, H, W], or whose height and width are no multiples of `multiple`.
+    """Raise ValueError unless images are [N, 1, H, W] with height and width multiples of `multiple`.
 
-    Pooling would drop the last row or column of another size, on one side only.
+    For other sizes, pooling would drop the last row or column, on one side only.
     """
     if image.ndim != 4 or image.shape[1] != 1:
         raise ValueError(f"expected images of shape [N, 1, H, W], not {list(image.shape)}")
@@ -112,7 +115,7 @@ def check_images(image: Tensor, multiple: int) -> None:
 
 
 def model_cost(network: SegmentationNetwork, size: int = 256) -> dict[str, float]:
-    """Trainable parameters, and GFLOP of one `size` x `size` image (a multiplication and an addition are two)."""
+    """Trainable parameters, and GFLOP for one `size` x `size` image (a multiply-add counts as two)."""
     example = next(network.parameters())
     was_training = network.training
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

@@ -1,7 +1,7 @@
-"""Simplified U-Net of the reference study, plain or equivariant by its group.
+"""Simplified U-Net of the reference study, plain or equivariant depending on its group.
 
-Widths double with depth, two 3 x 3 convolutions per level, and learnt upsampling: a transposed 2 x 2 convolution with
-stride 2. Without batch norm, as in the study, or with it; and with a strided stem, for speed.
+Two 3 x 3 convolutions per level, and learned upsampling by a transposed 2 x 2 convolution with stride 2. Variants have
+batch norm, which the study's network lacks, and a strided stem, for speed.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,11 @@ STEM_KERNEL = 4
 
 
 class SimplifiedUNet(EncoderDecoder):
-    """U-Net of two convolutions per level with learnt upsampling; `batch_norm` follows every convolution, if set.
+    """U-Net with two convolutions per level and learned upsampling.
 
-    `strided`: a 4 x 4 convolution with stride 2 lifts the image to the group, the levels work at half its resolution
-    and below, and a transposed convolution restores it. Most of a U-Net's time goes into its finest level.
+    batch_norm : every convolution is followed by batch norm.
+    strided : a 4 x 4 convolution with stride 2 lifts the image to the group, the levels work at half of its resolution
+        and below, and a transposed convolution restores it. A U-Net spends most time on its finest level.
     """
 
     convs_per_level = 2
@@ -39,18 +40,19 @@ class SimplifiedUNet(EncoderDecoder):
             self.stem = self._activated(LiftingConv2d(self.group, 1, width, STEM_KERNEL, stride=2, bias=bias))
             self.restore = self._activated(GroupConvTranspose2d(self.group, width, width, bias=bias))
             self.input_multiple *= 2
-            # The first of two pixels sees a pixel of half the resolution `reach` further on, and that the two pixels it
-            # is made of and the one after them.
+            # A pixel depends on half-resolution pixels up to `reach` away. The farthest of these depends on the two
+            # pixels that it stands for and on the one beyond them.
             self.reach = 2 * self.reach + STEM_KERNEL // 2
 
     def level(self, in_channels: int | Sequence[int] | None, out_channels: int) -> nn.Sequential:
-        bias = not self.batch_norm  # batch norm has one of its own
+        bias = not self.batch_norm  # batch norm has its own
         if in_channels is None and self.strided:
             in_channels = out_channels
-        if in_channels is None:
-            first = LiftingConv2d(self.group, 1, out_channels, bias=bias)
-        else:
-            first = GroupConv2d(self.group, in_channels, out_channels, bias=bias)
+        first = (
+            LiftingConv2d(self.group, 1, out_channels, bias=bias)
+            if in_channels is None
+            else GroupConv2d(self.group, in_channels, out_channels, bias=bias)
+        )
         second = GroupConv2d(self.group, out_channels, out_channels, bias=bias)
         return nn.Sequential(*self._activated(first), *self._activated(second))
 

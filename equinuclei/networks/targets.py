@@ -1,14 +1,14 @@
-"""What networks learn, and how their maps become losses, probabilities and predictions on disk.
+"""What networks learn, and how losses, probabilities and stored predictions are computed from their maps.
 
 | target | maps [N, K, H, W] | truth, uint8 (`masks`) | prediction codes, uint8 |
 |---|---|---|---|
 | binary | logit of foreground | 0, 1 | 1 |
-| distance | logit of foreground; distance to the nucleus' border, 1 in its middle | 1 to 255 in a nucleus | 1 to 255 |
+| distance | logit of foreground; distance to the nucleus' border, 1 at its maximum | 1 to 255 in a nucleus | 1 to 255 |
 | three_class | logits of background, border, nucleus | 1 border, 2 nucleus | 1 border, 2 nucleus |
 
-0 is background in truths and codes. All maps are scalars without a direction, so the head of an equivariant network
-makes them as it makes one. Everything between maps and codes is decided pixel by pixel by comparisons and correctly
-rounded arithmetic: equal maps give equal codes, wherever a pixel lies.
+0 is background in truths and codes. All maps are scalars without a direction, so the same head predicts one or several.
+Codes are computed from maps pixel by pixel, with comparisons and correctly rounded arithmetic: equal maps give equal
+codes, wherever a pixel lies.
 """
 
 import math
@@ -21,50 +21,50 @@ from torch import Tensor
 from torch.nn import functional
 
 NO_IMAGE = -1e4
-"""Foreground logit where there is no image. Finite, so that differences of logits are numbers; its probability is 0 in
-float32."""
+"""Foreground logit where there is no image. It is finite, so that differences of logits are numbers; its probability is
+0 in float32."""
 
 DISTANCE_WEIGHT = 1.0
-"""Weight of the distance's mean absolute error against the binary cross-entropy of the foreground."""
+"""Weight of the distance's mean absolute error relative to the binary cross-entropy of the foreground."""
 
 
 class Target(ABC):
-    """What a network learns. `maps` are its outputs, float tensors [N, K, H, W]."""
+    """What a network learns. `maps` are the outputs of a network, float tensors [N, K, H, W]."""
 
     no_image: tuple[float, ...]
-    """The maps where there is no image."""
+    """Values of the maps where there is no image."""
 
     @abstractmethod
     def prior(self, truths: Sequence[np.ndarray]) -> list[float]:
-        """A value per map to start from, given the truths (y, x) of the images to learn."""
+        """Initial value of each map, given the truths (y, x) of the training images."""
 
     @abstractmethod
     def loss(self, maps: Tensor, truth: Tensor) -> Tensor:
-        """The mean over all pixels; truth is [N, 1, H, W] float32, with the values of the table above."""
+        """Mean loss over all pixels; truth is [N, 1, H, W] float32, with the values in the table above."""
 
     @abstractmethod
     def foreground(self, maps: Tensor) -> Tensor:
-        """Logit of foreground, [N, 1, H, W]: above 0 where a pixel is predicted to be of a nucleus."""
+        """Logit of foreground, [N, 1, H, W]: above 0 where a pixel is predicted to belong to a nucleus."""
 
     @abstractmethod
     def encode(self, maps: Tensor, foreground: Tensor) -> Tensor:
-        """The codes of foreground pixels, [N, 1, H, W] of numbers 1 to 255; whatever for others."""
+        """Codes of foreground pixels, [N, 1, H, W], 1 to 255; values of other pixels are arbitrary."""
 
     def probability(self, maps: np.ndarray) -> np.ndarray:
-        """Probability of foreground, float32 (y, x), of the maps (K, y, x) of an image."""
+        """Probability of foreground, float32 (y, x), from the maps (K, y, x) of an image."""
         return torch.sigmoid(self.foreground(torch.from_numpy(maps)[None]))[0, 0].numpy()
 
     def codes(self, maps: np.ndarray) -> np.ndarray:
-        """Prediction codes, uint8 (y, x), of the maps (K, y, x) of an image."""
+        """Prediction codes, uint8 (y, x), from the maps (K, y, x) of an image."""
         batch = torch.from_numpy(maps)[None]
         foreground = self.foreground(batch) > 0
         return torch.where(foreground, self.encode(batch, foreground), 0)[0, 0].to(torch.uint8).numpy()
 
 
 class Binary(Target):
-    """Foreground alone, as in the reference study."""
+    """Foreground only, as in the reference study."""
 
-    no_image = (NO_IMAGE,)
+    no_image: tuple[float, ...] = (NO_IMAGE,)
 
     def prior(self, truths: Sequence[np.ndarray]) -> list[float]:
         """The log-odds of a foreground pixel."""
@@ -102,17 +102,17 @@ class Distance(Binary):
 
 
 class ThreeClass(Target):
-    """Background, border and nucleus. Border and nucleus are foreground: the more likely of the two counts."""
+    """Background, border and nucleus. Border and nucleus are both foreground; the more likely of them counts."""
 
     no_image = (0.0, NO_IMAGE, NO_IMAGE)
 
     def prior(self, truths: Sequence[np.ndarray]) -> list[float]:
-        """The logarithms of the classes' shares."""
+        """Logarithms of the fractions of the classes."""
         counts = sum((np.bincount(truth.ravel(), minlength=3) for truth in truths), np.zeros(3, np.int64))
         return [math.log(_within_bounds(count / max(1, counts.sum()))) for count in counts.tolist()]
 
     def loss(self, maps: Tensor, truth: Tensor) -> Tensor:
-        """Cross-entropy, as a product: torch has no deterministic one for images on a GPU."""
+        """Cross-entropy, written as a product because torch's own is not deterministic for images on a GPU."""
         classes = functional.one_hot(truth[:, 0].long(), 3).movedim(-1, 1)
         return -(functional.log_softmax(maps, dim=1) * classes).sum(dim=1).mean()
 

@@ -1,7 +1,7 @@
-"""U-Net of the reference study, plain or equivariant by its group.
+"""U-Net of the reference study, plain or equivariant depending on its group.
 
-Ronneberger et al. 2015, with constant width, batch norm and nearest-neighbour upsampling; equivariant by Cohen &
-Welling 2016. Per level two double blocks: four times (3 x 3 convolution, batch norm, ReLU).
+Ronneberger et al. 2015, with constant width, batch norm and nearest-neighbour upsampling; made equivariant as in Cohen
+& Welling 2016. Each level has two double blocks: four times (3 x 3 convolution, batch norm, ReLU).
 """
 
 from collections.abc import Sequence
@@ -20,10 +20,12 @@ class UNet(EncoderDecoder):
     def level(self, in_channels: int | Sequence[int] | None, out_channels: int) -> nn.Sequential:
         layers: list[nn.Module] = []
         for index in range(self.convs_per_level):
-            if index == 0 and in_channels is None:
-                conv = LiftingConv2d(self.group, 1, out_channels, bias=False)
-            else:
-                conv = GroupConv2d(self.group, out_channels if index else in_channels, out_channels, bias=False)
+            inputs = out_channels if index else in_channels
+            conv = (
+                LiftingConv2d(self.group, 1, out_channels, bias=False)
+                if inputs is None
+                else GroupConv2d(self.group, inputs, out_channels, bias=False)
+            )
             layers += [conv, GroupBatchNorm2d(self.group, out_channels), nn.ReLU(inplace=True)]
         return nn.Sequential(*layers)
 

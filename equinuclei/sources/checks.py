@@ -1,4 +1,4 @@
-"""Checks on what a source names: folders, columns, ids. All problems of one kind of check are told at once."""
+"""Checks of the folders, columns and ids in a source. All problems that one check finds are reported together."""
 
 import difflib
 import re
@@ -16,14 +16,14 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The name that `name` was most likely meant to be, letter case aside; None if there is none like it."""
+    """The name that `name` most likely stands for, ignoring case; None if none is similar."""
     by_lower = {other.lower(): other for other in names}
     found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.75)
     return by_lower[found[0]] if found else None
 
 
 def missing_path(path: Path, kind: str) -> str:
-    """Say that a path does not exist, and which name beside it comes nearest."""
+    """A message that a path does not exist, with the most similar name beside it."""
     try:
         beside = [other.name for other in path.parent.iterdir()]
     except OSError:
@@ -33,13 +33,13 @@ def missing_path(path: Path, kind: str) -> str:
 
 
 def id_problem(image_id: str) -> str | None:
-    """Why an image id cannot be used, or None. Ids are data, but they become names of rows and files."""
+    """Why an image id cannot be used, or None. Ids become names of rows and files."""
     if not image_id.strip():
         return "an image_id is empty"
     if image_id in (".", "..") or "/" in image_id or "\\" in image_id:
-        return f"image_id {image_id!r} is a path: an id must not be '.' or '..' nor hold '/' or '\\'"
+        return f"image_id {image_id!r} is a path: an id must not be '.' or '..', nor contain '/' or '\\'"
     if _CONTROL.search(image_id):
-        return f"image_id {image_id!r} holds a tab, a line break or another control character"
+        return f"image_id {image_id!r} contains a tab, a line break or another control character"
     return None
 
 
@@ -51,28 +51,28 @@ def check_source(table: pd.DataFrame, where: str) -> None:
     table
         Columns `COLUMNS`, all strings; `image` and `mask` are absolute paths.
     where
-        What the message begins with: the file or folder that the table was read from.
+        The file or folder that the table was read from, for the message.
 
     Raises
     ------
     InputError
-        For an unusable id, a control character in another column, a duplicate (image_id, modality), a
-        missing file, an unknown split, a split given for some rows only, or a group in two splits. The first five
-        problems are shown with their total.
+        For an invalid id, a control character in another column, a duplicate (image_id, modality), a missing file, an
+        unknown split, a split that is given for some rows only, or a group in two splits. The message has the total
+        number of problems and the first five.
     """
     if table.empty:
-        raise InputError(f"{where}: no image found.")
+        raise InputError(f"{where}: no image found")
     problems = [problem for image_id in table["image_id"].unique() if (problem := id_problem(image_id))]
     for column in ("cell_line", "modality", "group", "image", "mask"):
         problems += [
-            f"{column} {value!r} holds a tab, a line break or another control character"
+            f"{column} {value!r} contains a tab, a line break or another control character"
             for value in table.loc[table[column] != table["image_id"], column].unique()
             if _CONTROL.search(value)
         ]
-    twice = table[table.duplicated(["image_id", "modality"])]
+    repeated = table[table.duplicated(["image_id", "modality"])]
     problems += [
-        f"image_id {image_id!r} stands more than once for modality {modality!r}"
-        for image_id, modality in twice[["image_id", "modality"]].drop_duplicates().itertuples(index=False)
+        f"image_id {image_id!r} occurs more than once for modality {modality!r}"
+        for image_id, modality in repeated[["image_id", "modality"]].drop_duplicates().itertuples(index=False)
     ]
     for column in ("image", "mask"):
         problems += [
@@ -96,7 +96,7 @@ def _split_problems(table: pd.DataFrame) -> list[str]:
     if len(given) and len(given) < len(table):
         first = table.loc[table["split"] == "", "image_id"].iloc[0]
         problems.append(
-            f"split is given for {len(given)} of {len(table)} rows, not for image_id {first!r}: give all or none"
+            f"split is given for {len(given)} of {len(table)} rows, but not for image_id {first!r}: give all or none"
         )
     for group, parts in given.groupby("group")["split"].unique().items():
         if len(parts) > 1:

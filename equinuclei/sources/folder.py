@@ -1,4 +1,4 @@
-"""Layout "folder": a folder of images and a folder of masks with equal file names."""
+"""Layout "folder": a folder of images and a folder of masks whose file names match."""
 
 import mimetypes
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ def read_folder(source: Mapping) -> pd.DataFrame:
     """Read a source of layout "folder" (see `equinuclei.sources.read_source`)."""
     folder = Path(source["path"]).absolute()
     if not source.get("modality"):
-        raise InputError(f"{folder}: a source of layout 'folder' needs 'modality', such as fluorescence.")
+        raise InputError(f"{folder}: a source of layout 'folder' needs 'modality', such as fluorescence")
     if not folder.is_dir():
         raise InputError(missing_path(folder, "folder"))
     problems: list[str] = []
@@ -45,7 +45,7 @@ def read_folder(source: Mapping) -> pd.DataFrame:
 
 
 def _files_by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
-    """Image files of a folder by their name without suffix; what is wrong is added to `problems`."""
+    """Image files of a folder by their stems. Problems are appended to `problems`."""
     if not folder.is_dir():
         raise InputError(missing_path(folder, "folder"))
     files: dict[str, Path] = {}
@@ -54,7 +54,7 @@ def _files_by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
             continue
         if path.suffix.lower() not in SUFFIXES:
             if (mimetypes.guess_type(path.name)[0] or "").startswith("image/"):
-                problems.append(f"{path.parent.name}/{path.name} is neither TIFF nor PNG: convert it or move it away")
+                problems.append(f"{path.parent.name}/{path.name} is neither TIFF nor PNG: convert or remove it")
         elif path.stem in files:
             problems.append(
                 f"{files[path.stem].name!r} and {path.name!r} in {folder.name}/ have the same stem: keep one"

@@ -1,4 +1,4 @@
-"""Pixels of one image or mask file."""
+"""Reading the pixels of one image or mask file."""
 
 import struct
 import zlib
@@ -13,7 +13,7 @@ from equinuclei.errors import InputError
 SUFFIXES = (".tif", ".tiff", ".png")
 IMAGE_DTYPES = ("uint8", "uint16", "float32")
 
-# What tifffile, its codecs (RuntimeError) and Pillow (SyntaxError for a broken header) raise for a damaged file.
+# Errors that tifffile, its codecs (RuntimeError) and Pillow (SyntaxError for a broken header) raise for damaged files.
 _READER_ERRORS = (OSError, ValueError, RuntimeError, SyntaxError, struct.error, zlib.error, IndexError, KeyError)
 
 
@@ -23,29 +23,29 @@ def read_image(path: str | Path, page: int | None = None) -> np.ndarray:
     Parameters
     ----------
     path
-        A TIFF or PNG file. Red, green and blue are reduced to one channel when they are equal.
+        A TIFF or PNG file. Red, green and blue are reduced to one channel if they are equal.
     page
-        Page to read, counted from 0: a channel, plane or time point of a TIFF file, in the order of the file. None
-        where files have one page.
+        Page to read, counted from 0: a channel, plane or time point of a TIFF file, in the order of the file. None for
+        files with a single page.
 
     Returns
     -------
     numpy.ndarray
-        Shape (y, x); uint8, uint16 or float32 as stored. Values are as stored too, whatever the file says about
-        how to display them.
+        Shape (y, x), with the stored dtype (uint8, uint16 or float32) and the stored values, whatever the file says
+        about displaying them.
 
     Raises
     ------
     InputError
-        If the file cannot be read whole, lacks the page or has several without a chosen one, has colours or another
-        pixel type, or has pixels that are NaN or infinite.
+        If the file is incomplete or damaged, lacks the page, has several pages and none is chosen, has colours or
+        another pixel type, or has pixels that are NaN or infinite.
     """
     image = _read_grey(Path(path), page)
     if image.dtype.name not in IMAGE_DTYPES:
-        raise InputError(f"{path}: pixels are {image.dtype}, expected uint8, uint16 or float32: convert the image.")
+        raise InputError(f"{path}: pixels are {image.dtype}, expected uint8, uint16 or float32: convert the image")
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         count = int((~np.isfinite(image)).sum())
-        raise InputError(f"{path}: {count} pixels are NaN or infinite: give them a value, or leave the image out.")
+        raise InputError(f"{path}: {count} pixels are NaN or infinite: replace them, or leave the image out")
     return image
 
 
@@ -55,19 +55,19 @@ def read_mask(path: str | Path) -> np.ndarray:
     Parameters
     ----------
     path
-        A TIFF or PNG file with one page. Integers of any width, boolean, and floating point numbers that are whole
-        (32-bit label images) are accepted.
+        A TIFF or PNG file with one page: integers of any width, booleans, or whole floating-point numbers (as in 32-bit
+        label images).
 
     Returns
     -------
     numpy.ndarray
-        Shape (y, x), uint8, uint16 or uint32: the smallest that holds the values and is not narrower than the
-        file's unsigned type.
+        Shape (y, x), uint8, uint16 or uint32: the stored dtype if it is unsigned, otherwise the smallest that holds the
+        values.
 
     Raises
     ------
     InputError
-        If the file cannot be read whole, has several pages or colours, or has negative, fractional or too large
+        If the file is incomplete or damaged, has several pages or colours, or has negative, fractional or too large
         values.
     """
     mask = _read_grey(Path(path), None)
@@ -76,38 +76,40 @@ def read_mask(path: str | Path) -> np.ndarray:
     if mask.dtype.name in ("uint8", "uint16", "uint32"):
         return mask
     if mask.dtype.kind not in "iuf":
-        raise InputError(f"{path}: mask pixels are {mask.dtype}, expected whole numbers.")
+        raise InputError(f"{path}: mask pixels are {mask.dtype}, expected whole numbers")
     if not np.isfinite(mask).all() or mask.min() < 0 or mask.max() > np.iinfo(np.uint32).max or (mask % 1).any():
-        raise InputError(f"{path}: mask pixels must be whole numbers from 0 to 2^32 - 1; save it as a label image.")
+        raise InputError(f"{path}: mask pixels must be whole numbers from 0 to 2^32 - 1: save it as a label image")
     return mask.astype(np.min_scalar_type(int(mask.max())))
 
 
 def _read_grey(path: Path, page: int | None) -> np.ndarray:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise InputError(f"{path}: the name must end in .tif, .tiff or .png.")
+        raise InputError(f"{path}: the name must end in .tif, .tiff or .png")
     try:
         pixels = _read_png(path, page) if suffix == ".png" else _read_tiff(path, page)
     except _READER_ERRORS as error:
-        raise InputError(f"{path}: the file is truncated, damaged or not what its name says: {error}.") from error
+        raise InputError(
+            f"{path}: the file is truncated, damaged or not of the type that its name says: {error}"
+        ) from error
     if pixels.ndim == 3:
         pixels = _merge_channels(path, pixels)
     if pixels.ndim != 2 or 0 in pixels.shape:
-        raise InputError(f"{path}: shape {pixels.shape}, expected one image (y, x).")
+        raise InputError(f"{path}: shape {pixels.shape}, expected one image (y, x)")
     return np.ascontiguousarray(pixels)
 
 
 def _read_tiff(path: Path, page: int | None) -> np.ndarray:
-    # An OME-TIFF may name sibling files as its planes; what counts here is what this file itself holds.
+    # An OME-TIFF may list other files as its planes; here only the planes in this file count.
     with tifffile.TiffFile(path, is_ome=False) as tiff:
         first, pages = tiff.pages[0], len(tiff.pages)
-        # ImageJ stores a stack behind one page header.
+        # ImageJ stores a stack behind the header of one page.
         behind_one_header = pages == 1 and tiff.series and tiff.series[0].size > first.size
         if behind_one_header:
             pages = tiff.series[0].size // first.size
         number = _check_page(path, page, pages)
         chosen = first if behind_one_header else tiff.pages[number]
-        # Missing last strips of some encodings would be read as zeros.
+        # tifffile reads missing strips at the end as zeros for some encodings.
         if behind_one_header:
             end = first.dataoffsets[0] + tiff.series[0].nbytes
         else:
@@ -123,11 +125,11 @@ def _read_tiff(path: Path, page: int | None) -> np.ndarray:
 def _check_page(path: Path, page: int | None, pages: int) -> int:
     if page is None and pages > 1:
         raise InputError(
-            f"{path}: holds {pages} pages: choose one with `page` in the data set's `source`, or --page on a command "
-            "line (the first is 0)."
+            f"{path}: holds {pages} pages: choose one with `page` in the data set's `source`, or with --page on the "
+            "command line (the first page is 0)"
         )
     if page is not None and page >= pages:
-        raise InputError(f"{path}: there is no page {page}; the file holds {pages}, counted from 0.")
+        raise InputError(f"{path}: there is no page {page}; the file holds {pages}, counted from 0")
     return page or 0
 
 
@@ -137,24 +139,24 @@ def _read_png(path: Path, page: int | None) -> np.ndarray:
         header = file.read(26)
     if len(header) == 26:
         depth, colour = header[24], header[25]
-        # Pillow would stretch 2- and 4-bit grey to 0..255 and cut 16-bit colour to 8 bits.
+        # Pillow would stretch 2- and 4-bit grey values to 0..255 and reduce 16-bit colours to 8 bits.
         if (colour == 0 and depth in (2, 4)) or (colour != 0 and depth == 16):
             raise InputError(
-                f"{path}: a {depth}-bit {'grey' if colour == 0 else 'colour'} PNG: save it as 8- or 16-bit grey."
+                f"{path}: a {depth}-bit {'grey' if colour == 0 else 'colour'} PNG: save it as 8- or 16-bit grey"
             )
     return np.asarray(iio.imread(path, plugin="pillow", index=0))
 
 
 def _merge_channels(path: Path, pixels: np.ndarray) -> np.ndarray:
-    """Reduce (y, x, channel) with equal colours, and opaque alpha where there is one, to (y, x)."""
+    """Reduce (y, x, channel) with equal colours, and constant alpha if there is one, to (y, x)."""
     channels = pixels.shape[-1]
     colours = pixels[..., : channels - 1] if channels in (2, 4) else pixels
     if channels > 4:
-        raise InputError(f"{path}: shape {pixels.shape} has {channels} channels: save the channel to use on its own.")
+        raise InputError(f"{path}: shape {pixels.shape} has {channels} channels: save only the channel to use")
     if channels in (2, 4) and (pixels[..., -1] != pixels[..., -1].flat[0]).any():
-        raise InputError(f"{path}: shape {pixels.shape} has a transparency that varies: save it as a grey image.")
+        raise InputError(f"{path}: shape {pixels.shape} has varying transparency: save it as a grey image")
     if (colours != colours[..., :1]).any():
         raise InputError(
-            f"{path}: a colour image, shape {pixels.shape}; its channels differ: save the one to use as a grey image."
+            f"{path}: a colour image, shape {pixels.shape}, whose channels differ: save the one to use as a grey image"
         )
     return colours[..., 0]

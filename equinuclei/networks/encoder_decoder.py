@@ -7,8 +7,9 @@ from typing import ClassVar
 from torch import nn
 from torch.nn import functional
 
-from equinuclei.networks.layers import Concatenate, Features, GroupMeanConv2d
+from equinuclei.networks.layers import Concatenate, GroupMeanConv2d
 from equinuclei.networks.network import SegmentationNetwork
+from equinuclei.networks.slots import Features
 from equinuclei.specs import TARGETS
 from equinuclei.symmetry import Group
 
@@ -32,8 +33,8 @@ class EncoderDecoder(SegmentationNetwork):
         super().__init__(Group(group), target, head)
         levels = len(widths)
         self.input_multiple = 2**levels
-        # A 3 x 3 convolution at level l reaches 2^l pixels. The poolings add 2^levels - 1, the distance between the first
-        # and the last pixel of a pooling cell.
+        # A 3 x 3 convolution at level l reaches 2^l pixels. The poolings add 2^levels - 1, from the first pixel of a
+        # pooling cell to the last.
         convs_at_scales = [2 * 2**level for level in range(levels)] + [2**levels]
         self.reach = self.convs_per_level * sum(convs_at_scales) + 2**levels - 1
         self.encoder = nn.ModuleList(self.level(i, o) for i, o in zip([None, *widths], widths, strict=False))

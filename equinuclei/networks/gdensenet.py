@@ -12,14 +12,13 @@ from torch.nn import functional
 from equinuclei.networks.layers import (
     Concatenate,
     EquivariantModule,
-    Features,
     GroupBatchNorm2d,
     GroupConv2d,
     GroupMeanConv2d,
     LiftingConv2d,
-    Slots,
 )
 from equinuclei.networks.network import SegmentationNetwork, check_images
+from equinuclei.networks.slots import Features, Slots
 from equinuclei.specs import TARGETS
 from equinuclei.symmetry import Element, Group
 

@@ -13,13 +13,13 @@ from torch.nn import functional
 
 from equinuclei.networks.layers import (
     Concatenate,
-    Features,
     GroupBatchNorm2d,
     GroupConv2d,
     GroupMeanConv2d,
     LiftingConv2d,
 )
 from equinuclei.networks.network import SegmentationNetwork
+from equinuclei.networks.slots import Features
 from equinuclei.specs import TARGETS
 from equinuclei.symmetry import Group
 

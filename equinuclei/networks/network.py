@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from equinuclei.networks.layers import EquivariantModule, Features, GroupMeanConv2d, Slots
+from equinuclei.networks.layers import EquivariantModule, GroupMeanConv2d
+from equinuclei.networks.slots import Features, Slots
 from equinuclei.symmetry import Group
 
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from torch import nn
 
 from equinuclei.networks.encoder_decoder import EncoderDecoder
-from equinuclei.networks.layers import Features, GroupBatchNorm2d, GroupConv2d, GroupConvTranspose2d, LiftingConv2d
+from equinuclei.networks.layers import GroupBatchNorm2d, GroupConv2d, GroupConvTranspose2d, LiftingConv2d
+from equinuclei.networks.slots import Features
 
 STEM_KERNEL = 4
 

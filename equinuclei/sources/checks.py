@@ -96,7 +96,7 @@ def _split_problems(table: pd.DataFrame) -> list[str]:
     if len(given) and len(given) < len(table):
         first = table.loc[table["split"] == "", "image_id"].iloc[0]
         problems.append(
-            f"split is given for {len(given)} of {len(table)} rows, but not for image_id {first!r}: give all or none"
+            f"split is given for {len(given)} of {len(table)} rows, not for image_id {first!r}: give all or none"
         )
     for group, parts in given.groupby("group")["split"].unique().items():
         if len(parts) > 1:

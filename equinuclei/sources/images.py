@@ -45,7 +45,7 @@ def read_image(path: str | Path, page: int | None = None) -> np.ndarray:
         raise InputError(f"{path}: pixels are {image.dtype}, expected uint8, uint16 or float32: convert the image")
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         count = int((~np.isfinite(image)).sum())
-        raise InputError(f"{path}: {count} pixels are NaN or infinite: replace them, or leave the image out")
+        raise InputError(f"{path}: {count} pixels are NaN or infinite: give them a value, or leave the image out")
     return image
 
 

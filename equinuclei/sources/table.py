@@ -44,7 +44,7 @@ def read_rows(path: Path, required: Sequence[str], optional: Sequence[str]) -> p
     for name in (*required, *optional):
         guess = nearest(name, unknown) if name not in header else None
         if guess is not None:
-            problems.append(f"column {name!r} is missing; if column {guess!r} is meant, rename it")
+            problems.append(f"column {name!r} is missing; rename column {guess!r} if it is the one")
         elif name not in header and name in required:
             problems.append(f"column {name!r} is missing; the columns are {', '.join(map(repr, header))}")
     problems += [

@@ -121,7 +121,7 @@ FAULTS = {
     "not_a_number": (float_with(np.nan), None, r"3.tif: 1 pixels are NaN or infinite: give them a value"),
     "infinite": (float_with(np.inf), None, r"3.tif: 1 pixels are NaN or infinite"),
     "unknown_code": (unknown_code, None, r"3_mask.tif: the three-class mask holds the value 9; its codes are"),
-    "duplicate": (None, with_ids("a b"), r"image_id 'a b' stands more than once"),
+    "duplicate": (None, with_ids("a b"), r"image_id 'a b' occurs more than once"),
     "parent": (None, with_ids(".."), r"image_id '..' is a path"),
     "path": (None, with_ids("../../b"), r"image_id '../../b' is a path"),
 }

@@ -1,7 +1,8 @@
-"""Plates on disk, one reader per vendor layout; every reader returns the same table of planes."""
+"""Plates on disk: one reader per vendor layout, all of which return the same kind of table."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,29 +25,36 @@ __all__ = [
     "read_plane",
 ]
 
-_Find, _Read = Callable[[Path], object], Callable[[Path], PlateSource]
 
-# In the order in which they are looked for: a layout with an index of its own before those that guess from names.
-_READERS: dict[str, tuple[_Find, _Read, str]] = {
-    "harmony": (harmony.find_harmony, harmony.read_harmony, harmony.LOOKED_FOR),
-    "cellvoyager": (cellvoyager.find_cellvoyager, cellvoyager.read_cellvoyager, cellvoyager.LOOKED_FOR),
-    "ome-zarr": (zarr_plate.find_zarr_plate, zarr_plate.read_zarr_plate, zarr_plate.LOOKED_FOR),
-    "metaxpress": (metaxpress.find_metaxpress, metaxpress.read_metaxpress, metaxpress.LOOKED_FOR),
-    "table": (plain.find_table, plain.read_plate_table, plain.TABLE_LOOKED_FOR),
-    "folder": (plain.find_images, plain.read_image_folder, plain.FOLDER_LOOKED_FOR),
+class _Reader(NamedTuple):
+    """A layout: `find` returns something true if a path has it, `read` reads it, and `looked_for` describes it."""
+
+    find: Callable[[Path], object]
+    read: Callable[[Path], PlateSource]
+    looked_for: str
+
+
+# In the order in which they are tried: layouts with an index before those that are recognised by file names.
+_READERS = {
+    "harmony": _Reader(harmony.find_harmony, harmony.read_harmony, harmony.LOOKED_FOR),
+    "cellvoyager": _Reader(cellvoyager.find_cellvoyager, cellvoyager.read_cellvoyager, cellvoyager.LOOKED_FOR),
+    "ome-zarr": _Reader(zarr_plate.find_zarr_plate, zarr_plate.read_zarr_plate, zarr_plate.LOOKED_FOR),
+    "metaxpress": _Reader(metaxpress.find_metaxpress, metaxpress.read_metaxpress, metaxpress.LOOKED_FOR),
+    "table": _Reader(plain.find_table, plain.read_plate_table, plain.TABLE_LOOKED_FOR),
+    "folder": _Reader(plain.find_images, plain.read_image_folder, plain.FOLDER_LOOKED_FOR),
 }
 LAYOUTS = tuple(_READERS)
 
 
 def find_plate_source(path: str | Path, layout: str | None = None) -> PlateSource:
-    """Read what a plate consists of; no pixel is read.
+    """List the planes of a plate, without reading pixels.
 
     Parameters
     ----------
     path
-        Folder of the plate as the instrument left it, its index file, or a table of planes.
+        Folder of the plate as the instrument wrote it, its index file, or a table of planes.
     layout
-        One of `LAYOUTS`; None: the first that fits.
+        One of `LAYOUTS`; None: the first that matches.
 
     Returns
     -------
@@ -55,25 +63,25 @@ def find_plate_source(path: str | Path, layout: str | None = None) -> PlateSourc
     Raises
     ------
     InputError
-        If the path is not there, no layout fits (the message lists what was looked for), or what was found cannot be
-        used: see the readers.
+        If the path does not exist, no layout matches (the message lists what was looked for), or the plate cannot be
+        read; see the readers.
     """
     path = Path(path).absolute()
     if not path.exists():
-        raise InputError(missing_path(path, "plate") + ".")
+        raise InputError(missing_path(path, "plate"))
     if layout is not None:
         check_known("plate layout", layout, LAYOUTS)
-        return _READERS[layout][1](path)
-    for find, read, _ in _READERS.values():
-        if find(path):
-            return read(path)
+        return _READERS[layout].read(path)
+    for reader in _READERS.values():
+        if reader.find(path):
+            return reader.read(path)
     lines = [f"{path}: no plate that can be read. Looked for:"]
-    lines += [f"  - {name}: {looked_for}" for name, (_, _, looked_for) in _READERS.items()]
+    lines += [f"  - {name}: {reader.looked_for}" for name, reader in _READERS.items()]
     raise InputError("\n".join(lines))
 
 
 def contents_of_plate(folder: str | Path, layout: str | None = None) -> Contents:
-    """What the folder of a plate holds, for the inbox. Raises InputError if no layout fits, or not `layout`."""
+    """What the folder of a plate contains, for the inbox. Raises InputError as `find_plate_source` does."""
     source = find_plate_source(folder, layout)
     listed = tuple(Path(path) for path in source.planes["path"].unique())
     barcode = str(source.metadata.get("barcode") or source.name)
@@ -81,10 +89,9 @@ def contents_of_plate(folder: str | Path, layout: str | None = None) -> Contents
 
 
 def read_plane(path: str | Path, page: int = 0) -> np.ndarray:
-    """Pixels of a plane, (y, x), of the dtype in which they are stored.
+    """Pixels (y, x) of a plane, in their stored dtype.
 
-    `path` and `page` are those of `PlateSource.planes`. For the errors raised see
-    `equinuclei.sources.images.read_image`.
+    `path` and `page` are those of `PlateSource.planes`. Raises InputError as `sources.images.read_image` does.
     """
     if Path(path).is_dir():
         return zarr_plate.read_zarr_plane(path, page)

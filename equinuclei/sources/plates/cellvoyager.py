@@ -8,10 +8,10 @@ from xml.etree.ElementTree import Element
 from equinuclei.errors import InputError
 from equinuclei.sources.plates.planes import (
     PlateSource,
+    fill_missing_sizes,
     listed_path,
     make_planes,
     parse_xml,
-    size_of_first,
     to_float,
     unique_names,
 )
@@ -23,7 +23,7 @@ _FILTER = re.compile(r"\s*[A-Za-z]*(\d{3})\s*/\s*\d+")
 
 
 def find_cellvoyager(path: Path) -> Path | None:
-    """The list of images of a measurement at `path`, None if there is none."""
+    """The list of images of a measurement at `path`, or None."""
     if path.is_file():
         return path if path.name == LOOKED_FOR else None
     index = path / LOOKED_FOR
@@ -33,45 +33,39 @@ def find_cellvoyager(path: Path) -> Path | None:
 def read_cellvoyager(path: Path) -> PlateSource:
     """Read a CellVoyager measurement (see `equinuclei.sources.plates.find_plate_source`).
 
-    Images are those that `MeasurementData.mlf` lists; the correction images of camera (DC_) and shading (SC_) beside
-    them are none of the plate. The stage's y axis points up and its positions are those of the centres of the fields;
-    both are converted. A channel is named after its fluorophore, or after its emission filter.
+    The plate consists of the images that `MeasurementData.mlf` lists, without the correction images for camera (DC_)
+    and shading (SC_) beside them. The stage's y axis points up and its positions are those of the centres of fields; both
+    are converted. Channels are named after their fluorophore, or else after their emission filter.
 
     Raises
     ------
     InputError
-        If there is no list of images, or it is damaged or lacks what a plane needs.
+        If there is no list of images, or it is damaged or incomplete.
     """
     index = find_cellvoyager(path)
     if index is None:
-        raise InputError(f"{path}: no CellVoyager measurement: looked for {LOOKED_FOR}.")
+        raise InputError(f"{path}: no CellVoyager measurement: looked for {LOOKED_FOR}")
     folder = index.parent
     records: list[Element] = []
     root = parse_xml(index, index, each={"MeasurementRecord": records.append})
     if root.tag != "MeasurementData":
-        raise InputError(f"{index}: begins with {root.tag!r}, not with 'MeasurementData': it is no list of images.")
+        raise InputError(f"{index}: begins with {root.tag!r}, not with 'MeasurementData': it is not a list of images")
     failed = sum(record.get("Type") != "IMG" for record in records)
     records = [record for record in records if record.get("Type") == "IMG"]
     if not records:
-        raise InputError(f"{index}: lists no image.")
+        raise InputError(f"{index}: lists no image")
     detail = _optional_xml(folder / "MeasurementDetail.mrf")
     pixels = {element.get("Ch"): element for element in detail.iter("MeasurementChannel")}
     settings_name = detail.get("MeasurementSettingFileName") or ""
     settings = Path(listed_path(folder, settings_name, folder / "MeasurementDetail.mrf")) if settings_name else None
     optics = {element.get("Ch"): element for element in _optional_xml(settings).iter("Channel")}
-    # One dye can be imaged by two actions, as a stack and as a projection.
+    # Two actions can image the same dye, one as a stack and one as a projection.
     keys = list(dict.fromkeys((record.get("Ch", ""), record.get("ActionIndex", "")) for record in records))
     keys.sort(key=lambda key: tuple((len(part), part) for part in key))
     names = unique_names({key: _channel_name(optics.get(key[0]), key[0]) for key in keys})
     rows = [_row(record, names, optics, pixels, folder, index) for record in records]
-    if any(row["height"] == 0 for row in rows):
-        size = size_of_first(row["path"] for row in rows)
-        if size is None:
-            raise InputError(f"{index}: does not say how large its images are, and none of them can be read.")
-        for row in rows:
-            if row["height"] == 0:
-                row["height"], row["width"] = size
-    # A field that was imaged again is listed again: the last record counts.
+    fill_missing_sizes(rows, index)
+    # A field that was imaged again is listed again; its last record counts.
     latest = {(r["well"], r["field"], r["channel"], r["z"], r["t"]): r for r in rows}
     first = optics.get(keys[0][0], Element("Channel"))
     plate = detail.find("MeasurementSamplePlate")
@@ -107,7 +101,7 @@ def _row(record: Element, names: dict, optics: dict, pixels: dict, folder: Path,
         number, plane = int(record.attrib["FieldIndex"]), int(record.get("ZIndex", "1"))
         time = int(record.get("TimePoint", "1"))
     except (KeyError, ValueError) as error:
-        raise InputError(f"{index}: the record of {record.text!r} cannot be used: {error}.") from error
+        raise InputError(f"{index}: the record of {record.text!r} cannot be used: {error}") from error
     channel = record.get("Ch", "")
     camera = pixels.get(channel, Element("absent"))
     height, width = int(camera.get("VerticalPixels") or 0), int(camera.get("HorizontalPixels") or 0)

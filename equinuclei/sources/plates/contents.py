@@ -1,4 +1,4 @@
-"""What the folder of a plate holds."""
+"""What the folder of a plate contains."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,8 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Contents:
-    """What a reader says of a folder: `barcode` and `measurement` of the plate, its layout, and the image files that
-    it lists (absolute paths)."""
+    """The `barcode` and `measurement` of a plate, its layout, and the image files that it lists (absolute paths)."""
 
     barcode: str
     measurement: str

@@ -10,10 +10,10 @@ from equinuclei.errors import InputError
 from equinuclei.sources.plates.planes import (
     PlateSource,
     child_text,
+    fill_missing_sizes,
     listed_path,
     make_planes,
     parse_xml,
-    size_of_first,
     to_float,
     unique_names,
 )
@@ -32,11 +32,11 @@ _MEAN = re.compile(r"Background: \{(?:(?!Profile: ).)*?Mean: ([-+.\dEe]+)", re.D
 
 
 def find_harmony(path: Path) -> Path | None:
-    """The index of a Harmony export at or around `path`, None if there is none."""
+    """The index of a Harmony export at or beside `path`, or None."""
     if path.is_file():
         return path if path.name in INDEX_NAMES else None
     for folder in (path, path / "Images", path.parent):
-        # The folder above counts only for the export's own folder of images.
+        # The folder above is searched only for the export's own folder of images.
         if folder == path.parent and path.name != "Images":
             continue
         for name in INDEX_NAMES:
@@ -48,42 +48,43 @@ def find_harmony(path: Path) -> Path | None:
 def read_harmony(path: Path) -> PlateSource:
     """Read a Harmony export (see `equinuclei.sources.plates.find_plate_source`).
 
-    The stage's y axis points up and its positions are those of the centres of the fields; both are converted.
+    The stage's y axis points up and its positions are those of the centres of fields; both are converted.
 
     Raises
     ------
     InputError
-        If there is no index, or it is no index of Harmony, damaged, or lacks what a plane needs.
+        If there is no index, or it is not one of Harmony, damaged or incomplete.
     """
     index = find_harmony(path)
     if index is None:
-        raise InputError(f"{path}: no Harmony export: looked for {LOOKED_FOR}.")
+        raise InputError(f"{path}: no Harmony export: looked for {LOOKED_FOR}")
     images: list[dict[str, str]] = []
 
     def keep(element: Element) -> None:
-        # The lists of a well name its images by id alone.
+        # In the lists of wells, images are only named by their id.
         if len(element):
             images.append({child.tag: (child.text or "").strip() for child in element})
 
     root = parse_xml(index, index, each={"Image": keep})
     if root.tag != "EvaluationInputData":
-        raise InputError(f"{index}: begins with {root.tag!r}, not with 'EvaluationInputData': it is no Harmony index.")
+        raise InputError(
+            f"{index}: begins with {root.tag!r}, not with 'EvaluationInputData': it is not a Harmony index"
+        )
     if not images:
-        raise InputError(f"{index}: lists no image.")
+        raise InputError(f"{index}: lists no image")
     channels = _channel_facts(root)
     for image in images:
-        known = channels.get(image.get("ChannelID", ""), {})
-        for key, value in known.items():
+        for key, value in channels.get(image.get("ChannelID", ""), {}).items():
             image.setdefault(key, value)
     folder = _image_folder(index, images[0].get("URL", ""))
     names = unique_names({image.get("ChannelID", ""): image.get("ChannelName", "") for image in images})
-    plate = root.find("Plates/Plate")
-    plate = Element("Plate") if plate is None else plate
-    first = images[0]
+    found = root.find("Plates/Plate")
+    plate = Element("Plate") if found is None else found
+    barcode = child_text(plate, "PlateID")
     metadata = {
         "instrument": child_text(root, "InstrumentType"),
-        "objective": _objective(first),
-        "barcode": child_text(plate, "PlateID"),
+        "objective": _objective(images[0]),
+        "barcode": barcode,
         "measurement": child_text(plate, "MeasurementID"),
         "started": child_text(plate, "MeasurementStartTime"),
         "plate_type": child_text(plate, "PlateTypeName"),
@@ -97,14 +98,8 @@ def read_harmony(path: Path) -> PlateSource:
         },
     }
     rows = [_row(image, names, folder, index) for image in images]
-    if any(row["height"] == 0 for row in rows):
-        size = size_of_first(row["path"] for row in rows)
-        if size is None:
-            raise InputError(f"{index}: does not say how large its images are, and none of them can be read.")
-        for row in rows:
-            if row["height"] == 0:
-                row["height"], row["width"] = size
-    name = metadata["barcode"] or child_text(plate, "Name") or folder.parent.name
+    fill_missing_sizes(rows, index)
+    name = barcode or child_text(plate, "Name") or folder.parent.name
     return PlateSource(name, "harmony", make_planes(rows, index), metadata)
 
 
@@ -114,9 +109,9 @@ def flat_field(text: str) -> dict:
     Returns
     -------
     dict
-        `background` and `foreground`, where they are polynomials: coefficients by degree (of x^i y^j with i + j the
-        degree), dims (x, y), origin and scale in pixels; and `mean`, the background's mean, where it is known. Empty
-        for a channel without profile.
+        `background` and `foreground`, if they are given as polynomials: coefficients by degree (of x^i y^j, with i + j
+        the degree), dims (x, y), origin and scale in pixels; and `mean`, the mean of the background, if it is known.
+        Empty for a channel without profile.
     """
     profile: dict = {}
     for which, coefficients, dims, origin, scale, kind in _PROFILE.findall(text):
@@ -137,7 +132,7 @@ def flat_field(text: str) -> dict:
 
 
 def _channel_facts(root: Element) -> dict[str, dict[str, str]]:
-    """Facts by ChannelID; V7 spreads them over several maps, V5 has the flat-field profiles there alone."""
+    """Facts by ChannelID. V7 spreads them over several maps; V5 only has the flat-field profiles there."""
     facts: dict[str, dict[str, str]] = {}
     for entry in root.iterfind("Maps/Map/Entry"):
         known = facts.setdefault(entry.get("ChannelID", ""), {})
@@ -146,7 +141,7 @@ def _channel_facts(root: Element) -> dict[str, dict[str, str]]:
 
 
 def _image_folder(index: Path, name: str) -> Path:
-    """Where the files lie: beside the index, or in Images/ below an index one folder above."""
+    """Where the files lie: beside the index, or in `Images/` beside the index."""
     for folder in (index.parent, index.parent / "Images"):
         if name and Path(listed_path(folder, name, index)).exists():
             return folder
@@ -160,7 +155,7 @@ def _row(image: dict[str, str], names: dict, folder: Path, index: Path) -> dict:
         number, plane, time = int(image["FieldID"]), int(image["PlaneID"]), int(image.get("TimepointID") or 0)
         url = image["URL"]
     except (KeyError, ValueError) as error:
-        raise InputError(f"{index}: image {image.get('id', '?')!r} cannot be used: {error}.") from error
+        raise InputError(f"{index}: image {image.get('id', '?')!r} cannot be used: {error}") from error
     height, width = _count(image.get("ImageSizeY")), _count(image.get("ImageSizeX"))
     metres = to_float(image.get("ImageResolutionX"))
     pixel_size = metres * 1e6 if metres > 0 else math.nan

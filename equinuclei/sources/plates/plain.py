@@ -1,4 +1,4 @@
-"""Layouts without an instrument's index: "table", a TSV with a row per plane, and "folder", images alone."""
+"""Layouts without an index by an instrument: "table", a TSV with one row per plane, and "folder", just images."""
 
 import math
 from pathlib import Path
@@ -23,17 +23,17 @@ def find_table(path: Path) -> bool:
 
 
 def read_plate_table(path: Path) -> PlateSource:
-    """Read a table with a row per plane (see `equinuclei.sources.plates.find_plate_source`).
+    """Read a table with one row per plane (see `equinuclei.sources.plates.find_plate_source`).
 
-    Columns well, field, channel, path and optionally wavelength (nm), z, t, page (each counted from 0), y, x
-    (micrometres, of the upper left corner, y pointing down), pixel_size (micrometres) and acquired. Relative paths
-    count from the folder of the table. Height and width are those of the first image that can be read.
+    The columns are well, field, channel, path and optionally wavelength (nm), z, t, page (each counted from 0), y, x
+    (micrometres, of the upper left corner, y pointing down), pixel_size (micrometres) and acquired. Paths may be
+    relative to the folder of the table. Height and width are those of the first readable image.
 
     Raises
     ------
     InputError
-        With up to five problems and their total: see `equinuclei.sources.table.read_rows`; wells, fields and numbers
-        that are none; several pages without a column `page`; and if no image can be read.
+        With up to five problems and their total: those of `equinuclei.sources.table.read_rows`, and invalid wells,
+        fields or numbers. Also for images with several pages without a column `page`, and if no image can be read.
     """
     path = path / TABLE if path.is_dir() else path
     table = read_rows(path, required=["well", "field", "channel", "path"], optional=_OPTIONAL)
@@ -63,14 +63,19 @@ def read_plate_table(path: Path) -> PlateSource:
     size = None
     for row in rows:
         try:
-            *size, pages = image_header(row["path"])
+            height, width, pages = image_header(row["path"])
         except InputError:
             continue
+        size = (height, width)
         if pages > 1 and "page" not in table:
-            raise InputError(f"{row['path']}: holds {pages} pages: name one per row in a column 'page' of {path}.")
+            raise InputError(
+                f"{row['path']}: holds {pages} pages: give the page of each row in a column 'page' of {path}"
+            )
         break
-    if rows and size is None:
-        raise InputError(f"{path}: none of its {len(rows)} images can be read; the first is {rows[0]['path']}.")
+    if not rows:
+        raise InputError(f"{path}: lists no image of a plate")
+    if size is None:
+        raise InputError(f"{path}: none of its {len(rows)} images can be read; the first is {rows[0]['path']}")
     for row in rows:
         row.update({column: row.get(column, math.nan) for column in ("wavelength", "y", "x", "pixel_size")})
         row.update({column: row.get(column, 0) for column in _WHOLE}, height=size[0], width=size[1])
@@ -87,17 +92,17 @@ def find_images(path: Path) -> bool:
 def read_image_folder(path: Path) -> PlateSource:
     """Read a plain folder of images (see `equinuclei.sources.plates.find_plate_source`).
 
-    Each image is one field of well A01 and of the one channel "image"; fields are numbered from 1 in the order of the
-    names. The metadata's `stems` gives their names without suffix, by field number.
+    Each image is one field of well A01 with the single channel "image"; fields are numbered from 1 in the order of
+    names. `stems` in the metadata has their names without suffix, by field number.
 
     Raises
     ------
     InputError
-        If there is no image, or one has several pages. (One that cannot be read is found out later.)
+        If there is no image, none can be read, or one has several pages. (A single unreadable one is found later.)
     """
     images = _images(path) if path.is_dir() else []
     if not images:
-        raise InputError(f"{path}: no image: looked for {FOLDER_LOOKED_FOR}.")
+        raise InputError(f"{path}: no image: looked for {FOLDER_LOOKED_FOR}")
     rows, size = [], None
     for number, image in enumerate(images, 1):
         row = {"well": "A01", "field": number, "channel": "image", "path": str(image.absolute())}
@@ -108,9 +113,9 @@ def read_image_folder(path: Path) -> PlateSource:
             continue
         size = size or (row["height"], row["width"])
         if pages > 1:
-            raise InputError(f"{image}: holds {pages} pages: list its planes in a table with a column 'page'.")
+            raise InputError(f"{image}: holds {pages} pages: list its planes in a table with a column 'page'")
     if size is None:
-        raise InputError(f"{path}: none of its {len(images)} images can be read.")
+        raise InputError(f"{path}: none of its {len(images)} images can be read")
     for row in rows:
         row.setdefault("height", size[0])
         row.setdefault("width", size[1])
@@ -129,7 +134,7 @@ def _images(path: Path) -> list[Path]:
 def _whole(column: str, text: str) -> int:
     value = _number(column, text)
     if value < 0 or value != int(value):
-        raise ValueError(f"{column} {text!r} is not a whole number from 0")
+        raise ValueError(f"{column} {text!r} is not a whole number of 0 or more")
     return int(value)
 
 

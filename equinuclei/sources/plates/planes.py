@@ -1,10 +1,11 @@
-"""What every reader of a plate returns: the table of planes, and helpers that the readers share."""
+"""The table of planes that every reader of plates returns, and helpers that the readers share."""
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 from xml.etree.ElementTree import Element
 from xml.parsers import expat
 
@@ -32,10 +33,13 @@ PLANE_COLUMNS = [
     "pixel_size",
     "acquired",
 ]
-PROJECTION = -1  # z of a projection that the instrument made
+PROJECTION = -1  # z of a projection by the instrument
 
 _DTYPES = {"field": int, "wavelength": float, "z": int, "t": int, "page": int, "y": float, "x": float}
 _DTYPES |= {"height": int, "width": int, "pixel_size": float}
+
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -45,25 +49,25 @@ class PlateSource:
     Attributes
     ----------
     name
-        Name of the plate: its barcode where the instrument recorded one, else the name of file or folder.
+        Name of the plate: its barcode if the instrument recorded one, otherwise the name of the file or folder.
     layout
         One of `equinuclei.sources.plates.LAYOUTS`.
     planes
-        A row per plane, sorted by well (row, then column), field, channel, t and z; (well, field, channel, z, t) is
+        One row per plane, sorted by well (row, then column), field, channel, t and z; (well, field, channel, z, t) is
         unique. Columns:
 
         - well: "B02", row letters (to AF) and two-digit column;
-        - field: number within the well, as the vendor gives it;
+        - field: number within the well, as given by the vendor;
         - channel: name; wavelength: emission in nanometres, NaN if unknown;
-        - z: from 0, or `PROJECTION`, one that the instrument made; t: from 0;
+        - z: from 0, or `PROJECTION` for a projection by the instrument; t: from 0;
         - path: absolute path of the file; page: page in it, counted from 0;
-        - y, x: stage position of the field's upper left corner in micrometres, y pointing down, NaN if unknown. The
-          origin is one per well;
+        - y, x: stage position of the field's upper left corner in micrometres, y pointing down, NaN if unknown. Each
+          well has one origin;
         - height, width: pixels; pixel_size: micrometres, NaN if unknown;
         - acquired: ISO time, or "".
     metadata
-        Plain values on the acquisition: instrument, objective, barcode, measurement, rows, columns, and what else
-        the layout has.
+        JSON values on the acquisition: instrument, objective, barcode, measurement, rows, columns, and others that
+        depend on the layout.
     """
 
     name: str
@@ -73,31 +77,31 @@ class PlateSource:
 
 
 def make_planes(rows: Iterable[Mapping], where: str | Path) -> pd.DataFrame:
-    """Sort and check the rows of a reader: a table with the columns `PLANE_COLUMNS` (see `PlateSource`).
+    """The rows of a reader as a sorted, checked table with the columns `PLANE_COLUMNS` (see `PlateSource`).
 
-    Columns that a row lacks are unknown: NaN, "" or 0. Time points are counted from the first one.
+    Columns that the rows lack become NaN, "" or 0. Time points are counted from the first one.
 
     Raises
     ------
     InputError
-        If there is no row, or two rows are of one well, field, channel, z and t.
+        If there are no rows, or two have the same well, field, channel, z and t.
     """
     table = pd.DataFrame(list(rows))
     if table.empty:
-        raise InputError(f"{where}: lists no image of a plate.")
-    unknown = {"wavelength": math.nan, "y": math.nan, "x": math.nan, "pixel_size": math.nan}
-    unknown |= {"z": 0, "t": 0, "page": 0, "acquired": ""}
-    for column, value in unknown.items():
+        raise InputError(f"{where}: lists no image of a plate")
+    defaults: dict[str, float | str] = {"wavelength": math.nan, "y": math.nan, "x": math.nan, "pixel_size": math.nan}
+    defaults |= {"z": 0, "t": 0, "page": 0, "acquired": ""}
+    for column, value in defaults.items():
         if column not in table:
             table[column] = value
     table = table[PLANE_COLUMNS].astype(_DTYPES)
     table["t"] -= table["t"].min()
     keys = ["well", "field", "channel", "z", "t"]
-    twice = table[table.duplicated(keys, keep=False)]
+    repeated = table[table.duplicated(keys, keep=False)]
     problems = [
         f"well {well}, field {number}, channel {channel!r}, z {z}, t {t} stands for {len(paths)} images: "
         + ", ".join(sorted(map(repr, paths))[:2])
-        for (well, number, channel, z, t), paths in twice.groupby(keys)["path"]
+        for (well, number, channel, z, t), paths in repeated.groupby(keys)["path"]
     ]
     raise_problems(f"{where}: several plates in one folder?", problems)
     order = table["well"].map(lambda well: parse_well(well))
@@ -105,9 +109,9 @@ def make_planes(rows: Iterable[Mapping], where: str | Path) -> pd.DataFrame:
     return table.drop(columns="_order").reset_index(drop=True)
 
 
-def unique_names(names: Mapping[object, str]) -> dict:
-    """Channel names by key, made unique where two keys share a name ("DAPI", "DAPI (2)"); an empty one is its key."""
-    given: dict = {}
+def unique_names(names: Mapping[Key, str]) -> dict[Key, str]:
+    """Channel names by key, made unique ("DAPI", "DAPI (2)"); an empty name is replaced by one made of the key."""
+    given: dict[Key, str] = {}
     for key, name in names.items():
         name = " ".join(str(name).split()) or f"channel {key}"
         candidate, number = name, 2
@@ -118,19 +122,17 @@ def unique_names(names: Mapping[object, str]) -> dict:
 
 
 def listed_path(folder: Path, name: str, index: Path) -> str:
-    """Absolute path of a file that an index names, relative to `folder`.
+    """Absolute path of a file that an index lists relative to `folder`. The file need not exist.
 
     Raises
     ------
     InputError
-        If the name is empty, absolute or leads out of the folder. (It may name a file that is not there.)
+        If the name is empty or absolute, or leads out of the folder.
     """
     plain = PurePosixPath(name.strip().replace("\\", "/"))
-    # A colon is fine in a POSIX name; a drive letter is not a name that belongs to the export.
+    # A colon is valid in a POSIX name, but a drive letter does not belong to the export.
     if not plain.parts or plain.is_absolute() or ".." in plain.parts or re.match(r"[A-Za-z]:/", str(plain)):
-        raise InputError(
-            f"{index}: names the file {name!r}, which is not in the export's folder: the index is damaged."
-        )
+        raise InputError(f"{index}: lists the file {name!r}, which is not in the export's folder: the index is damaged")
     return str(folder.joinpath(*plain.parts))
 
 
@@ -152,51 +154,70 @@ def image_header(path: str | Path) -> tuple[int, int, int]:
             return int.from_bytes(header[20:24], "big"), int.from_bytes(header[16:20], "big"), 1
         with tifffile.TiffFile(path, is_ome=False) as tiff:
             page = tiff.pages[0]
+            if not isinstance(page, tifffile.TiffPage):
+                raise ValueError("no header of a page")
             return int(page.imagelength), int(page.imagewidth), len(tiff.pages)
-    except Exception as error:  # whatever a parser raises on a damaged header
-        raise InputError(f"{path}: its header cannot be read: {error}.") from error
+    except Exception as error:  # parsers raise all sorts of errors on damaged headers
+        raise InputError(f"{path}: its header cannot be read: {error}") from error
 
 
-def size_of_first(paths: Iterable[str]) -> tuple[int, int] | None:
-    """Height and width of the first file whose header can be read, None if there is none."""
+def fill_missing_sizes(rows: Sequence[dict], index: Path) -> None:
+    """Set the height and width of rows where they are 0, in place, to those of the first readable image.
+
+    Raises
+    ------
+    InputError
+        If a size is missing and no image can be read.
+    """
+    missing = [row for row in rows if row["height"] == 0]
+    size = _size_of_first(row["path"] for row in rows) if missing else None
+    for row in missing:
+        if size is None:
+            raise InputError(f"{index}: does not give the size of its images, and none of them can be read")
+        row["height"], row["width"] = size
+
+
+def _size_of_first(paths: Iterable[str]) -> tuple[int, int] | None:
+    """Height and width of the first file whose header can be read, or None."""
     for path in paths:
         try:
-            return image_header(path)[:2]
+            height, width, _ = image_header(path)
         except InputError:
             continue
+        return height, width
     return None
 
 
 def parse_xml(
     source: Path | bytes, where: str | Path, each: Mapping[str, Callable[[Element], None]] | None = None
 ) -> Element:
-    """Parse XML from an instrument; names of tags and attributes come without their namespaces.
+    """Parse XML from an instrument. Tags and attributes are returned without their namespaces.
 
     Parameters
     ----------
     source
         A file, or its bytes. A byte-order mark is allowed.
     where
-        What a message begins with.
+        What error messages begin with.
     each
-        Functions by tag name; each element of that name is handed over as it ends and then dropped, so that an index
+        Functions by tag name. Each element with that name is passed to its function and then dropped, so that an index
         of 100,000 images needs no memory for its tree.
 
     Returns
     -------
     xml.etree.ElementTree.Element
-        The root, without the elements handed over.
+        The root, without the dropped elements.
 
     Raises
     ------
     InputError
-        If the XML is not well formed, or declares a document type: entities could expand to gigabytes or name files.
+        If the XML is malformed, or declares a document type, whose entities could expand to gigabytes or include files.
     """
     each = each or {}
     stack: list[Element] = [Element("document")]
 
     def refuse(*_: object) -> None:
-        raise InputError(f"{where}: declares a document type, which no instrument writes: it is not read.")
+        raise InputError(f"{where}: declares a document type, which no instrument does: it is not read")
 
     def start(tag: str, attributes: dict[str, str]) -> None:
         element = Element(_local(tag), {_local(name): value for name, value in attributes.items()})
@@ -229,32 +250,31 @@ def parse_xml(
 
 
 def child_text(element: Element, tag: str, default: str = "") -> str:
-    """Text of the first child named `tag`, stripped."""
+    """Text of the first child with a tag, stripped."""
     child = element.find(tag)
     return default if child is None or child.text is None else child.text.strip()
 
 
 def to_float(text: str | None) -> float:
-    """A finite number, or NaN where there is none."""
+    """A finite number, or NaN if the text is not one."""
     try:
-        value = float(text)
+        value = math.nan if text is None else float(text)
     except (TypeError, ValueError):
         return math.nan
     return value if math.isfinite(value) else math.nan
 
 
 def choose_channels(source: PlateSource, channel: str | float | Iterable[str | float] | None = None) -> list[str]:
-    """Names of the channels of a plate that `channel` asks for, in that order (see `choose_planes`)."""
+    """Names of the channels that `channel` selects (see `choose_planes`), in that order."""
     wavelengths = source.planes.groupby("channel")["wavelength"].agg(lambda known: known.iloc[0])
     names = list(wavelengths.index)
     if channel is None:
         return names
-    if isinstance(channel, str | int | float | np.number):
-        channel = [channel]
+    wanted = [channel] if isinstance(channel, str | int | float | np.number) else channel
     plate = f"plate {source.name!r}"
-    chosen = list(dict.fromkeys(find_channel(plate, wavelengths.to_dict(), one) for one in channel))
+    chosen = list(dict.fromkeys(find_channel(plate, wavelengths.to_dict(), one) for one in wanted))
     if not chosen:
-        raise InputError(f"plate {source.name!r}: no channel is asked for; it has {listed(names)}.")
+        raise InputError(f"{plate}: no channel is selected; it has {listed(names)}")
     return chosen
 
 
@@ -264,27 +284,27 @@ def choose_planes(
     z: int | str | None = None,
     t: int | None = None,
 ) -> pd.DataFrame:
-    """The planes to use of a plate.
+    """The planes of a plate that are to be used.
 
     Parameters
     ----------
     source
         A plate.
     channel
-        Name of a channel (letter case does not matter), its emission wavelength in nanometres (the nearest within
-        `equinuclei.channels.WAVELENGTH_TOLERANCE`), or several of either. None: every channel.
+        Name of a channel (case-insensitive), its emission wavelength in nanometres (the nearest within
+        `equinuclei.channels.WAVELENGTH_TOLERANCE`), or several of either. None: all channels.
     z
-        A plane counted from 0; or "max" or "mean": every plane, to be projected by the caller. None is "max", except
-        that a projection of the instrument is taken where there is one. Where a field has no plane, as some exports
-        hold projections only, its projection stands for any z.
+        A plane counted from 0; or "max" or "mean": all planes, for the caller to project. None is the instrument's
+        projection if there is one, otherwise "max". For fields without planes (some exports contain only projections),
+        the projection is used for every z.
     t
         Time point; None is the first one.
 
     Returns
     -------
     pandas.DataFrame
-        Columns of `PlateSource.planes`. Several rows of one well, field and channel are planes to project. Channels
-        come in the order in which they were asked for, within well and field.
+        Columns of `PlateSource.planes`. Several rows of one well, field and channel are planes to project. Within a
+        well and field, channels are in the order in which they were selected.
 
     Raises
     ------
@@ -296,30 +316,31 @@ def choose_planes(
     times = sorted(set(planes["t"]))
     t = times[0] if t is None else t
     if t not in times:
-        raise InputError(f"plate {source.name!r}: there is no time point {t}; it has {times[0]} to {times[-1]}.")
-    planes = planes[planes["t"] == t]
-    projected = planes["z"] == PROJECTION
-    real = planes[~projected]
-    keys = ["well", "field", "channel"]
-    if z is None:
-        first, second = planes[projected], real
-    elif z in ("max", "mean"):
-        first, second = real, planes[projected]
-    elif isinstance(z, int | np.integer) and not isinstance(z, bool):
-        first, second = real[real["z"] == z], planes[projected]
-        if first.empty and second.empty:
-            raise InputError(
-                f"plate {source.name!r}: there is no plane z {z}; it has {real['z'].min()} to {real['z'].max()}."
-            )
-    else:
-        raise InputError(f"z {z!r} is neither a plane counted from 0, nor 'max' or 'mean'.")
-    have = set(first[keys].itertuples(index=False, name=None))
-    rest = [key not in have for key in second[keys].itertuples(index=False, name=None)]
-    planes = pd.concat([first, second[np.array(rest, bool)]]) if len(second) else first
+        raise InputError(f"plate {source.name!r}: there is no time point {t}; it has {times[0]} to {times[-1]}")
+    planes = _choose_z(planes[planes["t"] == t], z, source.name)
     order = {name: number for number, name in enumerate(chosen)}
     planes = planes.assign(_well=planes["well"].map(parse_well), _channel=planes["channel"].map(order))
     planes = planes.sort_values(["_well", "field", "_channel", "z"], kind="stable", ignore_index=True)
     return planes.drop(columns=["_well", "_channel"])
+
+
+def _choose_z(planes: pd.DataFrame, z: int | str | None, plate: str) -> pd.DataFrame:
+    """The planes or projections of every well, field and channel that z selects; see `choose_planes`."""
+    projections, real = planes[planes["z"] == PROJECTION], planes[planes["z"] != PROJECTION]
+    if z is None:
+        preferred, others = projections, real
+    elif z in ("max", "mean"):
+        preferred, others = real, projections
+    elif isinstance(z, int | np.integer) and not isinstance(z, bool):
+        preferred, others = real[real["z"] == z], projections
+        if preferred.empty and others.empty:
+            raise InputError(f"plate {plate!r}: there is no plane z {z}; it has {real['z'].min()} to {real['z'].max()}")
+    else:
+        raise InputError(f"z {z!r} is neither a plane counted from 0, nor 'max' or 'mean'")
+    keys = ["well", "field", "channel"]
+    found = set(preferred[keys].itertuples(index=False, name=None))
+    needed = [key not in found for key in others[keys].itertuples(index=False, name=None)]
+    return pd.concat([preferred, others[np.array(needed, bool)]]) if len(others) else preferred
 
 
 def _local(name: str) -> str:

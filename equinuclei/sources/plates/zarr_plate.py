@@ -1,4 +1,4 @@
-"""Layout "ome-zarr": an OME-Zarr HCS plate, NGFF 0.4 or 0.5, that something else wrote."""
+"""Layout "ome-zarr": an OME-Zarr HCS plate, NGFF 0.4 or 0.5, written by other software."""
 
 import math
 from pathlib import Path
@@ -13,7 +13,7 @@ from equinuclei.wells import parse_well, well_name
 LOOKED_FOR = "an OME-Zarr plate (zarr.json or .zattrs with 'plate')"
 
 _UNITS = {"angstrom": 1e-4, "nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
-# What zarr raises for metadata or chunks that are damaged or not there.
+# Errors that zarr raises for damaged or missing metadata or chunks.
 _READER_ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError)
 
 
@@ -28,10 +28,10 @@ def find_zarr_plate(path: Path) -> bool:
 def read_zarr_plate(path: Path) -> PlateSource:
     """Read an OME-Zarr plate (see `equinuclei.sources.plates.find_plate_source`).
 
-    Each image of a well is one field, numbered from 1 in the order of the well's list. A plane's path is the folder
-    of the array of full resolution, its page counts planes over the axes before y and x, in the order of the array.
-    A position is that which the image's coordinate transformations give; an image without a translation has one
-    (0, 0) only where it is the well's only one.
+    Each image of a well is one field, numbered from 1 in the order of the well's list. The path of a plane is the folder
+    of the array with full resolution; its page counts planes over the axes before y and x, in the order of the array.
+    Positions come from the coordinate transformations of the image. An image without translation is at (0, 0) if it is
+    the only one of its well; otherwise its position is unknown.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def read_zarr_plate(path: Path) -> PlateSource:
     """
     plate = _attributes(path).get("plate") if find_zarr_plate(path) else None
     if not isinstance(plate, dict):
-        raise InputError(f"{path}: no OME-Zarr plate: looked for {LOOKED_FOR}.")
+        raise InputError(f"{path}: no OME-Zarr plate: looked for {LOOKED_FOR}")
     rows: list[dict] = []
     try:
         for well in plate["wells"]:
@@ -53,7 +53,7 @@ def read_zarr_plate(path: Path) -> PlateSource:
     except InputError:
         raise
     except _READER_ERRORS as error:
-        raise InputError(f"{path}: its metadata cannot be used ({type(error).__name__}: {error}).") from error
+        raise InputError(f"{path}: its metadata cannot be used ({type(error).__name__}: {error})") from error
     name = str(plate.get("name") or path.absolute().name.removesuffix(".zarr"))
     metadata = {"barcode": name, "rows": len(plate.get("rows", [])), "columns": len(plate.get("columns", []))}
     acquisitions = [str(one.get("name", one.get("id"))) for one in plate.get("acquisitions", [])]
@@ -61,7 +61,7 @@ def read_zarr_plate(path: Path) -> PlateSource:
 
 
 def read_zarr_plane(path: str | Path, page: int) -> np.ndarray:
-    """A plane (y, x) of an array, counted over its leading axes.
+    """A plane (y, x) of an array; `page` counts over its leading axes.
 
     Raises
     ------
@@ -73,19 +73,22 @@ def read_zarr_plane(path: str | Path, page: int) -> np.ndarray:
         index = np.unravel_index(page, array.shape[:-2]) if array.ndim > 2 else ()
         return np.ascontiguousarray(array[tuple(map(int, index))])
     except _READER_ERRORS as error:
-        raise InputError(f"{path}: plane {page} cannot be read: {error}.") from error
+        raise InputError(f"{path}: plane {page} cannot be read: {error}") from error
 
 
 def _attributes(folder: Path) -> dict:
     try:
         attributes = zarr.open_group(folder, mode="r").attrs.asdict()
     except _READER_ERRORS as error:
-        raise InputError(f"{folder}: no Zarr group: {error}.") from error
-    return attributes.get("ome", attributes)
+        raise InputError(f"{folder}: no Zarr group: {error}") from error
+    ome = attributes.get("ome", attributes)
+    if not isinstance(ome, dict):
+        raise InputError(f"{folder}: its metadata 'ome' is not a JSON object")
+    return ome
 
 
 def _images(well: Path) -> list[Path]:
-    """Folders of a well's images: those that it lists, or, where it lists none, all that are there."""
+    """Folders of a well's images: those that its metadata lists, or all existing ones if it has no list."""
     listed = _attributes(well).get("well")
     if listed is not None:
         return [_below(well, str(image["path"])) for image in listed["images"]]
@@ -95,7 +98,7 @@ def _images(well: Path) -> list[Path]:
 
 def _below(folder: Path, name: str) -> Path:
     if not name or name.startswith("/") or ".." in name.split("/"):
-        raise InputError(f"{folder}: names {name!r}, which is not in the plate: its metadata is damaged.")
+        raise InputError(f"{folder}: lists {name!r}, which is not in the plate: its metadata is damaged")
     return folder.joinpath(*name.split("/"))
 
 
@@ -107,7 +110,7 @@ def _image_rows(folder: Path, well: str, number: int, alone: bool) -> list[dict]
     array = zarr.open_array(path, mode="r")
     names = [axis["name"] if isinstance(axis, dict) else axis for axis in multiscale["axes"]]
     if names[-2:] != ["y", "x"] or len(names) != array.ndim:
-        raise InputError(f"{folder}: axes {names} of an array {array.shape}: the last two must be y and x.")
+        raise InputError(f"{folder}: axes {names} of an array {array.shape}: the last two must be y and x")
     scale, translation = np.ones(array.ndim), np.zeros(array.ndim)
     translated = False
     for step in (*dataset.get("coordinateTransformations", []), *multiscale.get("coordinateTransformations", [])):
@@ -115,8 +118,8 @@ def _image_rows(folder: Path, well: str, number: int, alone: bool) -> list[dict]
             scale, translation = scale * step["scale"], translation * step["scale"]
         elif step["type"] == "translation":
             translation, translated = translation + step["translation"], True
-    # Without a unit, a scale is no size.
-    unit = multiscale["axes"][-1].get("unit") if isinstance(multiscale["axes"][-1], dict) else None
+    # Without a unit, the scale does not tell the pixel size.
+    unit = multiscale["axes"][-1].get("unit", "") if isinstance(multiscale["axes"][-1], dict) else ""
     micrometres = _UNITS.get(unit, math.nan)
     count = array.shape[names.index("c")] if "c" in names else 1
     listed = (attributes.get("omero") or {}).get("channels") or []

@@ -15,9 +15,9 @@ from equinuclei.networks.layers import (
     GroupConvTranspose2d,
     GroupMeanConv2d,
     LiftingConv2d,
-    Slots,
     use_channels_last,
 )
+from equinuclei.networks.slots import Slots
 from equinuclei.symmetry import Group, act_on_features
 
 groups = st.sampled_from(list(Group))

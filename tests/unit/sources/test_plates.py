@@ -150,7 +150,7 @@ class TestHarmony:
 
     def test_other_xml(self, tmp_path):
         (tmp_path / "Index.xml").write_text("<a/>")
-        with pytest.raises(InputError, match="no Harmony index"):
+        with pytest.raises(InputError, match="not a Harmony index"):
             find_plate_source(tmp_path)
 
     def test_well_off_the_plate(self, tmp_path):

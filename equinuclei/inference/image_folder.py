@@ -3,7 +3,7 @@
 import errno
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from equinuclei.library.names import find_weights
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.device import prepare_torch
 from equinuclei.networks.folding import fold
+from equinuclei.networks.network import SegmentationNetwork
 from equinuclei.runtime.files import replacing
 from equinuclei.sources.images import SUFFIXES, read_image
 
@@ -72,10 +73,7 @@ def segment_folder(
     found = find_images(images)
     outputs = _output_files(found, Path(images), Path(output))
     weights = find_weights(model, models)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: PyTorch finds no GPU here; use --device cpu")
-    on = prepare_torch(device, torch_threads, deterministic=True)
-    network = fold(load_model(weights, on))
+    network, on = _load_network(weights, device, torch_threads)
     if isinstance(diameter, float | int):
         magnification(diameter, network.diameter)  # raises now rather than at the first image
     segment = partial(segment_image, network, diameter=diameter, tile=tile, device=on, **cleaning)
@@ -92,9 +90,7 @@ def segment_folder(
             if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
                 raise
             logger.error("%s: FAILED. %s", progress, error)
-            for stale in files:
-                with suppress(OSError):
-                    stale.unlink(missing_ok=True)
+            _remove_stale(files)
             continue
         tables.append(measured)
         logger.info("%s: %d nuclei", progress, len(measured))
@@ -105,6 +101,20 @@ def segment_folder(
     if failed:
         logger.error("%d of %d images could not be segmented: see above", failed, len(found))
     return failed
+
+
+def _load_network(weights: Path, device: str, threads: int) -> tuple[SegmentationNetwork, torch.device]:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: PyTorch finds no GPU here; use --device cpu")
+    on = prepare_torch(device, threads, deterministic=True)
+    return fold(load_model(weights, on)), on
+
+
+def _remove_stale(files: Iterable[Path]) -> None:
+    """Remove the outputs of an earlier run for an image that cannot be segmented now."""
+    for stale in files:
+        with suppress(OSError):
+            stale.unlink(missing_ok=True)
 
 
 def _segment_file(

@@ -167,7 +167,7 @@ class GroupConv2d(_FilterBank):
         return functional.conv2d(features, self.plain_weight(), self.bank_bias(), **placement)
 
     def fold(self) -> nn.Conv2d:
-        """The ordinary convolution. Its input holds the G-major features of the concatenated parts, one after another."""
+        """The ordinary convolution. Its input is the G-major features of the concatenated parts, one after another."""
         bank = self.bank().permute(2, 0, 3, 1, 4, 5).flatten(0, 1)
         weight = torch.cat([block.flatten(1, 2) for block in bank.split(self.blocks, dim=2)], dim=1)
         return plain_conv(weight, self.bank_bias(), self.stride)

@@ -1,6 +1,7 @@
 """A simulated data set of all cell lines on disk."""
 
 import multiprocessing
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,11 @@ MODALITIES = ("fluorescence", "brightfield")
 MASK_KINDS = ("three_class", "instances")
 COLUMNS = ("image_id", "cell_line", "modality", "image", "mask", "group")
 
+Task = tuple[str, int]
+"""Cell line and number, from 1, of a field."""
+Rows = list[dict[str, str]]
+"""Rows of the table."""
+
 
 def simulate_dataset(
     folder: str | Path,
@@ -30,7 +36,7 @@ def simulate_dataset(
     processes: int = 1,
     scale: float = 1.0,
 ) -> Path:
-    """Write a simulated data set of all cell lines: TIFF images and masks, and their table `images.tsv`.
+    """Write a simulated data set of all cell lines; return the path of its table `images.tsv`.
 
     Images are `images/<image_id>_<modality>.tif` (uint16), masks `masks/<image_id>.tif` (uint8 three-class or uint16
     instances), shared by both modalities. The table is written last and has the columns `COLUMNS`, a row per field and
@@ -55,10 +61,6 @@ def simulate_dataset(
     processes
         How many fields are simulated at a time.
 
-    Returns
-    -------
-    The path of the table.
-
     Raises
     ------
     InputError
@@ -76,23 +78,23 @@ def simulate_dataset(
         (folder / name).mkdir(parents=True, exist_ok=True)
     tasks = [(line, number) for line in CELL_LINES for number in range(1, fields_per_cell_line + 1)]
     write = partial(_write_field, folder=folder, seed=int(seed), height=height, width=width, mask=mask, scale=scale)
-    if processes == 1:
-        rows = [write(task) for task in tasks]
-    else:
-        # "spawn" and not "fork": the caller may have threads (dask, torch), which do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(processes, len(tasks)), mp_context=context) as pool:
-            rows = list(pool.map(write, tasks))
-    table = pd.DataFrame([row for pair in rows for row in pair], columns=list(COLUMNS))
+    table = pd.DataFrame([row for rows in _map(write, tasks, processes) for row in rows], columns=list(COLUMNS))
     path = folder / "images.tsv"
     with replacing(path) as temporary:
         table.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
     return path
 
 
-def _write_field(
-    task: tuple[str, int], *, folder: Path, seed: int, height: int, width: int, mask: str, scale: float
-) -> list[dict[str, str]]:
+def _map(write: Callable[[Task], Rows], tasks: list[Task], processes: int) -> list[Rows]:
+    if processes == 1:
+        return [write(task) for task in tasks]
+    # "spawn" and not "fork": the caller may have threads (dask, torch), which do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, len(tasks)), mp_context=context) as pool:
+        return list(pool.map(write, tasks))
+
+
+def _write_field(task: Task, *, folder: Path, seed: int, height: int, width: int, mask: str, scale: float) -> Rows:
     """Simulate and write one field, (cell line, number); return its rows of the table."""
     cell_line, number = task
     image_id = f"{cell_line}_{number:04d}"

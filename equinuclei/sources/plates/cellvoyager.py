@@ -34,8 +34,8 @@ def read_cellvoyager(path: Path) -> PlateSource:
     """Read a CellVoyager measurement (see `equinuclei.sources.plates.find_plate_source`).
 
     The plate consists of the images that `MeasurementData.mlf` lists, without the correction images for camera (DC_)
-    and shading (SC_) beside them. The stage's y axis points up and its positions are those of the centres of fields; both
-    are converted. Channels are named after their fluorophore, or else after their emission filter.
+    and shading (SC_) beside them. The stage's y axis points up and its positions are those of the centres of fields;
+    both are converted. Channels are named after their fluorophore, or else after their emission filter.
 
     Raises
     ------

@@ -26,8 +26,8 @@ from equinuclei.wells import parse_well, well_name
 LOOKED_FOR = "a .HTD file, or TIFF files named <plate>_<well>_s<site>_w<wave>"
 
 _GUID = r"[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
-# The GUID follows the number of the wave without a separator and may begin with digits, so it is matched as a whole. The
-# name of the plate ends at the first match of a well, because "_w12" looks like one too.
+# The GUID follows the number of the wave without a separator and may begin with digits, so it is matched as a whole.
+# The name of the plate ends at the first match of a well, because "_w12" looks like one too.
 _NAME = re.compile(
     rf"(?P<plate>.*?)_(?P<well>[A-Za-z]{{1,2}}\d{{2}})(?:_s(?P<site>\d+))?(?:_w(?P<wave>\d+))?"
     rf"(?P<thumb>_thumb)?(?P<guid>{_GUID})?\.tiff?",
@@ -123,7 +123,7 @@ def _rows(
     names: Mapping[int, str],
     wavelengths: Mapping[int, float],
 ) -> list[dict]:
-    """Rows of `make_planes`. headers : facts by field, empty for some; names, wavelengths : of the channels, by wave."""
+    """Rows for `make_planes`. headers : facts by field, some may be empty; names, wavelengths : of channels, by wave."""
     readable = [facts for facts in headers.values() if facts]
     relative = all("offset" in facts for facts in readable)
     calibrated = next((facts["pixel_size"] for facts in readable if facts["pixel_size"] > 0), math.nan)

@@ -28,8 +28,8 @@ def find_zarr_plate(path: Path) -> bool:
 def read_zarr_plate(path: Path) -> PlateSource:
     """Read an OME-Zarr plate (see `equinuclei.sources.plates.find_plate_source`).
 
-    Each image of a well is one field, numbered from 1 in the order of the well's list. The path of a plane is the folder
-    of the array with full resolution; its page counts planes over the axes before y and x, in the order of the array.
+    Each image of a well is one field, numbered from 1 in the order of the well's list. The path of a plane is the
+    folder of the array with full resolution; its page counts planes over the axes before y and x, in array order.
     Positions come from the coordinate transformations of the image. An image without translation is at (0, 0) if it is
     the only one of its well; otherwise its position is unknown.
 

@@ -72,8 +72,7 @@ def segment_folder(
     """
     found = find_images(images)
     outputs = _output_files(found, Path(images), Path(output))
-    weights = find_weights(model, models)
-    network, on = _load_network(weights, device, torch_threads)
+    network, on = _load_network(find_weights(model, models), device, torch_threads)
     if isinstance(diameter, float | int):
         magnification(diameter, network.diameter)  # raises now rather than at the first image
     segment = partial(segment_image, network, diameter=diameter, tile=tile, device=on, **cleaning)
@@ -81,9 +80,7 @@ def segment_folder(
     table = Path(output) / "nuclei.tsv"
     table.unlink(missing_ok=True)  # a table of an earlier run would not match the labels of this one
     for number, (path, files) in enumerate(zip(found, outputs, strict=True), start=1):
-        # A file name may contain control sequences of a terminal.
-        name = path.name if path.name.isprintable() else ascii(path.name)
-        progress = f"[{number}/{len(found)}] {name}"
+        progress = f"[{number}/{len(found)}] {_printable(path.name)}"
         try:
             measured = _segment_file(path, files, segment, page, pixel_size)
         except (InputError, OSError) as error:
@@ -101,6 +98,11 @@ def segment_folder(
     if failed:
         logger.error("%d of %d images could not be segmented: see above", failed, len(found))
     return failed
+
+
+def _printable(name: str) -> str:
+    """A file name without control sequences that a terminal would obey."""
+    return name if name.isprintable() else ascii(name)
 
 
 def _load_network(weights: Path, device: str, threads: int) -> tuple[SegmentationNetwork, torch.device]:

@@ -123,7 +123,7 @@ def _rows(
     names: Mapping[int, str],
     wavelengths: Mapping[int, float],
 ) -> list[dict]:
-    """Rows for `make_planes`. headers : facts by field, some may be empty; names, wavelengths : of channels, by wave."""
+    """Rows for `make_planes`. headers : facts by field, maybe empty; names, wavelengths : of the channels, by wave."""
     readable = [facts for facts in headers.values() if facts]
     relative = all("offset" in facts for facts in readable)
     calibrated = next((facts["pixel_size"] for facts in readable if facts["pixel_size"] > 0), math.nan)

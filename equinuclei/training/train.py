@@ -37,7 +37,7 @@ from equinuclei.networks.layers import use_channels_last
 from equinuclei.networks.network import SegmentationNetwork, model_cost
 from equinuclei.networks.targets import TARGETS
 from equinuclei.runtime.files import read_record, replacing, scratch_folder, write_json
-from equinuclei.runtime.job import is_follower
+from equinuclei.runtime.job import is_follower, stop_for_a_test
 from equinuclei.runtime.ownership import require_ownership
 from equinuclei.runtime.provenance import code_version, hardware, package_versions
 from equinuclei.specs import ModelSpec
@@ -268,8 +268,9 @@ class _Checkpoint(Checkpoint):
             elif trainer.fit_loop.epoch_loop.batch_idx + 1 < len(task.sampler):
                 self._save(trainer)
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, _task: SegmentationTask) -> None:
+    def on_train_epoch_end(self, trainer: lightning.Trainer, task: SegmentationTask) -> None:
         self._save(trainer)
+        stop_for_a_test(f"epoch {len(task.history)}")
 
     def _tell(self, number: int, _frame: object) -> None:
         self.told = signal.Signals(number).name

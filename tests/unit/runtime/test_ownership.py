@@ -34,7 +34,7 @@ def until(condition):
 
 def start(code, *arguments):
     """A Python process that has the library; it prints a line when it owns its work."""
-    code = "from equinuclei import ownership; ownership.POLL = 0.01\n" + textwrap.dedent(code)
+    code = "from equinuclei.runtime import ownership; ownership.POLL = 0.01\n" + textwrap.dedent(code)
     environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
@@ -42,7 +42,7 @@ def start(code, *arguments):
 
 HOLDER = """
     import sys
-    from equinuclei.files import mark_done, work_folder
+    from equinuclei.runtime.files import mark_done, work_folder
     with work_folder(sys.argv[1], "key") as folder:
         (folder / "first").write_text("1")
         mark_done(folder, "first")
@@ -77,7 +77,7 @@ def test_many_processes_race_and_each_unit_is_done_once(tmp_path):
     code = """
         import sys, time
         from pathlib import Path
-        from equinuclei.files import is_done, mark_done, work_folder
+        from equinuclei.runtime.files import is_done, mark_done, work_folder
         with work_folder(sys.argv[1], "key") as folder:
             if folder is None:
                 print("None"); sys.exit()

@@ -20,9 +20,16 @@ WIDTHS = {
 }
 WIDTHS["simplified-bn"] = WIDTHS["simplified-bn-strided"] = WIDTHS["simplified"]
 
+# One network per group every time, all by night.
+ALWAYS = {("unet", "trivial"), ("simplified", "p4"), ("simplified-bn-strided", "p4m")}
+NETWORKS = [
+    pytest.param(architecture, group, marks=() if (architecture, group) in ALWAYS else pytest.mark.nightly)
+    for architecture in ARCHITECTURES
+    for group in GROUPS
+]
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("group", GROUPS)
+
+@pytest.mark.parametrize("architecture, group", NETWORKS)
 def test_every_network_overfits_a_handful_of_images(tmp_path, architecture, group):
     fields = [simulate_field(line, seed, 64, 64) for seed, line in enumerate(("NIH3T3", "HeLa", "A549"))]
     images, targets = [f.images["fluorescence"] for f in fields], [f.instances > 0 for f in fields]

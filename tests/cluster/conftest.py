@@ -28,7 +28,7 @@ import yaml
 
 AT_ONCE = 6
 PATIENCE = 300.0
-"""Seconds after which an event that is waited for counts as lost."""
+"""Seconds without any sign of life after which an event that is waited for counts as lost."""
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -73,23 +73,36 @@ def slurm(*command: str) -> str:
 
 
 def wait_for(found: Callable, what: str):
-    """What `found` returns as soon as that is true. What cluster and controllers say is told if it takes too long."""
-    end = time.monotonic() + PATIENCE
+    """What `found` returns as soon as that is true. What cluster and controllers say is told if nothing happens."""
+    seen, since = signs_of_life(), time.monotonic()
     while not (result := found()):
-        assert time.monotonic() < end, f"{what}: not seen within {PATIENCE:.0f} s\n{news()}"
+        if time.monotonic() > since + PATIENCE:
+            assert (now := signs_of_life()) != seen, f"{what}: nothing happens for {PATIENCE:.0f} s\n{news()}"
+            seen, since = now, time.monotonic()
         time.sleep(0.1)
     return result
+
+
+def signs_of_life() -> tuple[str, list[int]]:
+    """What changes while anything happens on the cluster: the queue, and the sizes of logs."""
+    queue = subprocess.run(["squeue", "--states=all", "--format=%i %T"], capture_output=True, text=True).stdout
+    return queue, [log.stat().st_size for log in logs() if log.exists()]
+
+
+def logs() -> list[Path]:
+    """What controllers and jobs said so far."""
+    controllers = [controller.folder / "snakemake.log" for controller in Controller.started]
+    return controllers + [log for controller in Controller.started for log in controller.job_logs()]
 
 
 def news() -> str:
     """The queue, the nodes, and the ends of all logs: for a person who wants to know why nothing happens."""
     queue = ["squeue", "--states=all", "--format=%i %T %N %r %k %Z"]
     told = [subprocess.run(command, capture_output=True, text=True).stdout for command in (queue, ["sinfo", "-N"])]
-    logs = [controller.folder / "snakemake.log" for controller in Controller.started]
-    logs += [log for controller in Controller.started for log in controller.job_logs()]
+    files = logs()
     with suppress(OSError):
-        logs += sorted((Path("/etc/slurm/slurm.conf").resolve().parents[1] / "log").glob("slurm*.log"))
-    for log in logs:
+        files += sorted((Path("/etc/slurm/slurm.conf").resolve().parents[1] / "log").glob("slurm*.log"))
+    for log in files:
         with suppress(OSError):
             told.append(f"--- {log}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-25:]))
     return "\n".join(told)
@@ -179,14 +192,9 @@ class Controller:
         return self
 
     def wait(self) -> int:
-        """Exit status, once it has ended. However long that takes, something must happen."""
-        seen, since = None, time.monotonic()
-        while (status := self.process.poll()) is None:
-            if (now := (self.jobs(), len(self.said), self.log)) != seen:
-                seen, since = now, time.monotonic()
-            assert time.monotonic() < since + PATIENCE, f"{self.folder.name}: nothing happens\n{news()}"
-            time.sleep(0.3)
-        return status
+        """Exit status, once it has ended."""
+        wait_for(lambda: self.process.poll() is not None, f"{self.folder.name}: its snakemake ends")
+        return self.process.returncode
 
     def finish(self, *arguments: str) -> "Controller":
         """Run to the end, which must be a good one."""

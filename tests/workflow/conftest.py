@@ -1,6 +1,7 @@
 """Snakemake as a user calls it, in a folder of its own."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -68,10 +69,17 @@ def study(tmp_path_factory) -> tuple[Path, str]:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory) -> Path:
-    """Folder in which the data of the tiny study are prepared and its model `turning` is trained, and no more."""
+def trained(request, tmp_path_factory) -> Path:
+    """Folder in which the data of the tiny study are prepared and its model `turning` is trained.
+
+    A copy of the study, where other tests need that anyway.
+    """
     folder = tmp_path_factory.mktemp("trained")
-    snakemake(folder, WEIGHTS)
+    if any("study" in item.fixturenames for item in request.session.items):
+        study, _ = request.getfixturevalue("study")
+        shutil.copytree(study, folder, dirs_exist_ok=True)
+    else:
+        snakemake(folder, WEIGHTS)
     return folder
 
 

@@ -77,8 +77,8 @@ def wait_for(found: Callable, what: str):
     seen, since = signs_of_life(), time.monotonic()
     while not (result := found()):
         if time.monotonic() > since + PATIENCE:
-            assert (now := signs_of_life()) != seen, f"{what}: nothing happens for {PATIENCE:.0f} s\n{news()}"
-            seen, since = now, time.monotonic()
+            before, seen, since = seen, signs_of_life(), time.monotonic()
+            assert seen != before, f"{what}: nothing happens for {PATIENCE:.0f} s\n{news()}"
         time.sleep(0.1)
     return result
 

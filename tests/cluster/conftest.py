@@ -178,13 +178,13 @@ class Controller:
         self.environment = os.environ | ({} if stop_at is None else {"EQUINUCLEI_STOP_AT": stop_at})
         self.process: subprocess.Popen | None = None
 
-    def start(self, *arguments: str) -> "Controller":
+    def start(self, *arguments: str, **variables: str) -> "Controller":
         # What is started from the background of a shell ignores SIGINT.
         with (self.folder / "snakemake.log").open("a") as log:
             self.process = subprocess.Popen(
                 ["env", "--default-signal=INT", *self.command, *arguments],
                 cwd=self.folder,
-                env=self.environment,
+                env=self.environment | variables,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

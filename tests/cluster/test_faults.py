@@ -208,7 +208,7 @@ def test_a_job_that_is_submitted_twice_runs_once(outcome, undisturbed):
 def interrupted(scene):
     """Ctrl-C."""
     controller = scene.trainer("interrupted")
-    controller.start("--set-resources", ON_C1)
+    controller.start("--set-resources", ON_C1, LOOKS="none")
     first = controller.running()["id"]
     controller.training(first)
     controller.process.send_signal(signal.SIGINT)

@@ -17,6 +17,14 @@ TINY = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
 WEIGHTS = "results/tiny/models/turning/fluorescence/seed0/weights.safetensors"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items) -> None:
+    """With `--dist loadgroup` one worker runs the tests of a file, and all of the workflow, which share a study."""
+    for item in items:
+        room, *rest = item.path.relative_to(ROOT / "tests").parts
+        item.add_marker(pytest.mark.xdist_group("workflow" if room == "workflow" else "/".join([room, *rest])))
+
+
 def snakemake(
     folder: Path, *arguments: str, config: dict = TINY, check: bool = True, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess:

@@ -154,6 +154,7 @@ class Library:
         self.root, self.package = root, package
         self._modules: dict[str, Module | None] = {}
         self._forms: dict[tuple[str, int], Form] = {}
+        self._imports: dict[str, list[Module]] = {}
         self._digests: dict[tuple[Path, tuple[str, ...]], str] = {}
 
     def digest(self, entry: Path, extra: tuple[str, ...]) -> str:
@@ -203,7 +204,8 @@ class Library:
         if isinstance(found, External) or not _counts(found):
             return
         module = self.module(found.module)
-        yield from self._load(module, loaded)
+        if module.name not in loaded:
+            yield from self._load(module, loaded)
         if isinstance(found, Object):
             yield from ((module.name, number) for number in module.defines[found.name])
         else:
@@ -225,10 +227,16 @@ class Library:
             loaded.add(module.name)
             if module.name != SCRIPT:
                 yield from ((module.name, number) for number in self._side_effects(module))
-            names = {f"{bound.module}.{bound.name}" for bound in module.imported if bound.name}
-            names |= {bound.module for bound in module.imported} | set(_above(module.name))
+            queue += self._imported_modules(module)
+
+    def _imported_modules(self, module: Module) -> list[Module]:
+        """The modules of the library that run when a module is imported, those above it among them."""
+        if module.name not in self._imports:
+            names = {name for bound in module.imported for name in (bound.module, f"{bound.module}.{bound.name}")}
+            names = {name for name in names if name.split(".")[0] == self.package} | set(_above(module.name))
             names |= {above for name in names for above in _above(name)}
-            queue += filter(None, map(self.module, sorted(names)))
+            self._imports[module.name] = list(filter(None, map(self.module, sorted(names))))
+        return self._imports[module.name]
 
     def _side_effects(self, module: Module) -> Iterator[int]:
         yield from module.side_effects
@@ -366,9 +374,12 @@ class Library:
 
 
 def _counts(found: Object | Package) -> bool:
-    if isinstance(found, Object) and found.name in YET_DECIDE:
-        return True
-    return not any(found.module == name or found.module.startswith(f"{name}.") for name in DECIDE_NO_BYTE)
+    return (isinstance(found, Object) and found.name in YET_DECIDE) or _decides(found.module)
+
+
+@cache
+def _decides(module: str) -> bool:
+    return not any(module == name or module.startswith(f"{name}.") for name in DECIDE_NO_BYTE)
 
 
 def _is_definition(module: Module, number: int) -> bool:

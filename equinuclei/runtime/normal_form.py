@@ -32,6 +32,11 @@ WITH_VALUE = frozenset({"SystemExit", "StopIteration"})
 _OMITTED = frozenset({"ctx", "kind", "type_comment", "type_ignores", "type_params", "annotation", "returns"})
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_LEAVES = frozenset({ast.Constant, ast.Pass, str, type(None), ast.alias})
+_BINDERS = frozenset(
+    {*_FUNCTIONS, *_COMPREHENSIONS, ast.ClassDef, ast.Lambda, ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal,
+     ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.MatchMapping, ast.If}
+)  # fmt: skip
 
 
 class Import(NamedTuple):
@@ -550,31 +555,42 @@ def _bound(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, packag
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
     names: dict[str, Import | None] = {argument.arg: None for argument in every if argument}
     elsewhere: set[str] = set()
-    queue = list(function.body) if isinstance(function.body, list) else [function.body]
+    queue: list = [function.body]
     while queue:
         node = queue.pop()
-        if isinstance(node, ast.Name):
-            if not isinstance(node.ctx, ast.Load):
+        if isinstance(node, list):
+            queue.extend(node)
+            continue
+        kind = type(node)
+        if kind is ast.Name:
+            if type(node.ctx) is not ast.Load:
                 names.setdefault(node.id)
             continue
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            names.update(imports_of(node, package))
-        elif isinstance(node, ast.Global | ast.Nonlocal):
-            elsewhere.update(node.names)
-        elif isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
-            names.setdefault(node.name)
+        if kind in _LEAVES:
             continue
-        elif isinstance(node, ast.Lambda):
-            continue
-        elif isinstance(node, _COMPREHENSIONS):  # its names are its own, but for those bound by `:=`
-            for part in ast.walk(node):
-                if isinstance(part, ast.NamedExpr):
-                    names.setdefault(part.target.id)
-            continue
-        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
-            names.setdefault(node.name)
-        elif isinstance(node, ast.MatchMapping) and node.rest:
-            names.setdefault(node.rest)
-        if not is_type_checking(node):
-            queue.extend(ast.iter_child_nodes(node))
+        if kind in _BINDERS:
+            if kind is ast.Import or kind is ast.ImportFrom:
+                names.update(imports_of(node, package))
+                continue
+            if kind is ast.Global or kind is ast.Nonlocal:
+                elsewhere.update(node.names)
+                continue
+            if kind is ast.Lambda:
+                continue
+            if kind in _COMPREHENSIONS:  # its names are its own, but for those bound by `:=`
+                walk = (part for part in ast.walk(node) if isinstance(part, ast.NamedExpr))
+                names.update((part.target.id, None) for part in walk)
+                continue
+            if kind is ast.If and is_type_checking(node):
+                queue.append(node.orelse)
+                continue
+            name = getattr(node, "name", None) or getattr(node, "rest", None)
+            if name:
+                names.setdefault(name)
+            if kind is ast.ClassDef or kind in _FUNCTIONS:
+                continue
+        for field_name in _fields(kind):
+            value = getattr(node, field_name, None)
+            if isinstance(value, ast.AST | list):
+                queue.append(value)
     return {name: bound for name, bound in names.items() if name not in elsewhere}

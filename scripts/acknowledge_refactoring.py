@@ -2,8 +2,8 @@
 
 Runs the study of config/acknowledge.yaml with the code of a base and with that of the working tree, and compares every
 file. Only if none differs, the digest of each rule's code is recorded to mean the same as that of the base, in
-workflow/equivalent_code.tsv: commit that file with the refactoring. The base is, unless --base names it: HEAD if tracked
-files differ from it; else where the branch left `main`; else, on `main` itself, the commit before HEAD.
+workflow/equivalent_code.tsv: commit that file with the refactoring. The base is, unless --base names it: HEAD if
+tracked files differ from it; else where the branch left `main`; else, on `main` itself, the commit before HEAD.
 """
 
 import argparse
@@ -16,7 +16,16 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from verify_reproducibility import MAY_DIFFER, ROOT, TIMES, Allowance, compare, run_study, without_measured, without_times
+from verify_reproducibility import (
+    MAY_DIFFER,
+    ROOT,
+    TIMES,
+    Allowance,
+    compare,
+    run_study,
+    without_measured,
+    without_times,
+)
 
 sys.path.insert(0, str(ROOT))
 

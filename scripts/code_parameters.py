@@ -30,9 +30,9 @@ def main(snakefile: str, configfile: str, folder: str, *targets: str) -> None:
         jobs = [
             [job.rule.name, job.wildcards_dict.get("model", ""), job.params.code]
             for job in made.dag.jobs
-            if "code" in job.params.keys()
+            if "code" in dict(job.params.items())
         ]
-        rules = sorted(rule.name for rule in made.rules if "code" in rule.params.keys())
+        rules = sorted(rule.name for rule in made.rules if "code" in dict(rule.params.items()))
     print(json.dumps({"jobs": sorted(jobs), "rules": rules}))
 
 

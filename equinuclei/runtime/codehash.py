@@ -5,30 +5,21 @@ uses to the statements that bind it, wherever they stand, and covers their norma
 with a statement that can change a result, and with no other: not with comments, annotations, messages, or statements
 that nothing reaches, and not when a function moves to another module.
 
-Not followed are packages that decide no byte of a result, `DECIDE_NO_BYTE`. What a module does when it is imported, such
-as to register something, counts as soon as the module is imported.
+Not followed are packages that decide no byte of a result, `DECIDE_NO_BYTE`. What a module does when it is imported,
+such as to register something, counts as soon as the module is imported.
 """
 
 import ast
 import hashlib
-import re
 from collections.abc import Iterable, Iterator
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 
 from equinuclei.errors import InputError
-from equinuclei.runtime.normal_form import (
-    External,
-    Form,
-    Found,
-    Import,
-    Object,
-    Package,
-    Resolver,
-    imports_of,
-    is_type_checking,
-    normal_form,
-)
+from equinuclei.runtime.modules import SCRIPT, Module
+from equinuclei.runtime.names import External, Form, Found, Import, Object, Package, Resolver
+from equinuclei.runtime.normal_form import normal_form
+from equinuclei.runtime.syntax import FUNCTIONS
 
 DECIDE_NO_BYTE = ("equinuclei.errors", "equinuclei.runtime", "equinuclei.cli")
 """Modules and packages whose code decides whether, when and how a result is made, and no byte of it."""
@@ -38,15 +29,6 @@ YET_DECIDE = frozenset({"write_json"})
 
 UNCOUNTED = frozenset({"__version__", "__all__"})
 """Names that are never followed."""
-
-HARMLESS_DECORATORS = frozenset(
-    {"abstractmethod", "asynccontextmanager", "cache", "cached_property", "classmethod", "contextmanager", "dataclass",
-     "delayed", "final", "inference_mode", "lru_cache", "no_grad", "overload", "override", "property",
-     "runtime_checkable", "setter", "staticmethod", "total_ordering", "unique", "wraps"}
-)  # fmt: skip
-"""Decorators that register nothing. A function or class with another one counts as soon as its module is imported."""
-
-SCRIPT = "__script__"
 
 
 def code_digest(entry: Path, root: Path, extra: Iterable[str] = (), package: str = "equinuclei") -> str:
@@ -76,77 +58,6 @@ def library(root: Path, package: str = "equinuclei") -> "Library":
     return Library(root, package)
 
 
-class Module:
-    """One file: the statements of its top level by the names that they bind, and its imports."""
-
-    def __init__(self, path: Path, name: str) -> None:
-        self.path, self.name = path, name
-        self.package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        try:
-            self.source = path.read_text(encoding="utf-8")
-            tree = ast.parse(self.source, filename=str(path))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"{path}: not readable as Python ({error}); mend or restore the file") from error
-        self.nodes: list[ast.stmt] = []
-        self.defines: dict[str, list[int]] = {}
-        self.imports: dict[str, Import] = {}
-        self.stars: list[str] = []
-        self.imported: set[Import] = set()
-        self._add(tree.body)
-
-    def _add(self, statements: Iterable[ast.stmt]) -> None:
-        for node in statements:
-            if is_type_checking(node):
-                self._add(node.orelse)
-                continue
-            self.nodes.append(node)
-            for part in _of_top_level(node):
-                if isinstance(part, ast.Import | ast.ImportFrom):
-                    self._add_import(part)
-                else:
-                    for name in _binds(part):
-                        self.defines.setdefault(name, []).append(len(self.nodes) - 1)
-
-    def _add_import(self, node: ast.Import | ast.ImportFrom) -> None:
-        if isinstance(node, ast.Import):
-            self.imported.update(Import(alias.name) for alias in node.names)
-        for name, bound in imports_of(node, self.package):
-            self.imported.add(bound)
-            if name == "*":
-                self.stars.append(bound.module)
-            else:
-                self.imports[name] = bound
-
-    @cached_property
-    def side_effects(self) -> list[int]:
-        """The statements that may do more than bind names."""
-        return [number for number, node in enumerate(self.nodes) if self._acts(node)]
-
-    def _acts(self, node: ast.stmt) -> bool:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            return any(_is_decorated(part) for part in _definitions(node)) or _asks_metaclass(node)
-        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            return any(isinstance(p, ast.Attribute | ast.Subscript) for target in targets for p in ast.walk(target))
-        if isinstance(node, ast.Expr):
-            return not isinstance(node.value, ast.Constant)
-        if isinstance(node, ast.If) and ast.unparse(node.test).startswith("__name__ == "):
-            return self.name == SCRIPT
-        return not isinstance(node, ast.Import | ast.ImportFrom | ast.Pass)
-
-    @cached_property
-    def unused_imports(self) -> list[str]:
-        """Modules that are imported and not used: for what they do when they are imported."""
-        found = []
-        for node in self.nodes:
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    name = alias.asname or alias.name.split(".")[0]
-                    if len(re.findall(rf"\b{name}\b", self.source)) == 1:
-                        found.append(alias.name)
-        return found
-
-
 class Library:
     """The modules of a package, what they refer to, and the digests of scripts that use them."""
 
@@ -154,6 +65,7 @@ class Library:
         self.root, self.package = root, package
         self._modules: dict[str, Module | None] = {}
         self._forms: dict[tuple[str, int], Form] = {}
+        self._sums: dict[tuple[str, int], bytes] = {}
         self._imports: dict[str, list[Module]] = {}
         self._digests: dict[tuple[Path, tuple[str, ...]], str] = {}
 
@@ -225,7 +137,7 @@ class Library:
             if module.name in loaded or not _counts(Package(module.name)):
                 continue
             loaded.add(module.name)
-            if module.name != SCRIPT:
+            if not module.name.startswith(SCRIPT):
                 yield from ((module.name, number) for number in self._side_effects(module))
             queue += self._imported_modules(module)
 
@@ -286,14 +198,12 @@ class Library:
     def _script(self, entry: Path) -> Module:
         name = f"{SCRIPT}{entry}"
         if name not in self._modules:
-            module = Module(entry, SCRIPT)
-            module.name = name
-            self._modules[name] = module
+            self._modules[name] = Module(entry, name)
         return self._modules[name]
 
     def lookup(self, module: str, name: str, seen: frozenset = frozenset()) -> Found | None:
         """What a name of a module's top level means: through imports, where it is defined."""
-        of = self.module(module)
+        of = self._modules.get(module) or self.module(module)
         if of is None or name in UNCOUNTED or (module, name) in seen:
             return None
         if name in of.defines:
@@ -334,8 +244,7 @@ class Library:
     def _has_value(self, found: Object) -> bool:
         """Whether an exception carries more than a message: its class has a body."""
         return _counts(found) and any(
-            isinstance(node, ast.ClassDef)
-            and any(not (isinstance(p, ast.Pass) or _is_docstring(p)) for p in node.body)
+            isinstance(node, ast.ClassDef) and any(not isinstance(p, ast.Pass | ast.Expr) for p in node.body)
             for node, _ in self._definitions(found)
         )
 
@@ -344,24 +253,28 @@ class Library:
     def _form(self, module: str, number: int) -> Form:
         key = module, number
         if key not in self._forms:
-            of = self.module(module) if not module.startswith(SCRIPT) else self._modules[module]
-            self._forms[key] = normal_form([of.nodes[number]], self._resolver(of))
+            of = self._modules[module]
+            node = of.nodes[number]
+            form = normal_form([node], self._resolver(of))
+            self._forms[key] = form._replace(text=form.text + "".join(f"import {m};" for m in of.unused_imports(node)))
         return self._forms[key]
 
-    @cache  # noqa: B019  the library lives as long as the process
     def _sum(self, module: str, number: int) -> bytes:
-        """Digest of a statement, and of the forms of what it refers to: so that two objects of one name differ."""
-        form = self._form(module, number)
-        summary = hashlib.sha256(form.text.encode())
-        for reference in form.references:
-            if isinstance(reference, Object) and _counts(reference):
-                for number_there in self.module_or_script(reference.module).defines[reference.name]:
-                    summary.update(hashlib.sha256(self._form(reference.module, number_there).text.encode()).digest())
-        return summary.digest()
+        """Digest of a statement, and of the forms of what it refers to: so that two objects of one name differ.
 
-    def module_or_script(self, name: str) -> Module:
-        """A module that is known to be there."""
-        return self._modules[name] or self.module(name)
+        Empty if the statement does nothing.
+        """
+        key = module, number
+        if key not in self._sums:
+            form = self._form(*key)
+            summary = hashlib.sha256(form.text.encode())
+            for reference in form.references:
+                if isinstance(reference, Object) and _counts(reference):
+                    for there in self._modules[reference.module].defines[reference.name]:
+                        text = self._form(reference.module, there).text
+                        summary.update(hashlib.sha256(text.encode()).digest())
+            self._sums[key] = summary.digest() if form.text else b""
+        return self._sums[key]
 
     def _sum_script(self, entry: Path) -> bytes:
         """Digest of what a script does, in its order, without its definitions, which are statements like others."""
@@ -383,11 +296,7 @@ def _decides(module: str) -> bool:
 
 
 def _is_definition(module: Module, number: int) -> bool:
-    return isinstance(module.nodes[number], ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-
-
-def _is_docstring(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return isinstance(module.nodes[number], (*FUNCTIONS, ast.ClassDef))
 
 
 def _above(name: str) -> Iterator[str]:
@@ -395,42 +304,3 @@ def _above(name: str) -> Iterator[str]:
     parts = name.split(".")
     for depth in range(1, len(parts)):
         yield ".".join(parts[:depth])
-
-
-def _of_top_level(node: ast.AST) -> Iterator[ast.AST]:
-    """A statement of the top level and those in its blocks, but for what stands in functions and classes."""
-    yield node
-    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-        for child in ast.iter_child_nodes(node):
-            if not is_type_checking(child):
-                yield from _of_top_level(child)
-
-
-def _binds(node: ast.AST) -> Iterator[str]:
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        yield node.name
-    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-        yield node.id
-
-
-def _definitions(node: ast.stmt) -> Iterator[ast.stmt]:
-    """A function; or a class with its methods and the classes in it."""
-    yield node
-    if isinstance(node, ast.ClassDef):
-        for part in node.body:
-            if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                yield from _definitions(part)
-
-
-def _is_decorated(node: ast.stmt) -> bool:
-    """Whether a decorator may register the function or class."""
-    for decorator in node.decorator_list:
-        called = decorator.func if isinstance(decorator, ast.Call) else decorator
-        name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
-        if name not in HARMLESS_DECORATORS:
-            return True
-    return False
-
-
-def _asks_metaclass(node: ast.stmt) -> bool:
-    return isinstance(node, ast.ClassDef) and any(ast.unparse(k.value) not in ("ABCMeta", "abc.ABCMeta") for k in node.keywords)

@@ -8,87 +8,12 @@ differs between versions of Python; a field that is absent or empty is not writt
 """
 
 import ast
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache
-from typing import NamedTuple
 
-LOGGERS = frozenset({"logger", "_logger", "log", "logging", "warnings"})
-"""What messages are sent through; a statement `logger.info(...)` is no part of the normal form."""
-
-LOG_METHODS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "warn"})
-
-MESSAGE_ARGUMENTS = {"check_known": (0, "what"), "raise_problems": (0, "where"), "require_space": (2, "what")}
-"""Functions of this project -> position and name of the argument that only their message tells."""
-
-PROBLEMS = re.compile(r"(^|_)problems?$")
-"""Names of variables that hold what is wrong with an input, and of functions that return it: of texts in them counts
-that they are there, and not what they say."""
-
-WITH_VALUE = frozenset({"SystemExit", "StopIteration"})
-"""Exceptions whose arguments are more than a message. So are those of a class of this project that has a body."""
-
-_OMITTED = frozenset({"ctx", "kind", "type_comment", "type_ignores", "type_params", "annotation", "returns"})
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_LEAVES = frozenset({ast.Constant, ast.Pass, str, type(None), ast.alias})
-_BINDERS = frozenset(
-    {*_FUNCTIONS, *_COMPREHENSIONS, ast.ClassDef, ast.Lambda, ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal,
-     ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.MatchMapping, ast.If}
-)  # fmt: skip
-
-
-class Import(NamedTuple):
-    """What an import binds a name to: a module, or what is called `name` there."""
-
-    module: str
-    name: str | None = None
-
-
-class Object(NamedTuple):
-    """Something that a module of the project defines at its top level."""
-
-    module: str
-    name: str
-
-
-class Package(NamedTuple):
-    """A module of the project."""
-
-    module: str
-
-
-class External(NamedTuple):
-    """A module of another package, or something in one, by its full name."""
-
-    name: str
-
-
-Found = Object | Package | External
-
-
-class Form(NamedTuple):
-    """A normal form: its text, what it refers to, in that order, and the modules that it imports while it runs."""
-
-    text: str
-    references: tuple[Object | Package, ...]
-    imports: tuple[Import, ...]
-
-
-@dataclass
-class Resolver:
-    """How the names of a module are looked up. All return None for a name that is no one's, as a builtin's.
-
-    name : what a name of the module's own top level means; imported : what an import binds; member : what is called so
-    in a module of the project; has_value : whether an exception of the project keeps its arguments as values.
-    """
-
-    name: Callable[[str], Found | None]
-    imported: Callable[[Import], Found | None]
-    member: Callable[[str, str], Found | None]
-    has_value: Callable[[Object], bool]
-    package: str
+from equinuclei.runtime.messages import MESSAGE_ARGUMENTS, PROBLEMS, WITH_VALUE, acts, does_nothing, is_text
+from equinuclei.runtime.names import External, Form, Found, Import, Object, Package, Resolver
+from equinuclei.runtime.syntax import COMPREHENSIONS, bound_names, fields_of, is_type_checking, stored_names
 
 
 def normal_form(statements: Iterable[ast.stmt], resolver: Resolver) -> Form:
@@ -98,33 +23,6 @@ def normal_form(statements: Iterable[ast.stmt], resolver: Resolver) -> Form:
     text = "".join(part for part in writer.out if isinstance(part, str))
     references = tuple(part for part in writer.out if not isinstance(part, str))
     return Form(text, references, tuple(writer.imports))
-
-
-def imports_of(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, Import]]:
-    """The names that an import binds, and to what; `*` for everything. package : what a relative import begins at."""
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            yield alias.asname or alias.name.split(".")[0], Import(
-                alias.name if alias.asname else alias.name.split(".")[0]
-            )
-        return
-    base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-    module = ".".join([*base, *([node.module] if node.module else [])])
-    for alias in node.names:
-        yield alias.asname or alias.name, Import(module, alias.name)
-
-
-def is_type_checking(node: ast.AST) -> bool:
-    """Whether a statement is `if TYPE_CHECKING`, which does not run."""
-    return isinstance(node, ast.If) and (
-        (isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING")
-        or (isinstance(node.test, ast.Attribute) and node.test.attr == "TYPE_CHECKING")
-    )
-
-
-@cache
-def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
-    return tuple(name for name in kind._fields if name not in _OMITTED)
 
 
 @dataclass
@@ -158,7 +56,7 @@ class _Writer:
         for node in statements:
             if is_type_checking(node):
                 self.body(node.orelse)
-            elif not _does_nothing(node):
+            elif not does_nothing(node):
                 self.write(node)
 
     def write(self, node: ast.AST) -> None:
@@ -167,7 +65,7 @@ class _Writer:
             handler(self, node)
             return
         self.out.append(f"{type(node).__name__}(")
-        for name in _fields(type(node)):
+        for name in fields_of(type(node)):
             self._field(name, getattr(node, name, None))
         self.out.append(")")
 
@@ -267,14 +165,14 @@ class _Writer:
         self._arguments(node.args)
         outer = self._class_has_fields, self._returns_problems
         self._class_has_fields, self._returns_problems = False, bool(PROBLEMS.search(node.name))
-        self._scoped(_bound(node, self._resolver.package), lambda: self.body(node.body))
+        self._scoped(bound_names(node, self._resolver.package), lambda: self.body(node.body))
         self._class_has_fields, self._returns_problems = outer
         self.out.append(")")
 
     def _lambda(self, node: ast.Lambda) -> None:
         self.out.append("Lambda(")
         self._arguments(node.args)
-        self._scoped(_bound(node, self._resolver.package), lambda: self.write(node.body))
+        self._scoped(bound_names(node, self._resolver.package), lambda: self.write(node.body))
         self.out.append(")")
 
     def _arguments(self, arguments: ast.arguments) -> None:
@@ -305,7 +203,7 @@ class _Writer:
         problems, self._lists_problems = self._lists_problems, False
         first, *others = node.generators
         self.write(first.iter)  # it is looked up outside
-        names = {name: None for generator in node.generators for name in _stored(generator.target)}
+        names = {name: None for generator in node.generators for name in stored_names(generator.target)}
 
         def inside() -> None:
             for generator in (first, *others):
@@ -342,7 +240,7 @@ class _Writer:
         target = node.targets[0]
         scope = self._scopes[-1] if self._scopes else None
         single = len(node.targets) == 1 and isinstance(target, ast.Name)
-        if single and scope is not None and target.id in scope.names and _is_text(node.value) and not _acts(node):
+        if single and scope is not None and target.id in scope.names and is_text(node.value) and not acts(node):
             start, loads, scope.loads = len(self.out), scope.loads, set()
             self._assignment("Assign", node.targets, node.value)
             scope.texts.append((target.id, start, len(self.out), scope.loads))
@@ -352,9 +250,7 @@ class _Writer:
 
     def _annotated(self, node: ast.AnnAssign) -> None:
         if self._class_has_fields:
-            kinds = {part.attr if isinstance(part, ast.Attribute) else getattr(part, "id", "") for part in
-                     ast.walk(node.annotation)}  # fmt: skip
-            text = " ".join([*kinds, *(str(p.value) for p in ast.walk(node.annotation) if isinstance(p, ast.Constant))])
+            text = ast.unparse(node.annotation)
             self.out.append("Field" + "".join(kind for kind in ("ClassVar", "InitVar") if kind in text))
             self._assignment("", [node.target], node.value)
         elif node.value is not None:
@@ -366,7 +262,7 @@ class _Writer:
     def _assignment(self, kind: str, targets: list[ast.expr], value: ast.expr | None) -> None:
         self.out.append(f"{kind}(")
         self._list(targets)
-        if value is not None and any(PROBLEMS.search(name) for target in targets for name in _stored(target)):
+        if value is not None and any(PROBLEMS.search(name) for target in targets for name in stored_names(target)):
             self._problem(value)
         elif value is not None:
             self.write(value)
@@ -380,7 +276,7 @@ class _Writer:
         if isinstance(raised, ast.Call):
             found = self._named(raised.func)
             name = raised.func.id if isinstance(raised.func, ast.Name) else ""
-            if name in WITH_VALUE or _acts(raised) or (isinstance(found, Object) and self._resolver.has_value(found)):
+            if name in WITH_VALUE or acts(raised) or (isinstance(found, Object) and self._resolver.has_value(found)):
                 self.write(raised)
             else:
                 self.write(raised.func)
@@ -437,7 +333,7 @@ class _Writer:
 
     def _problem(self, node: ast.expr) -> None:
         """Write a text or several that tell what is wrong: that they are there, and when, not what they say."""
-        if _is_text(node) and not _acts(node):
+        if is_text(node) and not acts(node):
             self.out.append("text")
         elif isinstance(node, ast.IfExp):
             self.out.append("IfExp(")
@@ -493,104 +389,5 @@ _HANDLERS: dict[type[ast.AST], Callable] = {
     ast.Call: _Writer._call,
     ast.Constant: _Writer._constant,
     ast.JoinedStr: _Writer._joined,
-    **dict.fromkeys(_COMPREHENSIONS, _Writer._comprehension),
+    **dict.fromkeys(COMPREHENSIONS, _Writer._comprehension),
 }
-
-
-def _does_nothing(node: ast.stmt) -> bool:
-    """Whether a statement changes no result: a docstring, `pass`, an import, a message."""
-    if isinstance(node, ast.Pass | ast.Import | ast.ImportFrom):
-        return True
-    if isinstance(node, ast.Expr):
-        return isinstance(node.value, ast.Constant) or _is_message(node.value)
-    return False
-
-
-def _is_message(node: ast.expr) -> bool:
-    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LOG_METHODS):
-        return False
-    sender = node.func.value
-    if isinstance(sender, ast.Call):  # logging.getLogger("traceback").exception(...)
-        sender = sender.func.value if isinstance(sender.func, ast.Attribute) else sender.func
-    name = sender.attr if isinstance(sender, ast.Attribute) else getattr(sender, "id", "")
-    return name in LOGGERS and not _acts(node)
-
-
-def _acts(node: ast.AST) -> bool:
-    """Whether an expression does more than make a value."""
-    return any(isinstance(part, ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom) for part in ast.walk(node))
-
-
-def _is_text(node: ast.expr) -> bool:
-    if isinstance(node, ast.Constant):
-        return isinstance(node.value, str)
-    if isinstance(node, ast.JoinedStr):
-        return True
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Mod):
-        return _is_text(node.left) or _is_text(node.right)
-    if isinstance(node, ast.IfExp):
-        return _is_text(node.body) and _is_text(node.orelse)
-    if isinstance(node, ast.Call):
-        function = node.func
-        if isinstance(function, ast.Name):
-            return function.id in ("str", "repr")
-        return isinstance(function, ast.Attribute) and function.attr in ("join", "format") and _is_text(function.value)
-    return False
-
-
-def _stored(node: ast.AST) -> Iterator[str]:
-    """The names that a target binds."""
-    if isinstance(node, ast.Name):
-        yield node.id
-    elif isinstance(node, ast.Tuple | ast.List):
-        for part in node.elts:
-            yield from _stored(part)
-    elif isinstance(node, ast.Starred):
-        yield from _stored(node.value)
-
-
-def _bound(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, package: str) -> dict[str, Import | None]:
-    """The names of a function's own scope, and what is imported in it."""
-    arguments = function.args
-    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
-    names: dict[str, Import | None] = {argument.arg: None for argument in every if argument}
-    elsewhere: set[str] = set()
-    queue: list = [function.body]
-    while queue:
-        node = queue.pop()
-        if isinstance(node, list):
-            queue.extend(node)
-            continue
-        kind = type(node)
-        if kind is ast.Name:
-            if type(node.ctx) is not ast.Load:
-                names.setdefault(node.id)
-            continue
-        if kind in _LEAVES:
-            continue
-        if kind in _BINDERS:
-            if kind is ast.Import or kind is ast.ImportFrom:
-                names.update(imports_of(node, package))
-                continue
-            if kind is ast.Global or kind is ast.Nonlocal:
-                elsewhere.update(node.names)
-                continue
-            if kind is ast.Lambda:
-                continue
-            if kind in _COMPREHENSIONS:  # its names are its own, but for those bound by `:=`
-                walk = (part for part in ast.walk(node) if isinstance(part, ast.NamedExpr))
-                names.update((part.target.id, None) for part in walk)
-                continue
-            if kind is ast.If and is_type_checking(node):
-                queue.append(node.orelse)
-                continue
-            name = getattr(node, "name", None) or getattr(node, "rest", None)
-            if name:
-                names.setdefault(name)
-            if kind is ast.ClassDef or kind in _FUNCTIONS:
-                continue
-        for field_name in _fields(kind):
-            value = getattr(node, field_name, None)
-            if isinstance(value, ast.AST | list):
-                queue.append(value)
-    return {name: bound for name, bound in names.items() if name not in elsewhere}

@@ -356,7 +356,7 @@ class _Writer:
     # Constants.
 
     def _constant(self, node: ast.Constant) -> None:
-        self.out.append(f"{node.value!r},")
+        self.out.append(f"{node.value!a},")  # `repr` follows the version of Unicode
 
     def _joined(self, node: ast.JoinedStr) -> None:
         """An f-string; Python 3.12 and later divide the texts in it otherwise than 3.11."""
@@ -366,10 +366,10 @@ class _Writer:
             if isinstance(part, ast.Constant):
                 text += part.value
                 continue
-            self.out.append(f"{text!r},")
+            self.out.append(f"{text!a},")
             text = ""
             self.write(part)
-        self.out.append(f"{text!r})")
+        self.out.append(f"{text!a})")
 
 
 _HANDLERS: dict[type[ast.AST], Callable] = {

@@ -8,8 +8,13 @@ LOGGERS = frozenset({"logger", "_logger", "log", "logging", "warnings"})
 
 LOG_METHODS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "warn"})
 
-MESSAGE_ARGUMENTS = {"check_known": (0, "what"), "raise_problems": (0, "where"), "require_space": (2, "what")}
-"""Functions of this project -> position and name of the argument that only their message tells."""
+MESSAGE_ARGUMENTS = {
+    "check_known": ("what",),
+    "raise_problems": ("where",),
+    "read_record": (None, "what", "remedy"),
+    "require_space": (None, None, "what"),
+}
+"""Functions of this project -> by position, the names of the arguments that only their message tells."""
 
 PROBLEMS = re.compile(r"(^|_)problems?$")
 """Names of variables that hold what is wrong with an input, and of functions that return it: of texts in them counts

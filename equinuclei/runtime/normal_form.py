@@ -314,9 +314,9 @@ class _Writer:
         if isinstance(found, External) and found.name == "importlib.import_module":
             positional, keywords = [], []  # a module's name; what is in it is told by the caller of `code_digest`
         elif isinstance(found, Object) and found.name in MESSAGE_ARGUMENTS:
-            index, name = MESSAGE_ARGUMENTS[found.name]
-            positional = positional[:index] + positional[index + 1 :]
-            keywords = [keyword for keyword in keywords if keyword.arg != name]
+            told = MESSAGE_ARGUMENTS[found.name]
+            positional = [argument for n, argument in enumerate(positional) if n >= len(told) or told[n] is None]
+            keywords = [keyword for keyword in keywords if keyword.arg not in told or keyword.arg is None]
             problems = found.name == "raise_problems"
         elif isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
             problems = bool(PROBLEMS.search(node.func.value.id))

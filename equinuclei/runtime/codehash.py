@@ -256,7 +256,7 @@ class Library:
             of = self._modules[module]
             node = of.nodes[number]
             form = normal_form([node], self._resolver(of))
-            self._forms[key] = form._replace(text=form.text + "".join(f"import {m};" for m in of.unused_imports(node)))
+            self._forms[key] = form._replace(text=form.text + "".join(f"import {m};" for m in of.acting_imports(node)))
         return self._forms[key]
 
     def _sum(self, module: str, number: int) -> bytes:

@@ -219,7 +219,7 @@ EDITS = {
     "an effect of an import": ((LAYERS, "class Base", "print(1)\n\nclass Base"), BOTH),
     "a registry": ((LAYERS, "class Base", "REGISTRY = {}\nREGISTRY['a'] = 1\n\nclass Base"), BOTH),
     "a function that is registered": ((LAYERS, "class Base", "@register\ndef other():\n    pass\n\nclass Base"), BOTH),
-    "a module imported for its effect": ((LAYERS, "class Base", "import plugin\n\nclass Base"), BOTH),
+    "a module imported for its effect": ((LAYERS, "class Base", "import plugin  # noqa: F401\n\nclass Base"), BOTH),
     "what only type checkers see": ((LAYERS, "class Base", "if TYPE_CHECKING:\n    X = 1\n\nclass Base"), NOTHING),
 }  # fmt: skip
 

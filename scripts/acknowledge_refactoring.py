@@ -112,11 +112,9 @@ def run_both(projects: Mapping[str, Path], folder: Path, configfile: Path, cores
     """Run the study with both checkouts, below `folder`; whether both ended well. What failed is printed."""
     for name, project in projects.items():
         print(f"running {configfile.name} with the code {name} ({project}) ...", flush=True)
-        options = [*TARGETS[1:], "--cores", str(cores)]
+        how = {"targets": TARGETS, "project": project, "environment": environment_of(project)}
         try:
-            run_study(
-                folder / name, configfile, "default", *options, project=project, environment=environment_of(project)
-            )
+            run_study(folder / name, configfile, "default", "--cores", str(cores), **how)
         except subprocess.CalledProcessError:
             print((folder / name / "snakemake.log").read_text()[-5000:], file=sys.stderr)
             return False

@@ -89,11 +89,12 @@ def run_study(
     configfile: Path,
     profile: str,
     *options: str,
+    targets: Sequence[str] = ("study",),
     project: Path = ROOT,
     environment: Mapping[str, str] | None = None,
 ) -> None:
     """Run a study of a checkout with `folder` as working directory and a profile; what it says is in snakemake.log."""
-    command = [sys.executable, "-m", "snakemake", "study", "--snakefile", str(project / "Snakefile")]
+    command = [sys.executable, "-m", "snakemake", *targets, "--snakefile", str(project / "Snakefile")]
     command += ["--directory", str(folder), "--workflow-profile", str(project / "profiles" / profile)]
     command += ["--configfile", str(configfile), *options]
     folder.mkdir(parents=True, exist_ok=True)

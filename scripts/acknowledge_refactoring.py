@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -60,9 +61,10 @@ BETWEEN_CODES: list[Allowance] = [
 ]
 
 
-def git(*arguments: str, folder: Path = ROOT) -> str:
-    """What git says, without the end of its last line."""
-    return subprocess.run(["git", "-C", folder, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+def git(*arguments: str, folder: Path | None = None) -> str:
+    """What git says of the project or another checkout, without the end of its last line."""
+    command = ["git", "-C", str(folder or ROOT), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def choose_base() -> str:
@@ -108,15 +110,18 @@ def new_rows(before: Digests, after: Digests, evidence: str) -> list[dict[str, s
     ]
 
 
-def run_both(projects: Mapping[str, Path], folder: Path, configfile: Path, cores: int) -> bool:
-    """Run the study with both checkouts, below `folder`; whether both ended well. What failed is printed."""
-    for name, project in projects.items():
-        print(f"running {configfile.name} with the code {name} ({project}) ...", flush=True)
+def run_both(runs: Mapping[Path, Path], configfile: Path, cores: int) -> bool:
+    """Run the study with both checkouts; whether both ended well. What failed is printed.
+
+    runs : the folder to run in -> the checkout whose code is run.
+    """
+    for folder, project in runs.items():
+        print(f"running {configfile.name} with the code of {project} ...", flush=True)
         how = {"targets": TARGETS, "project": project, "environment": environment_of(project)}
         try:
-            run_study(folder / name, configfile, "default", "--cores", str(cores), **how)
+            run_study(folder, configfile, "default", "--cores", str(cores), **how)
         except subprocess.CalledProcessError:
-            print((folder / name / "snakemake.log").read_text()[-5000:], file=sys.stderr)
+            print((folder / "snakemake.log").read_text()[-5000:], file=sys.stderr)
             return False
     return True
 
@@ -133,21 +138,23 @@ def report_difference(allowed: Mapping[str, Iterable[str]], wrong: Iterable[str]
 def acknowledge(base: str, folder: Path, configfile: Path, cores: int) -> int:
     """Compare, and add the rows; the exit status."""
     commit = git("rev-parse", "--short=12", f"{base}^{{commit}}")
-    projects = {"before": folder / "base", "after": ROOT}
-    if not projects["before"].exists():
-        git("clone", "--quiet", "--shared", "--no-checkout", str(ROOT), str(projects["before"]))
-    git("checkout", "--quiet", "--detach", commit, folder=projects["before"])
+    checkout = folder / f"checkout-{commit}"
+    if not checkout.exists():
+        git("clone", "--quiet", "--shared", "--no-checkout", str(ROOT), str(checkout))
+    git("checkout", "--quiet", "--detach", commit, folder=checkout)
+    runs = {folder / f"before-{commit}": checkout, folder / "after": ROOT}
+    shutil.rmtree(folder / "after", ignore_errors=True)  # of an earlier call, with other code
     (folder / "parsed").mkdir(exist_ok=True)
-    before, _ = digests_of(projects["before"], configfile, folder / "parsed")
+    before, _ = digests_of(checkout, configfile, folder / "parsed")
     after, rules = digests_of(ROOT, configfile, folder / "parsed")
     if not new_rows(before, after, ""):
         print(f"every rule has the code of {commit}: there is nothing to acknowledge")
         return 0
-    if not run_both(projects, folder, configfile, cores):
+    if not run_both(runs, configfile, cores):
         return 1
     if digests_of(ROOT, configfile, folder / "parsed")[0] != after:
         raise InputError("the code was changed while the study ran: nothing is recorded; run this again")
-    identical, allowed, wrong = compare(*(folder / name / "results" for name in projects), BETWEEN_CODES)
+    identical, allowed, wrong = compare(*(run / "results" for run in runs), BETWEEN_CODES)
     report_difference(allowed, wrong, len(identical))
     if wrong or not identical:
         print(f"{len(wrong)} files differ from those of {commit}: NOTHING is recorded", file=sys.stderr)
@@ -173,7 +180,7 @@ def main() -> int:
         "--configfile", type=Path, default=ROOT / "config/acknowledge.yaml", help="study to run (default: %(default)s)"
     )
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="cores of each run (default: all)")
-    parser.add_argument("--folder", type=Path, help="an empty folder to work in, which is kept (default: temporary)")
+    parser.add_argument("--folder", type=Path, help="a folder to work in, which is kept (default: temporary)")
     arguments = parser.parse_args()
     base, configfile = arguments.base or choose_base(), arguments.configfile.resolve()
     try:

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from exports import onnx_without_places, zip_without_places
 from verify_reproducibility import (
     MAY_DIFFER,
     ROOT,
@@ -34,15 +35,15 @@ from equinuclei.errors import InputError
 from equinuclei.runtime.equivalent_code import TABLE, add_rows, read_equivalents
 
 TARGETS = ("study", "export", "train_shipped")
-CODE = frozenset({"code", "code_sha256", "code_version"})
-"""Keys of records that tell which code it was."""
+CODE = frozenset({"code", "code_sha256", "code_version", "key"})
+"""Keys of records that tell which code it was; `key`, that of unfinished work, is a digest of it and the settings."""
 
 Digests = Mapping[tuple[str, str], str]
 
 
 def without_code(path: Path) -> str:
     """The content of a record without times, the code, and checksums of files: those are compared themselves."""
-    return without_times(path, TIMES | CODE | {"files"})
+    return without_times(path, TIMES | CODE | {"files", "stores"})
 
 
 def page_without_code(path: Path) -> str:
@@ -50,12 +51,17 @@ def page_without_code(path: Path) -> str:
     return re.sub(r"\d+\.\d+\.\d+ \([0-9a-z.-]+\)", "", without_measured(path))
 
 
+PLACES = "names, files and lines of the code; all else is equal"
 BETWEEN_CODES: list[Allowance] = [
     ("snakemake.log", "what snakemake said", None),
     ("*/run.json", "times, and which code it was; all else is equal", without_code),
     ("*/learning_rate.json", "times, and which code it was; all else is equal", without_code),
     ("*/source.json", "which code it was; all else is equal", without_code),
     ("*/tables/provenance.json", "times, which code it was, and checksums of these; all else is equal", without_code),
+    ("*.zarr/zarr.json", "which code it was; all else is equal", without_code),
+    ("*/model.onnx", PLACES, onnx_without_places),
+    ("*/model.pt2", PLACES, zip_without_places),
+    ("*/bioimage_model.zip", PLACES, zip_without_places),
     ("*/report.html", "times, which code it was, and checksums of these; all else is equal", page_without_code),
     *MAY_DIFFER,
 ]

@@ -2,11 +2,14 @@
 
 import json
 import subprocess
+import zipfile
 
+import onnx
 import pytest
 
 import acknowledge_refactoring as command
 from equinuclei.runtime.equivalent_code import TABLE, read_equivalents
+from exports import onnx_without_places, zip_without_places
 
 BEFORE = {("train_model", "unet"): "a", ("train_model", "simplified"): "b", ("train_model", "simplified-bn"): "b",
           ("score_test", ""): "c", ("split_dataset", ""): "d"}  # fmt: skip
@@ -99,3 +102,43 @@ def test_versions_of_the_code_are_no_difference(tmp_path):
     page = tmp_path / "report.html"
     page.write_text("<td>0.1.0 (0123456789ab-dirty)</td><td>0.1.0 (v0.1.0-3-g0123456789ab)</td><td>F1 0.5</td>")
     assert command.page_without_code(page) == "<td></td><td></td><td>F1 0.5</td>"
+
+
+def onnx_file(path, weight=1.0, place="a.py, line 1"):
+    node = onnx.helper.make_node("Identity", ["weight"], ["out"], doc_string=place)
+    onnx.helper.set_model_props(
+        model := onnx.helper.make_model(
+            onnx.helper.make_graph(
+                [node],
+                "graph",
+                [],
+                [onnx.helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, [1])],
+                [onnx.helper.make_tensor("weight", onnx.TensorProto.FLOAT, [1], [weight])],
+            )
+        ),
+        {"place": place},
+    )
+    path.write_bytes(model.SerializeToString())
+
+
+def package(path, folder, weight=1.0, place="a.py, line 1"):
+    """A program with its ONNX file in one archive."""
+    onnx_file(path.with_suffix(".onnx"), weight, place)
+    node = {"target": "relu", "metadata": {"stack_trace": place, "nn_module_stack": folder, "other": 1}}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{folder}/archive_format", "pt2")
+        archive.writestr(f"{folder}/.data/serialization_id", folder)
+        archive.writestr(f"{folder}/models/model.json", json.dumps({"nodes": [node]}))
+        archive.write(path.with_suffix(".onnx"), f"{folder}/model.onnx")
+        archive.writestr(f"{folder}/rdf.yaml", f"model: m\nsha256: {hash(place) % 10:064d}\n")
+
+
+def test_places_in_the_code_are_no_difference_between_exports(tmp_path):
+    paths = [tmp_path / name for name in ("a.zip", "b.zip", "c.zip")]
+    package(paths[0], "one")
+    package(paths[1], "two", place="b.py, line 2")
+    package(paths[2], "one", weight=2.0)
+    first, moved, other = map(zip_without_places, paths)
+    assert first == moved != other
+    first, moved, other = (onnx_without_places(path.with_suffix(".onnx")) for path in paths)
+    assert first == moved != other

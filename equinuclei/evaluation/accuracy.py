@@ -18,7 +18,8 @@ from equinuclei.analysis.contrasts import resample
 from equinuclei.dataset.parts import iterate_images, part_fields, scored_part
 from equinuclei.evaluation.scoring import otsu_mask
 from equinuclei.images.instances import split_touching
-from equinuclei.images.metrics import object_scores, pixel_scores
+from equinuclei.images.metrics import object_scores
+from equinuclei.images.pixel_metrics import pixel_scores
 from equinuclei.inference.nuclei import segment_image
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.device import prepare_torch

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from equinuclei.errors import InputError
 from equinuclei.images.measure import measure_nuclei, summarize
-from equinuclei.images.metrics import object_scores, pixel_scores
+from equinuclei.images.metrics import object_scores
+from equinuclei.images.pixel_metrics import pixel_scores
 from equinuclei.omezarr.plates import (
     level_count,
     list_wells,

@@ -14,6 +14,7 @@ from equinuclei.checksums import digest
 from equinuclei.dataset.parts import Part
 from equinuclei.dataset.splits import split_dataset
 from equinuclei.errors import InputError
+from equinuclei.images.pixel_metrics import pixel_scores
 from equinuclei.inference.whole_images import predict_transforms
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.device import prepare_torch
@@ -135,18 +136,6 @@ def hold_out(fields: pd.DataFrame, seed: int) -> np.ndarray:
     return fields["group"].isin(dealt.loc[dealt["part"] == "val", "group"]).to_numpy()
 
 
-def pooled_f1(truths: Sequence[np.ndarray], predictions: Sequence[np.ndarray]) -> float:
-    """2 TP / (2 TP + FP + FN) from the pixels of all masks, bool (y, x); there is a true pixel.
-
-    As `metrics.pixel_scores` of all pixels together, counted here because that module scores objects too: a change
-    there would tune and train every model again.
-    """
-    pairs = list(zip(truths, predictions, strict=True))
-    both = sum(int(np.count_nonzero(truth & prediction)) for truth, prediction in pairs)
-    either = sum(int(np.count_nonzero(truth)) + int(np.count_nonzero(prediction)) for truth, prediction in pairs)
-    return 2 * both / either
-
-
 def _try(
     spec: ModelSpec, rest: Part, held_out: Part, settings: TrainingSettings, seed: int, folder: Path, code: str
 ) -> dict:
@@ -163,8 +152,9 @@ def _try(
     device = prepare_torch(settings.device, settings.torch_threads, deterministic=True)
     network = load_model(files["weights"], device)
     maps = (predict_transforms(network, image, [IDENTITY], device)[IDENTITY] for image in held_out.images)
-    predictions = [TARGETS[spec.target].codes(of_image) > 0 for of_image in maps]
-    score = pooled_f1([target > 0 for target in held_out.targets], predictions)
+    predictions = [TARGETS[spec.target].codes(of_image).ravel() > 0 for of_image in maps]
+    truths = [target.ravel() > 0 for target in held_out.targets]
+    score = pixel_scores(np.concatenate(truths), np.concatenate(predictions))["F1"]
     logger.info("learning rate %g: F1 %.4f", settings.learning_rate, score)
     loss = float(pd.read_csv(files["history"])["train_loss"].iloc[-1])
     seconds = read_run(files["run"])["train_seconds"]

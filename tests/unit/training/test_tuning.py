@@ -10,14 +10,14 @@ import pytest
 
 from equinuclei.dataset.parts import Part
 from equinuclei.errors import InputError
-from equinuclei.images.metrics import pixel_scores
+from equinuclei.images.pixel_metrics import pixel_scores
 from equinuclei.inference.whole_images import predict_transforms
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.specs import ModelSpec
 from equinuclei.symmetry import IDENTITY
 from equinuclei.training import tuning
 from equinuclei.training.train import SegmentationTask, TrainingSettings, train_model
-from equinuclei.training.tuning import choose_learning_rate, hold_out, pooled_f1
+from equinuclei.training.tuning import choose_learning_rate, hold_out
 from support.training import SETTINGS
 from support.training import part as discs
 
@@ -92,7 +92,7 @@ def test_the_choice_follows_the_scores(tmp_path, monkeypatch, caplog, scores, be
     monkeypatch.setattr(tuning, "train_model", lambda *_, **files: pretend(**files))
     monkeypatch.setattr(tuning, "load_model", lambda *_: None)
     monkeypatch.setattr(tuning, "predict_transforms", lambda *_: {IDENTITY: np.zeros((1, 40, 48))})
-    monkeypatch.setattr(tuning, "pooled_f1", lambda *_: next(left))
+    monkeypatch.setattr(tuning, "pixel_scores", lambda *_: {"F1": next(left)})
     assert choose(tmp_path)["learning_rate"] == best
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == (warning is not None)
@@ -191,11 +191,3 @@ def test_groups_are_held_out_as_a_whole_and_in_every_cell_line():
 def test_a_fifth_of_the_groups_is_held_out(groups, held):
     fields = pd.DataFrame({"group": [str(n) for n in range(groups)], "cell_line": "A"})
     assert hold_out(fields, 0).sum() == held
-
-
-def test_the_f1_is_pooled_over_images():
-    rng = np.random.default_rng(1)
-    truths, predictions = ([rng.random((5, n)) < 0.3 for n in (4, 7, 30)] for _ in range(2))
-    together = [np.concatenate(masks, axis=1) for masks in (truths, predictions)]
-    assert pooled_f1(truths, predictions) == pixel_scores(*together)["F1"]
-    assert pooled_f1(truths, truths) == 1 and pooled_f1(truths, [np.zeros_like(t) for t in truths]) == 0

@@ -13,7 +13,8 @@ from equinuclei.dataset.subsets import dealt_groups, in_subset, list_subsets, su
 from equinuclei.errors import InputError
 from equinuclei.runtime.provenance import read_record
 from equinuclei.training import tuning
-from equinuclei.training.train import SegmentationTask, train_model
+from equinuclei.training.task import SegmentationTask
+from equinuclei.training.train import train_model
 from support.training import SETTINGS, SPEC, train
 from support.training import part as discs
 

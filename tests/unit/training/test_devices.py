@@ -27,7 +27,8 @@ sys.path[:0] = [{root!r}, {tests!r}]
 from equinuclei.runtime.job import job
 from support.training import changed, part
 from equinuclei.specs import ModelSpec
-from equinuclei.training.train import SegmentationTask, train_model
+from equinuclei.training.task import SegmentationTask
+from equinuclei.training.train import TrainingFiles, train_model
 
 folder = Path({folder!r})
 stop_at = {stop_at}
@@ -40,8 +41,7 @@ if stop_at is not None and os.environ.get("LOCAL_RANK") == "1":
     SegmentationTask.training_step = told
 with job(folder / "train.log"):
     train_model(ModelSpec("simplified", "p4", (2, 4)), part(11), part(5, seed=1),
-                changed(devices={devices}, batch_size=5), seed=3, weights=folder / "weights.safetensors",
-                history=folder / "history.csv", run=folder / "run.json")
+                changed(devices={devices}, batch_size=5), seed=3, files=TrainingFiles.inside(folder))
 """
 
 

@@ -13,19 +13,13 @@ from equinuclei.errors import InputError, StoppedError
 from equinuclei.images.masks import to_distance, to_instances, to_three_class
 from equinuclei.inference.whole_images import predict_transforms
 from equinuclei.networks.checkpoint import load_model
-from equinuclei.networks.targets import TARGETS
+from equinuclei.networks.targets import target_of
 from equinuclei.runtime.files import write_json
 from equinuclei.runtime.provenance import read_record
 from equinuclei.specs import ModelSpec
 from equinuclei.symmetry import IDENTITY
-from equinuclei.training.train import (
-    DivergedError,
-    SegmentationTask,
-    TrainingSettings,
-    learning_rate_factor,
-    resolve_settings,
-    train_model,
-)
+from equinuclei.training.settings import TrainingSettings, resolve_settings
+from equinuclei.training.task import DivergedError, SegmentationTask, learning_rate_factor
 from support.training import SETTINGS, SPEC, changed, part, train
 
 
@@ -65,7 +59,7 @@ def test_a_small_network_learns_every_target(tmp_path, target):
     assert history["train_F1"].iloc[-1] > 0.95  # of the foreground, the same for all targets
     network = load_model(files["weights"])
     maps = [predict_transforms(network, image, [IDENTITY])[IDENTITY] for image in discs.images]
-    codes, truth = np.stack([TARGETS[target].codes(of_image) for of_image in maps]), np.stack(truths)
+    codes, truth = np.stack([target_of(target).codes(of_image) for of_image in maps]), np.stack(truths)
     both = (codes > 0) & (truth > 0)
     if target == "distance":
         assert np.corrcoef(codes[both], truth[both])[0, 1] > 0.8
@@ -176,7 +170,7 @@ def test_what_cannot_be_trained_is_refused(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="crops of 33 pixels: this network needs a multiple of 2"):
         train(tmp_path, changed(crop=33))
     with pytest.raises(InputError, match="training part is empty"):
-        train_model(SPEC, Part(pd.DataFrame(), [], []), None, SETTINGS, seed=0, weights="w", history="h", run="r")
+        train(tmp_path, training=Part(pd.DataFrame(), [], []))
     with pytest.raises(InputError, match=r"unknown training setting 'epoch'\. Did you mean 'epochs'"):
         TrainingSettings.from_mapping({"epoch": 3})
 

@@ -108,9 +108,8 @@ def predict_part(
         with replacing(files.index) as temporary:
             planned[PREDICTIONS_COLUMNS].to_csv(temporary, sep="\t", index=False, lineterminator="\n")
 
-    make_folder(
-        files.predictions, digest([code, sha256(weights), sha256(part.fields), sha256(part.splits), made]), predict
-    )
+    key = digest([code, sha256(weights), sha256(part.fields), sha256(part.splits), made])
+    make_folder(files.predictions, key, predict)
 
 
 class _Predictor:

@@ -3,7 +3,7 @@
 Images keep their stored dtype (a quarter to a half of float32's bytes) and are normalised as they are cropped.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -106,14 +106,14 @@ class CropSampler:
 
     def _batch(
         self,
-        rows: Sequence[int],
+        numbers: Iterable[int],
         places: np.ndarray,
         elements: Sequence[Element],
         factors: np.ndarray,
         exposures: Sequence[np.random.Generator | None],
     ) -> tuple[Tensor, Tensor]:
         crops, targets = [], []
-        for row, place, element, factor, exposure in zip(rows, places, elements, factors, exposures, strict=True):
+        for row, place, element, factor, exposure in zip(numbers, places, elements, factors, exposures, strict=True):
             image, target = self._images[row], self._targets[row]
             edge = max(1, round(self.crop / (factor * self.magnifications[row])))
             rows, columns = (_window(p, size, edge, image.device) for p, size in zip(place, image.shape, strict=True))

@@ -15,7 +15,7 @@ from equinuclei.inference.whole_images import predict_transforms
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.targets import target_of
 from equinuclei.runtime.files import write_json
-from equinuclei.runtime.provenance import read_record
+from equinuclei.runtime.provenance import read_run
 from equinuclei.specs import ModelSpec
 from equinuclei.symmetry import IDENTITY
 from equinuclei.training.settings import TrainingSettings, resolve_settings
@@ -83,7 +83,7 @@ def test_the_record_tells_what_was_done(tmp_path):
     metrics = ("loss", "accuracy", "precision", "recall", "F1")
     assert set(history) == {"epoch", *(f"{stage}_{name}" for stage in ("train", "val") for name in metrics)}
     assert history["epoch"].tolist() == [1, 2, 3, 4]
-    run = read_record(files["run"])
+    run = read_run(files["run"])
     assert run["dataset"] == "discs" and run["seed"] == 3 and run["code_sha256"] == "abc"
     assert run["spec"] == SPEC.to_dict() and run["training"]["epochs"] == 4
     assert run["parameters"] == sum(p.numel() for p in load_model(files["weights"]).parameters())
@@ -102,8 +102,8 @@ def test_an_interrupted_training_resumes_bit_for_bit(tmp_path, monkeypatch):
     interrupt_after_epoch_2(monkeypatch, tmp_path / "b")
     assert not (tmp_path / "b" / "weights.safetensors").exists()
     resumed = train(tmp_path / "b")
-    assert read_record(resumed["run"])["resumed_after_epoch"] == 2
-    assert read_record(resumed["run"])["train_seconds"] >= 100  # of the first two epochs, as the clock below tells
+    assert read_run(resumed["run"])["resumed_after_epoch"] == 2
+    assert read_run(resumed["run"])["train_seconds"] >= 100  # of the first two epochs, as the clock below tells
     assert sha256(resumed["weights"]) == sha256(undisturbed["weights"])
     assert resumed["history"].read_text() == undisturbed["history"].read_text()
 
@@ -150,7 +150,7 @@ def test_a_training_that_another_job_took_over_ends(tmp_path, monkeypatch):
 def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path, monkeypatch):
     interrupt_after_epoch_2(monkeypatch, tmp_path)
     files = train(tmp_path, changed(learning_rate=5e-3))
-    assert read_record(files["run"])["resumed_after_epoch"] == 0
+    assert read_run(files["run"])["resumed_after_epoch"] == 0
 
 
 def test_the_learning_rate_is_the_number_given_or_the_one_chosen(tmp_path):
@@ -177,4 +177,4 @@ def test_what_cannot_be_trained_is_refused(tmp_path, monkeypatch):
 
 def test_a_broken_record_is_told(tmp_path):
     with pytest.raises(InputError, match=r"run.json.*train the model again"):
-        read_record(tmp_path / "run.json")
+        read_run(tmp_path / "run.json")

@@ -18,7 +18,7 @@ from equinuclei.runtime.files import write_json
 from equinuclei.runtime.provenance import read_run
 from equinuclei.specs import ModelSpec
 from equinuclei.symmetry import IDENTITY
-from equinuclei.training.settings import TrainingSettings, resolve_settings
+from equinuclei.training.settings import resolve_settings
 from equinuclei.training.task import DivergedError, SegmentationTask, learning_rate_factor
 from support.training import SETTINGS, SPEC, changed, part, train
 
@@ -171,8 +171,6 @@ def test_what_cannot_be_trained_is_refused(tmp_path, monkeypatch):
         train(tmp_path, changed(crop=33))
     with pytest.raises(InputError, match="training part is empty"):
         train(tmp_path, training=Part(pd.DataFrame(), [], []))
-    with pytest.raises(InputError, match=r"unknown training setting 'epoch'\. Did you mean 'epochs'"):
-        TrainingSettings.from_mapping({"epoch": 3})
 
 
 def test_a_broken_record_is_told(tmp_path):

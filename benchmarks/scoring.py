@@ -24,7 +24,8 @@ from rounds import measure
 from equinuclei.dataset.convert import binarize_masks, convert_dataset
 from equinuclei.dataset.parts import iterate_images, part_fields, read_fields
 from equinuclei.dataset.splits import split_dataset, write_splits
-from equinuclei.evaluation.scoring import otsu_mask, score_predictions
+from equinuclei.evaluation.scored import ScoredPart
+from equinuclei.evaluation.scoring import RunLabels, otsu_mask, score_predictions
 from equinuclei.images.metrics import object_scores
 from equinuclei.omezarr.stacks import create_stack, create_store, write_rows
 from equinuclei.simulation.fields import simulate_dataset
@@ -100,12 +101,11 @@ def score(paths: dict[str, Path], splits: str) -> tuple[int, float, float, float
     start = time.perf_counter()
     score_predictions(
         paths["predictions"],
-        index=paths["predictions"].with_suffix(".tsv"),
-        targets=paths["targets"],
-        fields=paths["fields"],
-        splits=paths[splits],
-        labels={"dataset": "simulated", "model": "moved", "modality": "fluorescence", "seed": 0},
+        paths["predictions"].with_suffix(".tsv"),
+        ScoredPart(paths["targets"], paths["fields"], paths[splits], "fluorescence"),
+        RunLabels("simulated", "moved", seed=0),
         scores=paths[splits].with_suffix(".parquet"),
+        crop_scores=paths[splits].with_suffix(".crops.parquet"),
     )
     seconds = time.perf_counter() - start
     images = pd.read_parquet(paths[splits].with_suffix(".parquet"), columns=["image_id"])["image_id"].nunique()

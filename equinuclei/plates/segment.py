@@ -22,7 +22,7 @@ from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.device import prepare_torch
 from equinuclei.networks.folding import fold
 from equinuclei.networks.network import SegmentationNetwork
-from equinuclei.networks.targets import TARGETS
+from equinuclei.networks.targets import target_of
 from equinuclei.omezarr.plates import (
     PlateChannel,
     create_label,
@@ -111,7 +111,7 @@ def segment_plate(
     settings = {"threads": threads, "deterministic": True}
     torch_device = prepare_torch(device, settings["threads"], deterministic=settings["deterministic"])
     network = fold(load_model(weights)).to(torch_device).eval()
-    target = TARGETS[network.target]
+    target = target_of(network.target)
     cleaning = {"min_area": min_area, "fill_holes": fill_holes, "exclude_border": exclude_border}
     wells = list_wells(plate)
     number = channel_number(plate, wells, channel)

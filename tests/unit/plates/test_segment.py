@@ -16,13 +16,14 @@ from equinuclei.images.instances import parted_nuclei
 from equinuclei.inference.tiling import flipped_pixels, predict_mosaic
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.folding import fold
-from equinuclei.networks.targets import TARGETS
+from equinuclei.networks.targets import target_of
 from equinuclei.omezarr.plates import list_wells, open_well, plate_attributes
 from equinuclei.plates import segment as plate_segmentation
 from equinuclei.plates.convert import convert_plate
 from equinuclei.plates.results import measure_plate
 from equinuclei.plates.segment import join_parts, segment_plate
 from equinuclei.simulation.fields import simulate_field
+from equinuclei.specs import TARGETS
 from support.tiny_model import tiny_weights
 
 
@@ -135,8 +136,8 @@ def test_nuclei_are_those_of_the_target_of_the_network(tmp_path, target):
     image = simulate_field("HeLa", 7, 96, 96).images["fluorescence"]
     store = segment(put_plate(tmp_path, {("A01", 1, 0, 0): image}), target=target, min_area=0)
     maps = predict_mosaic(fold(load_model(tiny_weights(target))), image)
-    np.testing.assert_array_equal(labels_of(store, "A01"), parted_nuclei(TARGETS[target].codes(maps), target))
-    probability = np.rint(255 * TARGETS[target].probability(maps)).astype(np.uint8)
+    np.testing.assert_array_equal(labels_of(store, "A01"), parted_nuclei(target_of(target).codes(maps), target))
+    probability = np.rint(255 * target_of(target).probability(maps)).astype(np.uint8)
     np.testing.assert_array_equal(np.asarray(open_well(store, "A01")[0]), probability)
     assert labels_of(store, "A01").any()
 

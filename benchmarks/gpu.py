@@ -58,7 +58,8 @@ class Check:
 
 def gpu_tests(device: str) -> str:
     """The tests that are skipped on a machine without a GPU; their names end in `on_a_gpu`."""
-    importlib.import_module("pytest")
+    for package in ("pytest", "hypothesis"):
+        importlib.import_module(package)
     files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "on_a_gpu" in path.read_text("utf-8")]
     command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-k", "on_a_gpu", *files]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -246,9 +247,11 @@ def training_speed(device: str) -> str:
     from torch.nn import functional
 
     from equinuclei.networks.build import build_model
+    from equinuclei.networks.device import prepare_torch
     from equinuclei.networks.layers import use_channels_last
     from equinuclei.specs import PRESETS
 
+    prepare_torch(device, 2, deterministic=True)
     batch, crop = (16, 256) if device == "cuda" else (2, 64)
     images = torch.randn(batch, 1, crop, crop, device=device)
     truth, results = (images > 1).float(), []
@@ -373,24 +376,27 @@ def run_in_a_process(check: Check, device: str, limit: float) -> tuple[str, str,
     """Result, verdict (ok, skipped or FAILED), and what the check printed."""
     paths = os.pathsep.join(filter(None, (str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-m", "benchmarks.gpu", "--device", device, "--run", check.name]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": paths, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # so that what a check has started ends with it
+    )
     try:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": paths, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=limit,
-        )
-    except subprocess.TimeoutExpired as error:
-        printed = error.stderr.decode(errors="replace") if isinstance(error.stderr, bytes) else ""
-        return f"no result within {limit:.0f} s", "FAILED", printed
-    if done.returncode in (0, 1, MISSING_PACKAGE) and done.stdout.strip():
-        verdict = {0: "ok", 1: "FAILED", MISSING_PACKAGE: "skipped"}[done.returncode]
-        return done.stdout.strip().splitlines()[-1], verdict, done.stderr
-    last = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit status {done.returncode}"]
-    return last[-1][:160], "FAILED", done.stderr
+        output, messages = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        _, messages = process.communicate()
+        return f"no result within {limit:.0f} s", "FAILED", messages
+    if process.returncode in (0, 1, MISSING_PACKAGE) and output.strip():
+        verdict = {0: "ok", 1: "FAILED", MISSING_PACKAGE: "skipped"}[process.returncode]
+        return output.strip().splitlines()[-1], verdict, messages
+    last = [line for line in messages.splitlines() if line.strip()] or [f"exit status {process.returncode}"]
+    return last[-1][:160], "FAILED", messages
 
 
 def machine(device: str) -> str | None:

@@ -32,8 +32,8 @@ def test_a_check_that_fails_or_hangs_does_not_end_the_others(monkeypatch, capsys
         "needs more": [sys.executable, "-c", f"print('not installed: x'); exit({gpu.MISSING_PACKAGE})"],
         "works": [sys.executable, "-c", "print('fine')"],
     }
-    run = subprocess.run
-    monkeypatch.setattr(gpu.subprocess, "run", lambda command, **options: run(answers[command[-1]], **options))
+    start = subprocess.Popen
+    monkeypatch.setattr(gpu.subprocess, "Popen", lambda command, **options: start(answers[command[-1]], **options))
     monkeypatch.setattr(gpu, "CHECKS", [gpu.Check(name, 0.2 if name == "hangs" else 30, str) for name in answers])
     assert gpu.main(["--device", "cpu"]) == 1
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][1:]

@@ -251,7 +251,7 @@ def training_speed(device: str) -> str:
     from equinuclei.networks.layers import use_channels_last
     from equinuclei.specs import PRESETS
 
-    prepare_torch(device, 2, deterministic=True)
+    prepare_torch(device, 1, deterministic=True)
     batch, crop = (16, 256) if device == "cuda" else (2, 64)
     images = torch.randn(batch, 1, crop, crop, device=device)
     truth, results = (images > 1).float(), []
@@ -322,7 +322,7 @@ def shipped_network(device: str) -> "torch.nn.Module":
     from equinuclei.networks.checkpoint import load_model
     from equinuclei.networks.device import prepare_torch
 
-    return load_model(find_weights(MODEL, LAB_MODELS), prepare_torch(device, 2, deterministic=True))
+    return load_model(find_weights(MODEL, LAB_MODELS), prepare_torch(device, 1, deterministic=True))
 
 
 def seconds_per_call(function: Callable[[], object], device: str, budget: float = 8.0) -> float:

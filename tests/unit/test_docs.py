@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,14 @@ def test_python_examples_import_what_there_is(page):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ImportFrom):
                 assert all(resolves(f"{node.module}.{alias.name}") for alias in node.names), ast.unparse(node)
+
+
+def test_architecture_lists_the_layers_in_order():
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"][0]
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`.+?`) \|", text.partition("## The layers")[2].partition("## ")[0], flags=re.MULTILINE)
+    told = [set(re.findall(r"`(\w+)`", row)) for row in rows]
+    assert told == [set(layer.split(" | ")) for layer in reversed(contract["layers"])]
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

@@ -119,17 +119,17 @@ def resuming(device: str, precision: str) -> str:
         undisturbed = train(folder / "whole", settings, validation=followed)
         for stop in (5, 6):  # of 12 steps, three to an epoch
 
-            def stopping_step(task, batch, index, stop=stop):  # type: ignore[no-untyped-def]
+            def stopping_step(task, batch, index, stop=stop):
                 if task.global_step == stop - 1:
                     os.kill(os.getpid(), signal.SIGUSR1)
                 return training_step(task, batch, index)
 
-            SegmentationTask.training_step = stopping_step  # type: ignore[method-assign]
+            SegmentationTask.training_step = stopping_step
             try:
                 train(folder / str(stop), settings, validation=followed)
                 raise CheckError(f"the training did not stop after step {stop}")
             except StoppedError:
-                SegmentationTask.training_step = training_step  # type: ignore[method-assign]
+                SegmentationTask.training_step = training_step
             resumed = train(folder / str(stop), settings, validation=followed)
             for file in ("weights", "history"):
                 if checksum(resumed[file]) != checksum(undisturbed[file]):
@@ -260,7 +260,7 @@ def training_speed(device: str) -> str:
         use_channels_last(network)
         optimizer = torch.optim.Adam(network.parameters())
 
-        def step(network=network, optimizer=optimizer) -> None:  # type: ignore[no-untyped-def]
+        def step(network=network, optimizer=optimizer):
             optimizer.zero_grad()
             with torch.autocast(device, torch.bfloat16):
                 maps = network(images).float()

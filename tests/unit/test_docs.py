@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "config/README.md", "benchmarks/peers/README.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 FOLDERS = "benchmarks|config|docs|envs|equinuclei|profiles|scripts|tests|workflow"
+# Appears with the first refactoring that is acknowledged.
+LATER = {"workflow/equivalent_code.tsv"}
 # Scripts that run in the environments of other programs.
 WORKERS = {"worker", "ours", "stardist_net", "stardist_training", "cellpose_net", "monai_net"}
 BENCHMARKS = sorted(
@@ -93,7 +95,7 @@ def test_files_and_modules_exist(page):
     found = code(page)
     for name in re.findall(rf"(?<![\w/.~-])(?:{FOLDERS})/[\w./*+-]*", found):
         path = name.rstrip(".")
-        assert any(ROOT.glob(path)) if "*" in path else (ROOT / path).exists(), name
+        assert path in LATER or (any(ROOT.glob(path)) if "*" in path else (ROOT / path).exists()), name
     for module in re.findall(r"python -m (benchmarks[\w.]+)", found):
         assert (ROOT / module.replace(".", "/")).with_suffix(".py").is_file(), module
     for name in re.findall(r"(?<![\w./-])equinuclei(?:\.[A-Za-z_]\w*)+", found):

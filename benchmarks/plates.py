@@ -2,7 +2,7 @@
 array per well, of the same chunks, shards and compression. And the seconds that planning 1,000 plates takes, all
 but 10 of which are finished.
 
-    python benchmarks/plates.py [--wells 4] [--fields 9] [--size 1080] [--rounds 3] [--workers 2]
+    python -m benchmarks.plates [--wells 4] [--fields 9] [--size 1080] [--rounds 3] [--workers 2]
                                 [--plates 1000]
 """
 
@@ -22,8 +22,8 @@ import numpy as np
 import tifffile
 import yaml
 import zarr
-from rounds import measure, ratio
 
+from benchmarks.rounds import measure, ratio
 from equinuclei.omezarr.plates import CHUNK
 from equinuclei.omezarr.stacks import SHARD_BYTES, ZSTD_LEVEL
 from equinuclei.plates.convert import convert_plate

@@ -1,7 +1,7 @@
 """How well nuclei are found by a way of training, on groups held out of the training part: no scored image takes part.
 
     snakemake train_shipped --configfile config/shipped_fluorescence.yaml --until binarize_masks split_dataset
-    python benchmarks/recipes.py config/shipped_fluorescence.yaml --output trial --model diameter=24 --training zoom=2
+    python -m benchmarks.recipes config/shipped_fluorescence.yaml --output trial --model diameter=24 --training zoom=2
 
 trains the first model of the configuration, changed as told, on four fifths of the groups of its first data set, and
 prints AP = TP / (TP + FP + FN) at an intersection over union of 0.5 and 0.7, mean over the images of the others: as

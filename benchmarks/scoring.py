@@ -4,7 +4,7 @@ workflow scores them (one process, from stores to scores.parquet), carried over 
 The images are simulated. A prediction is Otsu's mask moved by a few pixels, another way for each rotation, so that none
 is easier to match than a network's.
 
-    python benchmarks/scoring.py [--fields 4] [--size 1080] [--objects 20000] [--rounds 3]
+    python -m benchmarks.scoring [--fields 4] [--size 1080] [--objects 20000] [--rounds 3]
 """
 
 import argparse
@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rounds import measure
 
+from benchmarks.rounds import measure
 from equinuclei.dataset.convert import binarize_masks, convert_dataset
 from equinuclei.dataset.parts import iterate_images, part_fields, read_fields
 from equinuclei.dataset.splits import split_dataset, write_splits

@@ -1,13 +1,13 @@
 """How well touching nuclei come apart: targets and ways to make nuclei of their predictions, in one table.
 
     snakemake study --configfile config/targets.yaml
-    python benchmarks/targets.py results/dsb2018_fluo
+    python -m benchmarks.targets results/dsb2018_fluo
 
 AP = TP / (TP + FP + FN) at an intersection over union of 0.5 and 0.7, mean over the scored images, and over those in
 which connected regions of the true mask hold more than one nucleus. The first rows are bounds: what the true masks give
 with connected components, and with one marker from the middle of every true nucleus.
 
-    python benchmarks/targets.py results/dsb2018_fluo --choose
+    python -m benchmarks.targets results/dsb2018_fluo --choose
 
 shows where the constants of `instances.split_by_distance` come from: the distance network trained on four fifths of the
 training part's groups, scored on the others under a grid of constants. No scored image takes part.

@@ -117,6 +117,8 @@ class CropSampler:
             image, target = self._images[row], self._targets[row]
             edge = max(1, round(self.crop / (factor * self.magnifications[row])))
             rows, columns = (_window(p, size, edge, image.device) for p, size in zip(place, image.shape, strict=True))
+            if isinstance(rows, Tensor) or isinstance(columns, Tensor):
+                image = image.to(torch.float32)  # CUDA has no indexing of uint16 by a tensor
             crop = image[rows][:, columns].to(self.device, torch.float32)
             crop = (crop - float(self._offsets[row])) / float(self._scales[row])
             crop, truth = resize_crop(crop, target[rows][:, columns].to(self.device, torch.float32), self.crop)

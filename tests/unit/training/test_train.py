@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from equinuclei.checksums import sha256
 from equinuclei.dataset.parts import Part
@@ -132,6 +133,24 @@ def test_a_job_that_is_told_its_end_saves_at_once_and_resumes_bit_for_bit(tmp_pa
     assert len(taken) == 12 and taken == [0, 1, 2] * 4  # none twice
     whole = f"resuming after epoch {step // 3} of 4"
     assert whole + (f" and {step % 3} of 3 steps" if step % 3 else "") in caplog.text
+    assert sha256(resumed["weights"]) == sha256(undisturbed["weights"])
+    assert resumed["history"].read_text() == undisturbed["history"].read_text()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_training_stopped_within_an_epoch_resumes_bit_for_bit_on_a_gpu(tmp_path, monkeypatch, precision):
+    def stop(task, batch, index):
+        if task.global_step == 4:  # of 12, three an epoch
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return training_step(task, batch, index)
+
+    settings, training_step = changed(device="cuda", precision=precision), SegmentationTask.training_step
+    undisturbed = train(tmp_path / "a", settings)
+    with monkeypatch.context() as patch, pytest.raises(StoppedError):
+        patch.setattr(SegmentationTask, "training_step", stop)
+        train(tmp_path / "b", settings)
+    resumed = train(tmp_path / "b", settings)
     assert sha256(resumed["weights"]) == sha256(undisturbed["weights"])
     assert resumed["history"].read_text() == undisturbed["history"].read_text()
 

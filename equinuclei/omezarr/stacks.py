@@ -1,4 +1,4 @@
-"""Stacks of images in OME-Zarr 0.5: the only module that writes or reads them (plates: `plate_store`).
+"""Stacks of images in OME-Zarr 0.5: the only module that writes or reads them.
 
 A *store* is a Zarr group; each *array* in it (named such as `fluorescence/256x256`) is an OME-Zarr image with one
 resolution level and axes (n, y, x), where n counts images. A chunk is one image, a shard (one file) is many.
@@ -19,6 +19,7 @@ from ngio import AxesSetup, create_empty_ome_zarr
 from zarr.codecs import ZstdCodec
 
 from equinuclei.errors import InputError
+from equinuclei.omezarr.metadata import changed_metadata, pixel_size_of, read_metadata
 
 _ROWS_AT_ONCE = 16  # images
 SHARD_BYTES = 150_000_000  # uncompressed
@@ -155,14 +156,12 @@ def create_stack(
         overwrite=True,
     )
     # ngio makes every axis that it does not know a spatial one, and always writes a unit.
-    attributes = zarr.open_group(path, mode="r+").attrs
-    ome = attributes["ome"]
-    axes = ome["multiscales"][0]["axes"]
-    del axes[0]["type"]
-    if pixel_size is None:
-        for axis in axes[1:]:
-            del axis["unit"]
-    attributes["ome"] = ome
+    with changed_metadata(path) as metadata:
+        axes = metadata["multiscales"][0]["axes"]
+        del axes[0]["type"]
+        if pixel_size is None:
+            for axis in axes[1:]:
+                del axis["unit"]
     return zarr.open_array(path / _LEVEL, mode="r+")
 
 
@@ -303,10 +302,7 @@ def read_rows(stack: zarr.Array, rows: Sequence[int], workers: int = 2) -> list[
 
 def read_pixel_size(store_path: str | Path, array: str) -> float | None:
     """Micrometres per pixel of an array, None if unknown."""
-    multiscale = zarr.open_group(Path(store_path, array), mode="r").attrs["ome"]["multiscales"][0]
-    if "unit" not in multiscale["axes"][-1]:
-        return None
-    return multiscale["datasets"][0]["coordinateTransformations"][0]["scale"][-1]
+    return pixel_size_of(read_metadata(Path(store_path, array)))
 
 
 def _is_path_part(name: str) -> bool:

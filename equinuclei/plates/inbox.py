@@ -119,6 +119,11 @@ def read_scan(path: str | Path) -> list[ScannedPlate]:
     return [ScannedPlate(**{**row, "files": int(row["files"]), "bytes": int(row["bytes"])}) for row in rows]
 
 
+def read_manifest(path: str | Path) -> dict[str, Any]:
+    """The manifest that `scan_inbox` has written of a plate. Raises InputError if it is missing or broken."""
+    return read_record(path, "the manifest of a plate", "delete it, and the next tick of autorun.sh makes it again")
+
+
 def waiting_plates(results: str | Path, settings: str) -> list[str]:
     """Identifiers of the plates that have a manifest and did not fail with it and these settings, sorted."""
     results = Path(results)
@@ -140,7 +145,7 @@ def quarantine(results: str | Path, plate: str, settings: str) -> Iterator[None]
     try:
         yield
     except InputError as error:
-        content = _read_manifest(results / "manifests" / f"{plate}.json")["content"]
+        content = read_manifest(results / "manifests" / f"{plate}.json")["content"]
         write_json(results / "failed" / f"{plate}.json", {"content": content, "settings": settings, "why": str(error)})
         raise
     (results / "failed" / f"{plate}.json").unlink(missing_ok=True)
@@ -256,22 +261,18 @@ def _has_failed(results: Path, plate: str, content: str, settings: str) -> bool:
 
 
 def _manifests(results: Path) -> list[tuple[Path, Mapping]]:
-    return [(path, _read_manifest(path)) for path in sorted((results / "manifests").glob("*.json"))]
+    return [(path, read_manifest(path)) for path in sorted((results / "manifests").glob("*.json"))]
 
 
 def _write_manifest(results: Path, plate: ScannedPlate) -> None:
     path = results / "manifests" / f"{plate.plate}.json"
     manifest = {key: value for key, value in asdict(plate).items() if key not in ("status", "why")}
-    if not path.is_file() or _read_manifest(path) != manifest:
+    if not path.is_file() or read_manifest(path) != manifest:
         write_json(path, manifest)
 
 
 def _one_line(text: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f\u2028\u2029]+", " ", text)
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    return read_record(path, "the manifest of a plate", "delete it, and the next tick of autorun.sh makes it again")
 
 
 def _read_mark(path: Path) -> dict[str, Any]:

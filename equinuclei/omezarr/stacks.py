@@ -185,7 +185,7 @@ def write_stack(stack: zarr.Array, read: Callable[[int], np.ndarray], workers: i
         If what is read back differs from what `read` returned.
     """
     count, height, width = stack.shape
-    rows = stack.shards[0]
+    rows = _rows_per_shard(stack)
     checksums = np.zeros(count, np.uint32)
 
     # One task writes one whole shard. dask.array.store and to_zarr cut blocks without regard to shards (to_zarr where a
@@ -238,7 +238,7 @@ def write_rows(stack: zarr.Array, start: int, block: np.ndarray) -> None:
     RuntimeError
         If what is read back differs from `block`.
     """
-    rows, stop = stack.shards[0], start + len(block)
+    rows, stop = _rows_per_shard(stack), start + len(block)
     if block.dtype != stack.dtype or block.shape[1:] != stack.shape[1:] or not 0 <= start < stop <= stack.shape[0]:
         raise ValueError(f"{block.dtype} {block.shape} from row {start} does not fit into {stack.dtype} {stack.shape}")
     if start % rows or (stop % rows and stop != stack.shape[0]):
@@ -309,8 +309,14 @@ def _is_path_part(name: str) -> bool:
     return _PATH_PART.fullmatch(name) is not None and name != "zarr.json"
 
 
+def _rows_per_shard(stack: zarr.Array) -> int:
+    if stack.shards is None:
+        raise ValueError(f"{stack.store_path} has no shards: it is not an array of `create_stack`")
+    return stack.shards[0]
+
+
 def _checksum(image: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(image))
+    return zlib.crc32(np.ascontiguousarray(image).data)
 
 
 def _verify(stack: zarr.Array, start: int, checksums: np.ndarray) -> None:

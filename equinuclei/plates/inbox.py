@@ -5,7 +5,7 @@ import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -94,29 +94,42 @@ def scan_inbox(
         for folder in sorted(inbox.absolute().iterdir())
         if folder.is_dir() and not folder.name.startswith(".")
     ]
-    found = _mark_duplicates(found)
-    plates = [_mark_failed(plate, results, settings) for plate in found]
-    seen = {plate.plate for plate in plates}
-    plates += [
-        ScannedPlate(path.stem, record["folder"], REMOVED, "its folder is gone; its results stay",
-                     record["layout"], 0, 0, record["content"])
-        for path, record in _manifests(results) if path.stem not in seen
-    ]  # fmt: skip
+    plates = [_mark_failed(plate, results, settings) for plate in _mark_duplicates(found)]
+    plates += _removed_plates(results, seen={plate.plate for plate in plates})
     for plate in plates:
         if plate.status == READY:
             _write_manifest(results, plate)
-    with replacing(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(plate) for plate in plates)
+    _write_scan(output, plates)
     return plates
 
 
 def read_scan(path: str | Path) -> list[ScannedPlate]:
     """The rows of scan.tsv."""
     with Path(path).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    return [ScannedPlate(**{**row, "files": int(row["files"]), "bytes": int(row["bytes"])}) for row in rows]
+        return [
+            ScannedPlate(
+                row["plate"], row["folder"], row["status"], row["why"], row["layout"], int(row["files"]),
+                int(row["bytes"]), row["content"],
+            )
+            for row in csv.DictReader(file, delimiter="\t")
+        ]  # fmt: skip
+
+
+def _write_scan(path: str | Path, plates: Iterable[ScannedPlate]) -> None:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(plate) for plate in plates)
+
+
+def _removed_plates(results: Path, seen: Collection[str]) -> list[ScannedPlate]:
+    """Plates that have a manifest, but were not seen in the inbox."""
+    why = "its folder is gone; its results stay"
+    return [
+        ScannedPlate(path.stem, record["folder"], REMOVED, why, record["layout"], 0, 0, record["content"])
+        for path, record in _manifests(results)
+        if path.stem not in seen
+    ]
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:

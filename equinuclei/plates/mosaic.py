@@ -123,9 +123,7 @@ def _common_pixel_size(where: str, planes: pd.DataFrame) -> float:
     known = sizes.dropna()
     if len(known) and known.max() > known.min() * 1.001:
         listed = ", ".join(f"{name!r} {size:g}" for name, size in known.items())
-        raise InputError(
-            f"{where}: channels differ in pixel size (micrometres): {listed}; choose channels of one size."
-        )
+        raise InputError(f"{where}: channels differ in pixel size (micrometres): {listed}; choose channels of one.")
     return float(known.iloc[0]) if len(known) else math.nan
 
 

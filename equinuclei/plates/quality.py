@@ -1,6 +1,6 @@
 """Quality of a plate: its layout, scores of wells, warnings, and summaries of conditions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +146,7 @@ def summarize_conditions(wells: pd.DataFrame, plate_map: pd.DataFrame, columns: 
     """
     joined = wells.merge(plate_map, on="well", validate="one_to_one")
     grouped = joined.groupby(["treatment", "concentration", "control"], dropna=False, sort=True)
-    named: Mapping = {"wells": ("well", "size")}
+    named = {"wells": ("well", "size")}
     named |= {f"{column}_mean": (column, "mean") for column in columns}
     named |= {f"{column}_sd": (column, "std") for column in columns}
     return grouped.agg(**named).reset_index()
@@ -157,10 +157,10 @@ def z_prime(positive: Sequence[float], negative: Sequence[float]) -> float:
 
     NaN where a control has fewer than two wells, or both have the same mean.
     """
-    positive, negative = (np.asarray([v for v in values if np.isfinite(v)], float) for values in (positive, negative))
-    if min(len(positive), len(negative)) < 2 or positive.mean() == negative.mean():
+    high, low = (np.asarray([v for v in values if np.isfinite(v)], float) for values in (positive, negative))
+    if min(len(high), len(low)) < 2 or high.mean() == low.mean():
         return float("nan")
-    return float(1 - 3 * (positive.std(ddof=1) + negative.std(ddof=1)) / abs(positive.mean() - negative.mean()))
+    return float(1 - 3 * (high.std(ddof=1) + low.std(ddof=1)) / abs(high.mean() - low.mean()))
 
 
 def modified_z(values: pd.Series) -> np.ndarray:

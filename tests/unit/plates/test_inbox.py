@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equinuclei.errors import InputError
-from equinuclei.plates.inbox import plate_identifier, quarantine, read_scan, scan_inbox, waiting_plates
+from equinuclei.plates.inbox import (
+    plate_identifier,
+    quarantine,
+    read_manifest,
+    read_scan,
+    scan_inbox,
+    waiting_plates,
+)
 from equinuclei.sources.plates.contents import Contents
 
 OLD = time.time() - 86_400
@@ -164,6 +171,38 @@ def test_a_plate_that_failed_is_left_alone_until_it_changes_or_a_person_says_so(
     with pytest.raises(MemoryError), quarantine(results, "P1", "s"):
         raise MemoryError  # no fault of the plate
     assert waiting_plates(results, "s") == ["P1"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "\xff\xfe"])
+def test_a_broken_manifest_says_what_it_is_and_what_to_do(inbox, content):
+    put(inbox, "P1")
+    scan(inbox), scan(inbox)
+    results = inbox.parent / "plates"
+    manifest = results / "manifests" / "P1.json"
+    manifest.write_bytes(content.encode("latin-1"))
+    told = r"P1\.json: the manifest of a plate .*: delete it, and the next tick of autorun\.sh makes it again"
+    for use in (
+        lambda: read_manifest(manifest),
+        lambda: scan(inbox),
+        lambda: waiting_plates(results, "s"),
+    ):
+        with pytest.raises(InputError, match=told):
+            use()
+    with pytest.raises(InputError, match=told), quarantine(results, "P1", "s"):
+        raise InputError("2.tif: truncated")
+    manifest.unlink()
+    assert scan(inbox) == {"P1": "ready"} and read_manifest(manifest)["plate"] == "P1"
+
+
+def test_a_broken_mark_of_a_failed_plate_says_what_it_is(inbox):
+    put(inbox, "P1")
+    scan(inbox), scan(inbox)
+    results = inbox.parent / "plates"
+    with pytest.raises(InputError), quarantine(results, "P1", "s"):
+        raise InputError("2.tif: truncated")
+    (results / "failed" / "P1.json").write_text("{")
+    with pytest.raises(InputError, match=r"P1\.json: the mark of a plate that failed .*: delete it"):
+        scan(inbox)
 
 
 def test_an_inbox_that_is_not_there_is_told(tmp_path):

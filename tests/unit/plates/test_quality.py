@@ -1,6 +1,8 @@
 """Plate layouts, quality scores with known answers, and conditions."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -108,3 +110,10 @@ def test_a_map_that_cannot_be_used_is_told(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_plate_map(path)
+
+
+def test_quality_needs_little_of_the_library():
+    """It is arithmetic on tables: neither networks nor plates on disk are loaded with it."""
+    command = "import equinuclei.plates.quality, sys; print(*(n for n in sys.modules if n.startswith('equinuclei')))"
+    loaded = subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True).stdout.split()
+    assert "equinuclei.plates.quality" in loaded and len(loaded) <= 8, loaded

@@ -155,14 +155,18 @@ def create_stack(
         ngff_version="0.5",
         overwrite=True,
     )
-    # ngio makes every axis that it does not know a spatial one, and always writes a unit.
-    with changed_metadata(path) as metadata:
+    _correct_axes(path, with_unit=pixel_size is not None)
+    return zarr.open_array(path / _LEVEL, mode="r+")
+
+
+def _correct_axes(image: Path, *, with_unit: bool) -> None:
+    """ngio makes every axis that it does not know a spatial one, and always writes a unit."""
+    with changed_metadata(image) as metadata:
         axes = metadata["multiscales"][0]["axes"]
         del axes[0]["type"]
-        if pixel_size is None:
+        if not with_unit:
             for axis in axes[1:]:
                 del axis["unit"]
-    return zarr.open_array(path / _LEVEL, mode="r+")
 
 
 def write_stack(stack: zarr.Array, read: Callable[[int], np.ndarray], workers: int) -> None:

@@ -30,8 +30,8 @@ class ScannedPlate:
     status : ready, copying (files still arrive), incomplete (listed files are absent), unreadable (no layout fits),
         duplicate (two folders with one identifier), failed (as it is now; see `quarantine`), removed (it was ready
         once, and the folder is gone: its results stay)
-    why : what a person should know
-    files, bytes : of all files below the folder
+    why : the reason, for a person to read
+    files, bytes : number and total size of all files below the folder
     content : digest of names, sizes and times of all files
     """
 
@@ -66,16 +66,16 @@ def scan_inbox(
     Parameters
     ----------
     inbox
-        Its folders, but hidden ones, are plates.
+        Each of its folders is a plate, except hidden ones.
     results
         `<results>/manifests/<plate>.json` is written for a complete plate when its content is new or has changed, and
         is never deleted. What stands in `<results>/failed/` is described at `quarantine`.
     read
-        Tells what is in a folder; raises InputError where nothing is understood.
+        Returns the contents of a folder; raises InputError if it understands nothing there.
     quiet_minutes
-        How long nothing may have changed.
+        How long every file must have been left unchanged.
     settings
-        Digest of what plates are processed with: a plate that failed is tried again when it changes.
+        Digest of the settings that plates are processed with: a plate that failed is tried again when it changes.
     output
         scan.tsv to make; the one before it is read first.
 
@@ -149,7 +149,7 @@ def waiting_plates(results: str | Path, settings: str) -> list[str]:
 
 @contextmanager
 def quarantine(results: str | Path, plate: str, settings: str) -> Iterator[None]:
-    """Remember that a plate cannot be processed as it is, if the block says so with an InputError.
+    """Record that a plate cannot be processed as it is, if the block raises an InputError.
 
     It is left alone from then on, until its manifest changes (a file is added or replaced), the settings do, or a
     person removes `<results>/failed/<plate>.json`. Other errors (memory, time, a dead node) are no fault of the plate.

@@ -34,7 +34,7 @@ class FinishedPlate:
     name, model : of the plate, and of the network that segmented it
     plate : `plate.ome.zarr`
     folder : with fields.tsv and wells.tsv of `equinuclei.plates.measure.measure_plate`
-    plate_map : what is in its wells, where that is known
+    plate_map : what is in its wells; None if unknown
     """
 
     name: str

@@ -18,7 +18,7 @@ MAP_COLUMNS = ["well", "treatment", "concentration", "control"]
 
 FEWEST_FOR_OUTLIERS = 8  # wells
 OUTLIER = 3.5
-"""Modified z-score from which a value is an outlier (Iglewicz & Hoaglin 1993)."""
+"""Modified z-score beyond which a value is an outlier (Iglewicz & Hoaglin 1993)."""
 
 
 def plate_shape(wells: Sequence[str]) -> tuple[int, int]:
@@ -55,7 +55,7 @@ def saturated_share(image: np.ndarray) -> float:
 
 
 def plate_warnings(wells: pd.DataFrame) -> pd.DataFrame:
-    """What a person should look at.
+    """What a person should look at: failed, empty, blurred and saturated wells, and an effect of the edge.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def plate_warnings(wells: pd.DataFrame) -> pd.DataFrame:
         if row.saturated > 0.01:
             found.append((row.well, "saturated", f"{row.saturated:.1%} of the pixels are saturated"))
     seen = wells.loc[wells["count"] > 0]
-    # Of few wells, one is soon an outlier; and of very even ones, one that is hardly less sharp.
+    # Among few wells one is soon an outlier, and among very even ones so is a well that is hardly less sharp.
     if len(seen) >= FEWEST_FOR_OUTLIERS:
         scores = modified_z(np.log10(seen["focus"].clip(lower=1e-12)))
         blurred = seen.loc[(scores < -OUTLIER) & (seen["focus"] < seen["focus"].median() / 2), "well"]
@@ -90,7 +90,7 @@ def plate_warnings(wells: pd.DataFrame) -> pd.DataFrame:
 def edge_effect(wells: pd.DataFrame) -> float | None:
     """Median number of nuclei in wells at the edge of the plate by that of those inside; columns well and count.
 
-    None where fewer than six wells are at the edge or inside, or those inside are empty.
+    None where fewer than six wells lie at the edge or inside, or those inside are empty.
     """
     if wells.empty:
         return None
@@ -103,7 +103,7 @@ def edge_effect(wells: pd.DataFrame) -> float | None:
 
 
 def read_plate_map(path: str | Path) -> pd.DataFrame:
-    """Read what is in the wells: a TSV with well and treatment, optionally concentration (a number) and control.
+    """Read a plate map: a TSV with well and treatment, and optionally concentration (a number) and control.
 
     control is positive, negative or empty. Returns `MAP_COLUMNS`, wells as "B02". Raises InputError with up to five
     problems.
@@ -125,7 +125,7 @@ def read_plate_map(path: str | Path) -> pd.DataFrame:
             names.append("")
     table["well"] = names
     problems += [
-        f"well {well} stands twice" for well in table.loc[table["well"].duplicated() & (table["well"] != ""), "well"]
+        f"well {well} is listed twice" for well in table.loc[table["well"].duplicated() & (table["well"] != ""), "well"]
     ]
     problems += [
         f"control {value!r} is neither positive nor negative"
@@ -133,7 +133,7 @@ def read_plate_map(path: str | Path) -> pd.DataFrame:
     ]
     number = pd.to_numeric(table["concentration"], errors="coerce")
     wrong = table.loc[number.isna() & (table["concentration"] != ""), "concentration"]
-    problems += [f"concentration {value!r} is no number" for value in wrong]
+    problems += [f"concentration {value!r} is not a number" for value in wrong]
     raise_problems(str(path), problems)
     return table.assign(concentration=number)
 

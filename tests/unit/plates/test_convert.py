@@ -1,4 +1,4 @@
-"""Plates converted: every pixel is where it belongs, bad images are told, an interruption costs nothing."""
+"""Plates converted: every pixel is where it belongs, bad images are reported, and an interruption costs nothing."""
 
 import subprocess
 import sys
@@ -99,7 +99,7 @@ class TestConvert:
             tifffile.imwrite(tmp_path / "in put" / name, random_image(seed, dtype="uint8"))
         source = {"path": str(tmp_path / "in put")}
         output, table = convert(source, tmp_path / "out $(x)")
-        # The hidden "..tif" is none of them.
+        # The hidden "..tif" is left out.
         assert len(table) == 6 and set(table["status"]) == {"ok"}
         check_pixels(source, output, table)
         assert Plate(output).image("A01").level(0).dtype == np.uint8
@@ -197,10 +197,10 @@ class TestBadInput:
         source = {"path": str(folder / "in")}
         return source, *convert(source, folder / "out", **more)
 
-    def test_bad_fields_are_told_and_stay_zero(self, tmp_path):
+    def test_bad_fields_are_reported_and_stay_zero(self, tmp_path):
         source, output, table = self.spoil(tmp_path, max_bad_fraction=0.5)
-        told = ["missing", "truncated", "truncated", "unreadable", "wrong size", *["ok"] * 7]
-        assert table["status"].tolist() == told
+        expected = ["missing", "truncated", "truncated", "unreadable", "wrong size", *["ok"] * 7]
+        assert table["status"].tolist() == expected
         assert (table.loc[table["status"] == "ok", "message"] == "").all()
         assert table["message"].iloc[4].endswith("8 x 20 pixels, expected 16 x 20 pixels.")
         check_pixels(source, output, table)
@@ -232,7 +232,7 @@ class TestBadInput:
         check_pixels(source, output, table)
 
     def test_channel_that_a_field_and_a_well_lack(self, tmp_path):
-        """What is not there is told even if nothing else is asked for."""
+        """What is missing is reported even if nothing else is asked for."""
         write_metaxpress(tmp_path / "in", wells=("B02", "C11", "D01"))
         for name in ("77_B02_s1_w2.TIF", "77_D01_s1_w2.TIF", "77_D01_s2_w2.TIF"):
             (tmp_path / "in" / "TimePoint_1" / name).unlink()

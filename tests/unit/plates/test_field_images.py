@@ -21,7 +21,7 @@ def content(request, tmp_path_factory):
 
 
 class TestDamage:
-    """A file broken anywhere is told, or harmless; it never ends the conversion, nor gives other pixels unnoticed."""
+    """A file broken anywhere is reported, or harmless: it neither ends the conversion nor yields wrong pixels."""
 
     IMAGE = random_image(0)
 
@@ -50,5 +50,5 @@ class TestDamage:
         assert pixels is None or (pixels.shape, pixels.dtype) == (self.IMAGE.shape, self.IMAGE.dtype)
 
 
-def test_statuses_are_stated():
+def test_the_statuses_are_those_documented():
     assert set(STATUSES) == {"ok", "missing", "truncated", "unreadable", "wrong size"}

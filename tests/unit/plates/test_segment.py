@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import tifffile
 import torch
+import zarr
 
 from equinuclei.checksums import tree_sha256
 from equinuclei.errors import InputError
@@ -207,7 +208,7 @@ def test_finished_wells_are_not_predicted_again(tmp_path, monkeypatch):
     assert len(predicted) == 4 and not (folder / "segmentation.ome.zarr" / ".done-A01").exists()
 
 
-def test_an_absent_channel_is_told_before_any_work(tmp_path):
+def test_an_absent_channel_is_reported_before_any_work(tmp_path):
     folder = put_plate(tmp_path, simulated(["A01"], edge=1), channel="DAPI")
     with pytest.raises(InputError, match=r"unknown channel of .*'GFP'\. Known: DAPI"):
         segment(folder, channel="GFP")
@@ -237,7 +238,7 @@ def test_a_well_does_not_depend_on_the_other_wells(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["chunk", "pixels"])
-def test_pixels_that_changed_since_they_were_written_are_told(tmp_path, damage):
+def test_pixels_that_changed_since_they_were_written_are_reported(tmp_path, damage):
     """A page says that the raw folder may be deleted: only if the plate holds what was read from there."""
     folder = put_plate(tmp_path, simulated(["A01"], edge=1))
     store = segment(folder)
@@ -268,11 +269,20 @@ def test_parts_make_the_plate_that_one_job_makes(tmp_path, count):
         assert [Plate(part).wells for part in parts] == [["A01", "C03"], ["B02"]]
 
 
-def test_a_well_that_no_part_holds_is_told(tmp_path):
+def test_a_well_that_no_part_holds_is_reported(tmp_path):
     folder = put_plate(tmp_path, simulated(["A01", "B02"], edge=1))
     part = segment(folder, "0.ome.zarr", part=(0, 2))
     with pytest.raises(InputError, match="no part holds well B02"):
         join_parts(folder / "plate.ome.zarr", [part], folder / "joined.ome.zarr")
+    assert not (folder / "joined.ome.zarr").exists()
+
+
+def test_parts_of_different_magnification_are_not_joined(tmp_path):
+    folder = put_plate(tmp_path, simulated(["A01", "B02"], edge=1))
+    parts = [segment(folder, f"{number}.ome.zarr", part=(number, 2)) for number in range(2)]
+    zarr.open_group(parts[1], mode="r+").attrs["equinuclei"] = {"nucleus_diameter": 30.0, "magnification": 0.8}
+    with pytest.raises(InputError, match=r"took nuclei for different sizes.*set `plates: \{diameter: \.\.\.\}`"):
+        join_parts(folder / "plate.ome.zarr", parts, folder / "joined.ome.zarr")
     assert not (folder / "joined.ome.zarr").exists()
 
 
@@ -290,11 +300,11 @@ def test_a_plate_is_magnified_to_the_size_that_the_model_knows(tmp_path):
         diameter: segment(folder, f"{diameter}.ome.zarr", weights=weights, diameter=diameter)
         for diameter in ("estimated", 66.0, None)
     }
-    told = {diameter: Plate(plate).notes for diameter, plate in made.items()}
-    assert told["estimated"]["nucleus_diameter"] == pytest.approx(66, rel=0.25)
-    assert told["estimated"]["magnification"] == pytest.approx(1 / 3, rel=0.25)
-    assert told[66.0] == {"nucleus_diameter": 66, "magnification": 0.36}
-    assert told[None] == {"nucleus_diameter": None, "magnification": 1}
+    notes = {diameter: Plate(plate).notes for diameter, plate in made.items()}
+    assert notes["estimated"]["nucleus_diameter"] == pytest.approx(66, rel=0.25)
+    assert notes["estimated"]["magnification"] == pytest.approx(1 / 3, rel=0.25)
+    assert notes[66.0] == {"nucleus_diameter": 66, "magnification": 0.36}
+    assert notes[None] == {"nucleus_diameter": None, "magnification": 1}
     count, *counts = (
         sum(int(labels_of(plate, well).max()) for well in ("A01", "B02", "C03")) for plate in (expected, *made.values())
     )

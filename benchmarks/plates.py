@@ -24,9 +24,9 @@ import yaml
 import zarr
 
 from benchmarks.rounds import measure, ratio
-from equinuclei.omezarr.plates import CHUNK
+from equinuclei.omezarr.blocks import CHUNK
 from equinuclei.omezarr.stacks import SHARD_BYTES, ZSTD_LEVEL
-from equinuclei.plates.convert import convert_plate
+from equinuclei.plates.convert import PlateExport, convert_plate
 from equinuclei.plates.inbox import ScannedPlate
 from equinuclei.simulation.plates import CHANNELS, simulate_plate
 
@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[1]
 def convert(source: Path, target: Path, workers: int) -> None:
     """The conversion, anew."""
     shutil.rmtree(target, ignore_errors=True)
-    convert_plate({"path": source}, target / "plate.ome.zarr", target / "fields.parquet", workers=workers)
+    convert_plate(PlateExport(source), target / "plate.ome.zarr", target / "fields.parquet", workers=workers)
 
 
 def plain_copy(source: Path, target: Path, workers: int, edge: int, size: int) -> None:

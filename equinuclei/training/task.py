@@ -134,7 +134,9 @@ class SegmentationTask(lightning.LightningModule):
 
     def _collect(self, stage: str, crops: int) -> dict[str, float]:
         """Mean loss over the crops of an epoch and its metrics, over all devices; counting starts anew."""
-        total = torch.stack([torch.zeros((), device=self.device), *self._losses[stage]]).sum()
+        # Losses of a checkpoint within an epoch lie on the CPU.
+        losses = [loss.to(self.device) for loss in self._losses[stage]]
+        total = torch.stack([torch.zeros((), device=self.device), *losses]).sum()
         if self.trainer.world_size > 1:
             total = self.trainer.strategy.reduce(total, reduce_op="sum")
         scores = {f"{stage}_loss": (total / crops).item()}

@@ -1,7 +1,7 @@
 # make install: the environment, with the command `equinuclei`, in .venv/
 # make demo: set up and run a small study.    make test: set up and run the tests.    make bench: speed, as ratios.
 # make verify: the same inputs give the same bytes.    make verify-slurm: so they do through SLURM.
-# make conda-test: every rule in its own conda environment.
+# make conda-test: every rule in its own conda environment.    make lint: all checks of style and structure.
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -11,6 +11,7 @@ PEERS := .venv-peers
 CONDA := .venv-conda
 ENVIRONMENTS = $(wildcard envs/*.yaml)
 BIN := $(VENV)/bin
+TESTS ?= not nightly
 READY := $(VENV)/.ready
 
 # Fall back to the system's python3 where there is no python3.11.
@@ -18,7 +19,7 @@ ifeq ($(shell command -v $(PYTHON)),)
 PYTHON := python3
 endif
 
-.PHONY: install demo test conda-test lint bench verify verify-slurm escnn reader peers clean lock pins
+.PHONY: install demo test nightly test-cluster test-others conda-test lint bench verify verify-slurm escnn reader peers clean lock pins
 
 install: $(READY)
 
@@ -26,10 +27,22 @@ demo: $(READY)
 	$(BIN)/snakemake study --configfile config/demo.yaml
 	scripts/demo_plate.sh
 
+# The tests of the cluster, which mostly wait, run beside all others; what they say comes in one piece.
 test: $(READY) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/cluster -n 2 --dist loadfile --no-loadscope-reorder \
-	  --hypothesis-profile=ci
+	$(MAKE) --no-print-directory --jobs 2 test-others test-cluster
+
+# Those too that take long and are like others.
+nightly:
+	$(MAKE) --no-print-directory test TESTS="nightly or not nightly"
+
+test-cluster: $(READY)
+	log=$$(mktemp) && { OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/cluster -m "$(TESTS)" >$$log 2>&1; \
+	  status=$$?; cat $$log; rm $$log; exit $$status; }
+
+# The longest first, so that both workers end at the same time.
+test-others: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/environments tests/workflow tests/oracle tests/unit -m "$(TESTS)" \
+	  -n 2 --dist loadgroup --no-loadscope-reorder --hypothesis-profile=ci
 
 conda-test: $(READY) $(CONDA)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/environments tests/unit/test_environments.py
@@ -38,16 +51,18 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/snakemake --lint
 
 bench: $(READY)
-	$(BIN)/python benchmarks/training_step.py
-	$(BIN)/python benchmarks/training_step.py --architecture unet --size 64 --batch 4
-	$(BIN)/python benchmarks/evaluation.py --exact
-	$(BIN)/python benchmarks/evaluation.py --architecture simplified --exact
-	$(BIN)/python benchmarks/dataset.py
-	$(BIN)/python benchmarks/inference.py
-	$(BIN)/python benchmarks/scoring.py
+	$(BIN)/python -m benchmarks.training_step
+	$(BIN)/python -m benchmarks.training_step --architecture unet --size 64 --batch 4
+	$(BIN)/python -m benchmarks.evaluation --exact
+	$(BIN)/python -m benchmarks.evaluation --architecture simplified --exact
+	$(BIN)/python -m benchmarks.dataset
+	$(BIN)/python -m benchmarks.inference
+	$(BIN)/python -m benchmarks.scoring
 
 verify: $(READY)
 	$(BIN)/python scripts/verify_reproducibility.py

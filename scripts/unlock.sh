@@ -9,10 +9,19 @@ set -euo pipefail
 root=$(dirname "$(readlink -f "$0")")/..
 export PATH="$root/.venv/bin:$PATH"
 
-# Where this machine is a node too, the snakemake inside a job (`--target-jobs`) works in this folder as well.
+# Whether a process is a snakemake that works in this folder. Its program tells, not its text: where this machine is a
+# node too, there are also the shells, the srun and the scripts of jobs, which name snakemake, and the snakemake inside
+# a job (`--target-jobs`).
+is_controller() {
+  local program
+  { IFS= read -r -d '' program <"/proc/$1/cmdline"; } 2>/dev/null || return 1
+  [[ ${program##*/} = python* && $(readlink "/proc/$1/cwd") = "$PWD" ]] || return 1
+  # `python -m snakemake`, or `python .../bin/snakemake`
+  grep -Eqsz '(^|/)snakemake$' "/proc/$1/cmdline" && ! grep -qszx -e --target-jobs "/proc/$1/cmdline"
+}
+
 for process in $(pgrep -u "$(id -u)" -f '[s]nakemake' || true); do
-  if [ "$(readlink "/proc/$process/cwd" 2>/dev/null)" = "$PWD" ] &&
-    ! grep -qz '^--target-jobs$' "/proc/$process/cmdline"; then
+  if is_controller "$process"; then
     echo "snakemake (process $process) is running in this folder: nothing is done" >&2
     exit 75
   fi

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -22,10 +22,10 @@ ROOT = Path(__file__).resolve().parents[1]
 TIMES = frozenset({"train_seconds", "seconds", "resumed_after_epoch"})
 
 
-def without_times(path: Path) -> str:
-    """The content of a JSON or TSV file without what a clock says."""
+def without_times(path: Path, keys: Set[str] = TIMES) -> str:
+    """The content of a JSON or TSV file without what a clock says. keys : left out of JSON files."""
     if path.suffix == ".json":
-        return json.dumps(_strip(json.loads(path.read_text(encoding="utf-8"))), sort_keys=True)
+        return json.dumps(_strip(json.loads(path.read_text(encoding="utf-8")), keys), sort_keys=True)
     return pd.read_csv(path, sep="\t", dtype=str).drop(columns=list(TIMES), errors="ignore").to_csv(index=False)
 
 
@@ -34,14 +34,16 @@ def without_measured(path: Path) -> str:
     return re.sub(r'<td class="measured[^>]*>.*?</td>', "", path.read_text(encoding="utf-8"))
 
 
-def _strip(value: object) -> object:
+def _strip(value: object, keys: Set[str]) -> object:
     if isinstance(value, Mapping):
-        return {key: _strip(part) for key, part in value.items() if key not in TIMES}
-    return [_strip(part) for part in value] if isinstance(value, list) else value
+        return {key: _strip(part, keys) for key, part in value.items() if key not in keys}
+    return [_strip(part, keys) for part in value] if isinstance(value, list) else value
 
+
+Allowance = tuple[str, str, Callable[[Path], str] | None]
 
 # What may differ, why, and how the rest of it is compared; None where there is nothing else in it.
-MAY_DIFFER: list[tuple[str, str, Callable[[Path], str] | None]] = [
+MAY_DIFFER: list[Allowance] = [
     ("logs/*", "times of day, in the order in which jobs ran", None),
     ("benchmarks/*", "measured time and memory", None),
     ("*.snakemake_timestamp", "time of day", None),
@@ -54,8 +56,13 @@ MAY_DIFFER: list[tuple[str, str, Callable[[Path], str] | None]] = [
 ]
 
 
-def compare(first: Path, second: Path) -> tuple[list[str], dict[str, list[str]], list[str]]:
-    """Compare two results folders: (names of identical files, names that differ as they may by reason, all others)."""
+def compare(
+    first: Path, second: Path, may_differ: Sequence[Allowance] = MAY_DIFFER
+) -> tuple[list[str], dict[str, list[str]], list[str]]:
+    """Compare two results folders: (names of identical files, names that differ as they may by reason, all others).
+
+    may_differ : of several that fit a name, the first counts.
+    """
     names = {path.relative_to(folder).as_posix() for folder in (first, second) for path in _files(folder)}
     identical, allowed, wrong = [], {}, []
     for name in sorted(names):
@@ -65,7 +72,7 @@ def compare(first: Path, second: Path) -> tuple[list[str], dict[str, list[str]],
         elif a.read_bytes() == b.read_bytes():
             identical.append(name)
         else:
-            reason, read = next(((why, read) for glob, why, read in MAY_DIFFER if fnmatch(name, glob)), (None, None))
+            reason, read = next(((why, read) for glob, why, read in may_differ if fnmatch(name, glob)), (None, None))
             if reason is None or (read is not None and read(a) != read(b)):
                 wrong.append(name)
             else:
@@ -77,14 +84,22 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def run_study(folder: Path, configfile: Path, profile: str, *options: str) -> None:
-    """Run a study with `folder` as working directory and a profile; its output goes to snakemake.log there."""
-    command = [sys.executable, "-m", "snakemake", "study", "--snakefile", str(ROOT / "Snakefile")]
-    command += ["--directory", str(folder), "--workflow-profile", str(ROOT / "profiles" / profile)]
+def run_study(
+    folder: Path,
+    configfile: Path,
+    profile: str,
+    *options: str,
+    targets: Sequence[str] = ("study",),
+    project: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """Run a study of a checkout with `folder` as working directory and a profile; what it says is in snakemake.log."""
+    command = [sys.executable, "-m", "snakemake", *targets, "--snakefile", str(project / "Snakefile")]
+    command += ["--directory", str(folder), "--workflow-profile", str(project / "profiles" / profile)]
     command += ["--configfile", str(configfile), *options]
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "snakemake.log").open("w") as log:
-        subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)
+        subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True, env=environment)
 
 
 def main() -> int:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from equinuclei.checksums import sha256, tree_sha256
 from equinuclei.errors import InputError
-from equinuclei.runtime.codehash import code_digest
+from equinuclei.runtime.equivalent_code import RuleCode
 from equinuclei.runtime.files import read_record, write_json
 from equinuclei.runtime.provenance import code_version, hardware, package_versions, read_run
+from equinuclei.specs import ARCHITECTURES
 
 TRAINING_KEYS = ("seed", "train_seconds", "resumed_after_epoch", "images", "data_sha256", "code_sha256", "code_version")
 FORMAT = 1
@@ -40,7 +41,7 @@ def write_provenance(
     config
         The settings of this data set with every default filled in, plain values.
     code
-        `script`, `extra` and `digest` of the code behind every rule (see `equinuclei.runtime.codehash.code_digest`).
+        `rule`, `architecture` and `digest` of the code behind every rule (see `equinuclei.runtime.equivalent_code`).
     output
         JSON to make.
     """
@@ -115,18 +116,31 @@ def check_provenance(folder: str | Path, root: str | Path, *, fast: bool = False
             yield "unchecked", name, "left out"
         else:
             yield _compare(folder / name, name, checksum, tree_sha256)
+    code = RuleCode(root)
     for entry in record["code"]:
-        what = " ".join([entry["script"], *entry["extra"]])
-        try:
-            same = code_digest(root, f"workflow/scripts/{entry['script']}", entry["extra"]) == entry["digest"]
-        except OSError:
-            yield "missing", what, "the code has no such file now"
-            continue
-        yield ("ok", what, "") if same else ("differs", what, "the code is another than the one that made the results")
+        yield _compare_code(code, entry)
     if fast:
         yield "unchecked", "source", "left out"
     else:
         yield from _check_source(folder / "fields.tsv", record["source"]["source"])
+
+
+def _compare_code(code: RuleCode, entry: Mapping) -> tuple[str, str, str]:
+    """The code behind a rule against the recorded digest, or one that is known to make the same bytes.
+
+    Records of before the statements of a rule were told apart name a script and the file of an architecture.
+    """
+    rule, architectures = entry.get("rule"), [entry.get("architecture", "")]
+    what = " ".join(filter(None, [rule, *architectures]))
+    if rule is None:
+        rule, architectures = Path(entry["script"]).stem, list(ARCHITECTURES) if entry["extra"] else [""]
+        what = " ".join([entry["script"], *entry["extra"]])
+    if not code.script(rule).is_file():
+        return "missing", what, "the code has no such rule now"
+    now = {code.of(rule, name) for name in architectures if name in ARCHITECTURES or not name}
+    if code.first(rule, entry["digest"]) in now:
+        return "ok", what, ""
+    return "differs", what, "the code is another than the one that made the results"
 
 
 def _compare(path: Path, name: str, checksum: str, of) -> tuple[str, str, str]:

@@ -11,7 +11,7 @@ from equinuclei.images.instances import Cleaning, parted_nuclei
 from equinuclei.images.rescaling import magnification, typical_diameter
 from equinuclei.inference.tiling import TILE, predict_mosaic
 from equinuclei.networks.network import SegmentationNetwork
-from equinuclei.networks.targets import TARGETS
+from equinuclei.networks.targets import target_of
 
 ESTIMATED = "estimated"
 """The value of `diameter` that stands for estimating it from the image."""
@@ -48,7 +48,7 @@ def segment_image(
     Raises InputError if the image is too small for the network, a tile is too large for the memory of the GPU, or a
     diameter is given for a network without one.
     """
-    target = TARGETS[network.target]
+    target = target_of(network.target)
 
     def predict(factor: float) -> tuple[np.ndarray, np.ndarray]:
         try:

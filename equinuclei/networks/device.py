@@ -1,5 +1,7 @@
 """Settings of torch for training and prediction: device, threads and determinism."""
 
+import os
+
 import torch
 
 from equinuclei.errors import InputError
@@ -15,6 +17,8 @@ def prepare_torch(device: str, threads: int, *, deterministic: bool) -> torch.de
             "the configuration requests `device: cuda`, but this job finds no GPU: run it on a node with one, or set "
             "`training: {device: cpu}`"
         )
+    # cuBLAS reads it when it first computes. Without it, torch refuses matrix products in deterministic mode.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
     # Deterministic mode would also fill every new tensor, in case code reads uninitialised memory, at 10 % of the time.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from equinuclei.errors import InputError, StoppedError
+from equinuclei.runtime.job import stop_for_a_test
 from equinuclei.runtime.ownership import owned, require_ownership
 
 
@@ -124,6 +125,7 @@ def mark_done(folder: Path, unit: str) -> None:
     """
     require_ownership(folder)
     (folder / f".done-{unit}").touch()
+    stop_for_a_test(unit)
 
 
 def is_done(folder: Path, unit: str) -> bool:

@@ -87,6 +87,16 @@ def pass_on(number: int, _frame: object) -> None:
                 os.kill(process, number)
 
 
+def stop_for_a_test(reached: str) -> None:
+    """Stop this process (SIGSTOP) at the point of its work that EQUINUCLEI_STOP_AT names, such as `epoch 2`.
+
+    For tests that disturb a job in its course: they wait for a process that is stopped, and need not hit the right
+    second. Called once the point is saved, so that a job which resumes there does not pass it again.
+    """
+    if os.environ.get("EQUINUCLEI_STOP_AT") == reached:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def _stop(_number: int, _frame: object) -> None:
     raise StoppedError(
         "the job received SIGTERM (it was cancelled, preempted or ran out of time); finished work is kept"

@@ -19,20 +19,28 @@ fail() {
   exit 1
 }
 
-# Repeat a command until it succeeds, at most 30 s.
+# Repeat a command until it succeeds, at most two minutes: the machine may be busy.
 await() {
-  for _ in $(seq 300); do
+  local end=$((SECONDS + 120))
+  while [ "$SECONDS" -lt "$end" ]; do
     if eval "$1" &>/dev/null; then return; fi
     sleep 0.1
   done
   fail "timed out: $1; see $folder/log"
 }
 
-# Snakemake's jobs look for the configuration in /etc/slurm alone. Another cluster's is never replaced.
+# Snakemake's jobs look for the configuration in /etc/slurm alone. That of another cluster is never replaced, unless it
+# is a link that a cluster of this script left behind.
 mkdir -p /etc/slurm
 for name in slurm gres cgroup; do
   file=/etc/slurm/$name.conf
   if [ -e "$file" ] && [ ! -L "$file" ]; then fail "$file exists: this machine has a SLURM of its own"; fi
+  [ -L "$file" ] || continue
+  target=$(readlink "$file")
+  other=${target%/etc/*}
+  if [ "$other" != "$folder" ] && grep -qs slurmctld "/proc/$(cat "$other/run/slurmctld.pid" 2>/dev/null)/comm"; then
+    fail "$file belongs to the cluster of $other, which is running: stop it first (stop_slurm.sh $other)"
+  fi
 done
 
 mkdir -p "$folder"/{etc,log,run,state,gpu,mysql,spool/{c1,d1,g1,g2}}
@@ -134,8 +142,12 @@ KillWait=3
 # Tests look at jobs that ended long ago.
 MinJobAge=3600
 ReturnToService=2
-# A node that does not answer for so long is down, and its jobs are lost.
-SlurmdTimeout=10
+# Nothing is lost because the machine is busy. (A test that wants a node to die says so: state=down.)
+SlurmdTimeout=300
+MessageTimeout=60
+BatchStartTimeout=300
+UnkillableStepTimeout=300
+TCPTimeout=30
 SlurmdParameters=config_overrides
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/spool/%n

@@ -9,7 +9,7 @@ works() { grep -qs '^State:.[^ZX]' "/proc/$1/status"; }
 
 if [ -s "$folder/run/slurmctld.pid" ]; then
   scancel -u "$(id -un)" 2>/dev/null
-  for _ in $(seq 50); do
+  for _ in $(seq 100); do
     [ -z "$(squeue -h 2>/dev/null)" ] && break
     sleep 0.1
   done
@@ -18,10 +18,11 @@ for file in "$folder"/run/slurmd-*.pid "$folder"/run/{slurmctld,slurmdbd,mysql,m
   [ -s "$file" ] || continue
   process=$(cat "$file")
   kill "$process" 2>/dev/null
-  for _ in $(seq 100); do
-    works "$process" || break
+  for _ in $(seq 600); do
+    works "$process" || continue 2
     sleep 0.1
   done
+  kill -KILL "$process" 2>/dev/null # or it would keep its port from the next cluster
 done
 for name in slurm gres cgroup; do
   case $(readlink "/etc/slurm/$name.conf") in

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from conftest import RUN, Controller, allocation, slurm, wait_for
+from conftest import HERE, PATIENCE, RUN, Controller, allocation, stopped, wait_for, words_of
 
 from equinuclei.simulation.plates import simulate_plate
 from project_copy import project
@@ -67,30 +68,28 @@ class Lab:
         self.config.write_text(yaml.safe_dump({"plates": plates}))
         self.command = [project() / "scripts/autorun.sh", "--configfile", self.config, *options]
 
-    def start(self) -> subprocess.Popen:
-        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    def start(self, **variables: str) -> subprocess.Popen:
+        path = f"{HERE / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, **variables}
         return subprocess.Popen(
             self.command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
 
     def tick(self) -> str:
         process = self.start()
-        said, _ = process.communicate()
+        said, _ = process.communicate(timeout=2 * PATIENCE)
         assert process.returncode == 0, said
         return said
 
 
-def snakemakes(inside_jobs: bool) -> list[int]:
-    """Snakemakes that work in the copied project for its plates: those inside jobs, or those that submit them."""
+def controllers() -> list[int]:
+    """Snakemakes that submit the jobs of plates in the copied project."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().decode().split("\0")
-            of_plates = "--target-jobs" in command if inside_jobs else "plates" in command
-            if (folder / "cwd").readlink() == project() and of_plates:
-                found += [int(folder.name)] if Path(command[0]).name.startswith("python") else []
-        except OSError:
-            continue
+        with suppress(OSError):
+            words = words_of(int(folder.name))
+            if "plates" in words and "--target-jobs" not in words and (folder / "cwd").readlink() == project():
+                found.append(int(folder.name))
     return found
 
 
@@ -103,14 +102,12 @@ def plate(scene):
         os.utime(path, (time.time() - 86_400,) * 2)
     weights = scene.undisturbed / RUN / "weights.safetensors"
     local = Lab(folder, "local", weights, "--cores", "2")
-    options = ["--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "1"]
-    remote = Lab(folder, "remote", weights, *options)
+    remote = Lab(folder, "remote", weights, "--workflow-profile", "profiles/slurm")
     remote.tick()
-    tick = remote.start()
-    (job,) = wait_for(converting, "the plate's conversion runs")
-    for process in snakemakes(inside_jobs=True):
-        os.kill(process, signal.SIGSTOP)  # so that the job, short as it is, is still there when the next tick comes
-    for process in snakemakes(inside_jobs=False):
+    tick = remote.start(EQUINUCLEI_STOP_AT="A01")
+    job = wait_for(converting, "the plate's conversion has a well")
+    tick.kill()
+    for process in controllers():
         os.kill(process, signal.SIGKILL)
     tick.communicate()
     said, state = remote.tick(), allocation(job)["JobState"]
@@ -118,12 +115,9 @@ def plate(scene):
     return local, remote, job, state, said
 
 
-def converting() -> list[str]:
-    """Jobs of the copied project that convert a plate now, once their snakemake is there."""
-    lines = slurm("squeue", "--noheader", "--states=RUNNING", "--format=%i|%k|%Z").splitlines()
-    jobs = [line.split("|") for line in lines]
-    converts = [job for job, comment, folder in jobs if "convert_plate" in comment and folder == str(project())]
-    return converts if snakemakes(inside_jobs=True) else []
+def converting() -> str | None:
+    """The job of the copied project that has converted the first well of a plate, and has stopped."""
+    return next((job for _, job, folder in stopped() if folder == project()), None)
 
 
 @pytest.mark.scenario(play=plate)

@@ -1,14 +1,13 @@
 """What clusters do to jobs. Whatever it is, the training ends in the same bytes as one that was left alone.
 
-A training that has a checkpoint is stopped (SIGSTOP) before something is done to its job, so that it does not end
-before.
+A training stops itself when it has a checkpoint, before something is done to its job, so that it does not end before.
 """
 
+import os
 import re
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -77,10 +76,11 @@ def warning_before_the_end(scene):
     controller.start("--set-resources", ON_C1)
     first = controller.running()["id"]
     training = controller.training(first)
-    # The signal comes two minutes before the end: from now on, so that the job has the time to end by itself.
+    # The signal comes two minutes before the end, so at once. Then the job has all the time to end by itself.
     minutes = int(allocation(first)["RunTime"].split(":")[1])
-    slurm("scontrol", "update", f"jobid={first}", f"TimeLimit={minutes + 3}")
+    slurm("scontrol", "update", f"jobid={first}", f"TimeLimit={minutes + 2}")
     wait_for(lambda: training.was_sent(signal.SIGUSR1), "the signal before the end")
+    slurm("scontrol", "update", f"jobid={first}", "TimeLimit=480")
     training.go_on()
     wait_for(lambda: "told to end" in controller.log, "the training saves itself")
     return controller, controller.log, controller.wait()
@@ -137,11 +137,13 @@ def dead_node(scene):
     training = controller.training(job)
     daemon = int((scene.cluster / "run/slurmd-d1.pid").read_text())
     subprocess.run(["kill", "-9", str(daemon)], check=True)
+    # SLURM would see it by itself, after minutes (SlurmdTimeout).
+    slurm("scontrol", "update", "nodename=d1", "state=down", "reason=its daemon was killed")
     start_again_now(job, "ExcNodeList=d1")
     status = controller.wait()
     before = {path: path.read_bytes() for path in (controller.folder / RUN).iterdir()}
     training.go_on()
-    wait_for(lambda: not Path(f"/proc/{training.process}").exists(), "the late training ends")
+    wait_for(training.has_ended, "the late training ends")
     subprocess.run(["slurmd", "-N", "d1"], check=True)
     after = {path: path.read_bytes() for path in (controller.folder / RUN).iterdir()}
     return controller, status, before == after
@@ -154,11 +156,19 @@ def test_the_job_of_a_dead_node_runs_elsewhere_and_its_late_process_writes_nothi
 
 
 def out_of_memory(scene):
-    """The first allocation is too small for torch."""
+    """The first allocation is too small for torch. The training stops itself, so that SLURM has the time to see it."""
     memory = "train_model:mem_mb=300 * 8 ** (attempt - 1)"
     controller = scene.trainer("out_of_memory")
     controller.start("--set-resources", memory, ON_C1)
     second = controller.running(2)["id"]
+
+    def ends():
+        # Where the first training was killed before it stopped itself, the second comes by that point.
+        if training := controller.stopped_training(second):
+            training.go_on()
+        return controller.process.poll() is not None
+
+    wait_for(ends, "the second job ends")
     return controller, controller.wait(), allocation(controller.jobs()[0]["id"]), allocation(second)
 
 
@@ -176,16 +186,13 @@ def killed_controller(scene):
     controller.start("--set-resources", ON_C1)
     first = controller.running()["id"]
     training = controller.training(first)
-    controller.kill()
-    controller.finish("--unlock")
-    controller.start("--set-resources", ON_C1)
-    controller.running(2)
-
-    def waits():
-        training.beat()
-        return f"waiting for its owner, SLURM job {first} on " in controller.log
-
-    wait_for(waits, "the second job waits")
+    with training.beating():
+        controller.kill()
+        controller.finish("--unlock")
+        controller.start("--set-resources", ON_C1)
+        controller.running(2)
+        waits = f"waiting for its owner, SLURM job {first} on "
+        wait_for(lambda: waits in controller.log, "the second job waits")
     training.go_on()
     return controller, controller.wait()
 
@@ -201,7 +208,7 @@ def test_a_job_that_is_submitted_twice_runs_once(outcome, undisturbed):
 def interrupted(scene):
     """Ctrl-C."""
     controller = scene.trainer("interrupted")
-    controller.start("--set-resources", ON_C1)
+    controller.start("--set-resources", ON_C1, LOOKS="none")
     first = controller.running()["id"]
     controller.training(first)
     controller.process.send_signal(signal.SIGINT)
@@ -219,7 +226,7 @@ def test_an_interrupted_snakemake_cancels_its_jobs_and_goes_on_when_called_again
 
 def full_disk(scene):
     """The results lie on a disk too small for them."""
-    controller = scene.trainer("full_disk")
+    controller = scene.trainer("full_disk", stop_at=None)
     results = controller.folder / "results"
     kept = results.rename(controller.folder / "kept")
     results.mkdir()
@@ -252,12 +259,15 @@ def slow_file_system(scene):
     controller = scene.trainer("slow_file_system")
     controller.start("--set-resources", ON_C1)
     training = controller.training(controller.running()["id"])
-    training.go_on()
     weights, unseen = controller.folder / WEIGHTS, controller.folder / "unseen"
-    wait_for(weights.exists, "the weights")
+    snakemake = training.snakemake()
+    os.kill(snakemake, signal.SIGSTOP)
+    training.go_on()
+    wait_for(training.has_ended, "the end of the training")
     weights.rename(unseen)
-    wait_for(lambda: not Path(f"/proc/{training.process}").exists(), "the end of the training")
-    time.sleep(3)
+    os.kill(snakemake, signal.SIGCONT)
+    waits = "seconds for missing files"
+    wait_for(lambda: any(waits in log.read_text() for log in controller.job_logs()), "Snakemake waits for the file")
     state = controller.jobs()[0]["state"]
     unseen.rename(weights)
     return controller, state, controller.wait()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from environments.declarations import CONDA_NAMES, DISTRIBUTIONS, ENVIRONMENTS, WITH_TORCH, declared, rules
-from equinuclei.runtime.codehash import import_closure
+from environments.import_closure import import_closure
 from equinuclei.specs import ARCHITECTURES
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ def test_every_environment_is_used_and_declares_nothing_else():
 
 
 def test_the_workflow_is_parsed_with_what_snakemake_brings():
-    modules = import_closure(ROOT, "equinuclei/config/study.py", ["equinuclei/runtime/codehash.py"])
+    modules = import_closure(ROOT, "equinuclei/config/study.py", ["equinuclei/runtime/equivalent_code.py"])
     found = set()
     for path in modules:
         for node in ast.parse(path.read_text()).body:  # only what runs at import

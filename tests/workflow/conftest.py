@@ -1,6 +1,7 @@
 """Snakemake as a user calls it, in a folder of its own."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,6 +15,14 @@ from project_copy import ROOT, project
 
 TINY = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
 WEIGHTS = "results/tiny/models/turning/fluorescence/seed0/weights.safetensors"
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items) -> None:
+    """With `--dist loadgroup` one worker runs the tests of a file, and all of the workflow, which share a study."""
+    for item in items:
+        room, *rest = item.path.relative_to(ROOT / "tests").parts
+        item.add_marker(pytest.mark.xdist_group("workflow" if room == "workflow" else "/".join([room, *rest])))
 
 
 def snakemake(
@@ -68,10 +77,17 @@ def study(tmp_path_factory) -> tuple[Path, str]:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory) -> Path:
-    """Folder in which the data of the tiny study are prepared and its model `turning` is trained, and no more."""
+def trained(request, tmp_path_factory) -> Path:
+    """Folder in which the data of the tiny study are prepared and its model `turning` is trained.
+
+    A copy of the study, where other tests need that anyway.
+    """
     folder = tmp_path_factory.mktemp("trained")
-    snakemake(folder, WEIGHTS)
+    if any("study" in item.fixturenames for item in request.session.items):
+        study, _ = request.getfixturevalue("study")
+        shutil.copytree(study, folder, dirs_exist_ok=True)
+    else:
+        snakemake(folder, WEIGHTS)
     return folder
 
 

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from contextlib import contextmanager
 
 import numpy as np
 import onnxruntime
@@ -17,6 +16,7 @@ import torch
 import yaozarrs
 import zarr
 from conftest import TINY, planned_jobs, project, snakemake
+from edits import edited, statements
 from ome_zarr_models.v05 import Image
 
 from equinuclei.analysis.data_dictionary import column_of
@@ -373,65 +373,6 @@ def test_deleting_the_weights_of_one_model_trains_that_model_alone(study):
     assert sha256(result(study, "tables", "f1_differences.parquet")) == differences
 
 
-@contextmanager
-def edited(file, change):
-    """A file of the copied project, changed within the block."""
-    path = project() / "equinuclei" / file
-    before = path.read_text()
-    path.write_text(change(before))
-    try:
-        yield
-    finally:
-        path.write_text(before)
-
-
-def statement(text):
-    return text + "\n\nANOTHER = 1\n"
-
-
-def comments(text):
-    return "# A comment.\n" + text.replace('"""', '"""Truly: ', 1) + "\n\n# Another.\n"
-
-
-@pytest.mark.parametrize("file", ["images/masks.py", "training/train.py", "networks/simplified_unet.py", "errors.py"])
-def test_a_changed_comment_or_docstring_reruns_nothing(study, file):
-    folder, _ = study
-    with edited(file, comments):
-        assert "Nothing to be done" in snakemake(folder, "--dry-run", "study").stdout
-
-
-@pytest.mark.parametrize(
-    "file, first, kept",
-    [
-        ("images/metrics.py", {"score_test": 2, "score_otsu": 1}, {"convert_dataset", "train_model", "predict_test"}),
-        (
-            "training/crops.py",
-            {"train_model": 2, "choose_learning_rate": 1},
-            {"convert_dataset", "split_dataset", "score_otsu"},
-        ),
-        (
-            "networks/simplified_unet.py",
-            {"train_model": 2, "choose_learning_rate": 1},
-            {"convert_dataset", "score_otsu"},
-        ),
-        ("figures/scores.py", {"draw_figures": 1}, {"aggregate_f1", "score_test", "train_model", "record_provenance"}),
-        ("pages/study.py", {"report_study": 1}, {"aggregate_f1", "draw_figures"}),
-        ("dataset/splits.py", {"split_dataset": 1}, {"convert_dataset", "binarize_masks"}),
-    ],
-)
-def test_a_changed_statement_reruns_the_rules_that_import_it(study, file, first, kept):
-    folder, _ = study
-    with edited(file, statement):
-        jobs = planned_jobs(snakemake(folder, "--dry-run", "study"))
-    assert first.items() <= jobs.items() and not kept & jobs.keys()
-
-
-def test_another_architecture_reruns_nothing(study):
-    folder, _ = study
-    with edited("networks/gunet.py", statement):
-        assert "Nothing to be done" in snakemake(folder, "--dry-run", "study").stdout
-
-
 def check_run(folder, *arguments):
     command = [sys.executable, "-m", "equinuclei", "check", "results/tiny", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(project())}
@@ -446,9 +387,9 @@ def test_results_are_told_from_those_of_other_inputs_or_code(study):
     assert provenance["config"]["models"]["turning"]["spec"]["group"] == "p4"
     checked = check_run(folder)
     assert checked.returncode == 0 and "This is the recorded run" in checked.stdout, checked.stdout
-    with edited("images/metrics.py", statement):
+    with edited(("equinuclei/images/metrics.py", statements)):
         changed = check_run(folder, "--fast")
-    assert changed.returncode == 1 and "differs   score_test.py: the code is another" in changed.stdout
+    assert changed.returncode == 1 and "differs   score_test: the code is another" in changed.stdout
     image = next(result(study, "source", "images").glob("*.tif"))
     pixels = image.read_bytes()
     image.write_bytes(pixels + b"0")

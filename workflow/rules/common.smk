@@ -15,12 +15,11 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
-from equinuclei.runtime.codehash import code_digest
 from equinuclei.analysis.data_dictionary import COLUMNS_FILE
 from equinuclei.errors import InputError
 from equinuclei.checksums import digest
+from equinuclei.runtime.equivalent_code import RuleCode
 from equinuclei.runtime.job import pass_on
-from equinuclei.specs import ARCHITECTURES
 from equinuclei.config.study import OTSU, Study
 
 # SLURM's signal before the end of a job (`--signal` in the profile) reaches Snakemake alone where control groups keep
@@ -31,6 +30,7 @@ SCHEMA = yaml.safe_load(Path(ROOT, "workflow/schemas/config.schema.yaml").read_t
 
 try:
     study = Study(config, SCHEMA)
+    rule_code = RuleCode(ROOT)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -108,29 +108,35 @@ wildcard_constraints:
     part=r"\d+",
 
 
+def told(function, *arguments):
+    """What a function of the configuration returns; a user's mistake ends the parsing with one message."""
+    try:
+        return function(*arguments)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
 def code_of(rule_name):
-    """Digest of the code behind a rule: its script and what that imports."""
-    return code_digest(ROOT, f"workflow/scripts/{rule_name}.py")
+    """Digest of the code behind a rule: what its script can reach."""
+    return told(rule_code.of, rule_name)
 
 
 def code_of_model(rule_name):
     """As `code_of`, with the architecture of the rule's model, and of no other model."""
 
     def code(wildcards):
-        architecture, *_ = ARCHITECTURES[study.trained[wildcards.model].spec.architecture]
-        return code_digest(ROOT, f"workflow/scripts/{rule_name}.py", [f"equinuclei/networks/{architecture}.py"])
+        return told(rule_code.of, rule_name, study.trained[wildcards.model].spec.architecture)
 
     return code
 
 
 def code_of_everything(wildcards):
-    """Script, files imported by name, and digest of the code behind every rule that results of a study come from."""
-    entries = [(name, []) for name in CODE_RULES]
-    architectures = sorted({ARCHITECTURES[model.spec.architecture][0] for model in study.models.values()})
-    entries += [("train_model", [f"equinuclei/networks/{name}.py"]) for name in architectures]
+    """Rule, architecture and digest of the code behind every rule that results of a study come from."""
+    architectures = sorted({model.spec.architecture for model in study.models.values()})
+    behind = [*((name, "") for name in CODE_RULES), *(("train_model", name) for name in architectures)]
     return [
-        {"script": f"{name}.py", "extra": extra, "digest": code_digest(ROOT, f"workflow/scripts/{name}.py", extra)}
-        for name, extra in entries
+        {"rule": name, "architecture": architecture, "digest": told(rule_code.of, name, architecture)}
+        for name, architecture in behind
     ]
 
 
@@ -327,14 +333,6 @@ def get_study_output():
         if study.subsets:
             outputs.append(SUBSETS.format(dataset=dataset))
     return outputs
-
-
-def told(function, *arguments):
-    """What a function of the configuration returns; a user's mistake ends the parsing with one message."""
-    try:
-        return function(*arguments)
-    except InputError as error:
-        raise WorkflowError(str(error)) from None
 
 
 def plates_settings(wildcards):

@@ -10,7 +10,7 @@ import pytest
 from equinuclei.analysis.manifest import check_provenance, write_provenance
 from equinuclei.checksums import sha256
 from equinuclei.errors import InputError
-from equinuclei.runtime.codehash import code_digest
+from equinuclei.runtime.equivalent_code import COLUMNS, RuleCode, add_rows
 
 ROOT = Path(__file__).parents[3]
 RUN = {"seed": 0, "train_seconds": 1.0, "resumed_after_epoch": 0, "images": 2, "data_sha256": "d", "code_sha256": "c"}
@@ -42,7 +42,7 @@ def recorded(tmp_path):
         runs=[folder / "run.json"],
         source=folder / "source.json",
         config={"seeds": [0]},
-        code=[{"script": "score_otsu.py", "extra": [], "digest": code_digest(ROOT, "workflow/scripts/score_otsu.py")}],
+        code=[{"rule": "score_otsu", "architecture": "", "digest": RuleCode(ROOT).of("score_otsu")}],
         output=folder / "tables" / "provenance.json",
     )
     return folder, source
@@ -54,7 +54,7 @@ def check(folder, **how):
 
 def test_what_was_recorded_is_found_again(recorded):
     folder, _ = recorded
-    whole = {("ok", name) for name in ("fields.tsv", "run.json", "images.zarr", "score_otsu.py", "source")}
+    whole = {("ok", name) for name in ("fields.tsv", "run.json", "images.zarr", "score_otsu", "source")}
     assert check(folder) == whole
     (folder / "images.zarr" / ".snakemake_timestamp").touch()
     assert check(folder) == whole
@@ -86,3 +86,43 @@ def test_a_record_that_cannot_be_used_is_told(tmp_path, content):
         (tmp_path / "tables" / "provenance.json").write_text(content)
     with pytest.raises(InputError, match=r"provenance.json: (not a readable record|written by another version)"):
         check(tmp_path)
+
+
+def recorded_code(folder, *entries):
+    """What is found of the code where these entries are recorded."""
+    path = folder / "tables" / "provenance.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"code": entries}))
+    others = {*record["files"], *record["stores"], "source"}
+    return {what: verdict for verdict, what in check(folder, fast=True) if what not in others}
+
+
+def test_code_of_another_digest_or_of_no_rule_is_told(recorded):
+    found = recorded_code(
+        recorded[0],
+        {"rule": "train_model", "architecture": "unet", "digest": "0" * 16},
+        {"rule": "train_model", "architecture": "gunet", "digest": RuleCode(ROOT).of("train_model", "gunet")},
+        {"rule": "train_model", "architecture": "vnet", "digest": "0" * 16},
+        {"rule": "no_rule", "architecture": "", "digest": "0" * 16},
+    )
+    assert found == {"train_model unet": "differs", "train_model gunet": "ok", "train_model vnet": "differs",
+                     "no_rule": "missing"}  # fmt: skip
+
+
+def test_a_record_with_names_of_scripts_is_checked_by_its_digests(recorded, tmp_path, monkeypatch):
+    """Records of before the move into packages name a script, and the file of an architecture."""
+    code = RuleCode(ROOT)
+    rows = [
+        ("score_test", "", code.of("score_test"), "a" * 16),
+        ("train_model", "unet", code.of("train_model", "unet"), "b" * 16),
+    ]
+    add_rows(tmp_path / "table.tsv", [dict(zip(COLUMNS, (*row, "a test"), strict=True)) for row in rows])
+    monkeypatch.setattr("equinuclei.runtime.equivalent_code.TABLE", tmp_path / "table.tsv")
+    found = recorded_code(
+        recorded[0],
+        {"script": "score_test.py", "extra": [], "digest": "a" * 16},
+        {"script": "score_otsu.py", "extra": [], "digest": "a" * 16},
+        {"script": "train_model.py", "extra": ["equinuclei/models/unet.py"], "digest": "b" * 16},
+    )
+    old = "train_model.py equinuclei/models/unet.py"
+    assert found == {"score_test.py": "ok", "score_otsu.py": "differs", old: "ok"}

@@ -16,14 +16,14 @@ from skimage.transform import rescale
 from equinuclei.cli.main import main
 from equinuclei.errors import InputError
 from equinuclei.images.instances import connected_components
-from equinuclei.images.metrics import pixel_scores
+from equinuclei.images.pixel_metrics import pixel_scores
 from equinuclei.inference import nuclei as segmentation
 from equinuclei.inference.image_folder import _output_names, draw_overlay, find_images, segment_folder, write_labels
 from equinuclei.inference.nuclei import segment_image
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.folding import fold
-from equinuclei.networks.targets import TARGETS
 from equinuclei.simulation.fields import simulate_field
+from equinuclei.specs import TARGETS
 from support.tiny_model import tiny_weights
 
 

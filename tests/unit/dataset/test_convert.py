@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -358,11 +358,20 @@ def test_iterate_images(converted, source, workers):
 def test_few_images_are_read_ahead(converted, monkeypatch):
     rows = pd.concat([read_fields(converted.fields).iloc[4:5].assign(image_id=f"{n:03}") for n in range(30)])
     count = []
+
+    class AtOnce(ThreadPoolExecutor):
+        """Reads as soon as it is told to, so that none is on its way."""
+
+        def submit(self, *work):
+            future = super().submit(*work)
+            wait([future])
+            return future
+
+    monkeypatch.setattr(parts, "ThreadPoolExecutor", AtOnce)
     monkeypatch.setattr(parts, "read_row", lambda *where: count.append(where) or store.read_row(*where))
     iterator = iterate_images(rows, workers=2, image=converted.images)
     next(iterator)
-    time.sleep(0.3)  # for reads that should not happen
-    assert len(count) <= 5
+    assert len(count) == 5
     assert len(list(iterator)) == 29
     assert len(count) == 30
 

@@ -9,7 +9,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_equal
 
 from equinuclei.images.instances import connected_components
-from equinuclei.images.metrics import THRESHOLDS, mask_iou, object_scores, pixel_scores, score_image
+from equinuclei.images.metrics import THRESHOLDS, object_scores, score_image
+from equinuclei.images.pixel_metrics import mask_iou, pixel_scores
 
 shapes = array_shapes(min_dims=2, max_dims=2, max_side=10)
 mask_pairs = shapes.flatmap(lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape)))

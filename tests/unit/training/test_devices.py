@@ -1,14 +1,21 @@
 """One training shared by two devices: the gradient of the whole batch, one log, one writer."""
 
 import json
+import os
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from equinuclei.errors import InputError
+from equinuclei.training.devices import environment_of_followers, folder_of_leader, share_of
+from support.training import changed
 
 ROOT = Path(__file__).parents[3]
 
@@ -21,30 +28,40 @@ sys.path[:0] = [{root!r}, {tests!r}]
 from equinuclei.runtime.job import job
 from support.training import changed, part
 from equinuclei.specs import ModelSpec
-from equinuclei.training.train import SegmentationTask, train_model
+from equinuclei.training.task import SegmentationTask
+from equinuclei.training.train import TrainingFiles, train_model
 
 folder = Path({folder!r})
 stop_at = {stop_at}
 if stop_at is not None and os.environ.get("LOCAL_RANK") == "1":
-    step = SegmentationTask.training_step
-    def told(self, batch, index):
-        if self.global_step == stop_at:
+    hook, at_step = stop_at
+    original = getattr(SegmentationTask, hook)
+    def end(self, batch, index):
+        if self.global_step == at_step:
             os.kill(os.getpid(), signal.SIGUSR1)
-        return step(self, batch, index)
-    SegmentationTask.training_step = told
+        return original(self, batch, index)
+    setattr(SegmentationTask, hook, end)
 with job(folder / "train.log"):
-    train_model(ModelSpec("simplified", "p4", (2, 4)), part({count}), part(5, seed=1), changed(devices={devices}),
-                seed=3, weights=folder / "weights.safetensors", history=folder / "history.csv", run=folder / "run.json")
+    train_model(ModelSpec("simplified", "p4", (2, 4)), part(11), part(5, seed=1),
+                changed(devices={devices}, batch_size=5), seed=3, files=TrainingFiles.inside(folder))
 """
 
 
-def train(folder, devices, count=11, stop_at=None):
+def train(folder, devices, stop_at=None):
     folder.mkdir(exist_ok=True)
     script = folder / "script.py"
     values = {"root": str(ROOT), "tests": str(ROOT / "tests"), "folder": str(folder)}
-    script.write_text(SCRIPT.format(**values, devices=devices, count=count, stop_at=stop_at))
-    run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)
-    return run
+    script.write_text(SCRIPT.format(**values, devices=devices, stop_at=stop_at))
+    environment = {**os.environ, "MASTER_PORT": str(free_port())}
+    return subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=600, env=environment)
+
+
+def free_port():
+    """A port that no other program gets by chance until the training takes it: those lie at 32768 and above."""
+    for port in range(20_000 + os.getpid() % 10_000, 32_768):
+        with socket.socket() as end, suppress(OSError):
+            end.bind(("127.0.0.1", port))
+            return port
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +74,10 @@ def runs(tmp_path_factory):
 
 
 def test_two_devices_learn_what_one_learns(runs):
-    """11 crops in batches of 4: the last batch is shared unevenly. Sums in another order make the rest of the gap."""
+    """11 crops in batches of 5: each is shared unevenly, and the last leaves nothing for one of the devices.
+
+    Sums in another order make the rest of the gap.
+    """
     history = {devices: pd.read_csv(folder / "history.csv") for devices, folder in runs.items()}
     assert history[2].columns.tolist() == history[1].columns.tolist()
     pd.testing.assert_frame_equal(history[1], history[2], rtol=2e-3, atol=2e-3)
@@ -75,22 +95,43 @@ def test_the_leader_alone_writes(runs):
     ]  # fmt: skip
 
 
-def test_a_follower_that_is_told_its_end_stops_all_and_they_resume_bit_for_bit(runs, tmp_path):
-    stopped = train(tmp_path / "a", 2, stop_at=4)
-    assert stopped.returncode == 1 and "the training is saved after epoch 1" in stopped.stderr, stopped.stderr
+@pytest.mark.parametrize(
+    "stop_at, saved, epochs",
+    [(("training_step", 4), "epoch 1", 1), (("validation_step", 6), "step 6", 2)],
+    ids=["within an epoch", "at its end"],
+)
+def test_a_follower_whose_job_ends_stops_all_and_they_resume_bit_for_bit(runs, tmp_path, stop_at, saved, epochs):
+    stopped = train(tmp_path / "a", 2, stop_at=stop_at)
+    assert stopped.returncode == 1 and f"the training is saved after {saved}" in stopped.stderr, stopped.stderr
     resumed = train(tmp_path / "a", 2)
     assert resumed.returncode == 0, resumed.stderr
-    assert "resuming after epoch 1 of 4" in (tmp_path / "a/train.log").read_text()
+    assert f"resuming after epoch {epochs} of 4" in (tmp_path / "a/train.log").read_text()
     for name in ("weights.safetensors", "history.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (runs[2] / name).read_bytes()
 
 
-def test_a_device_for_which_a_batch_leaves_nothing_waits_for_the_others(tmp_path):
-    run = train(tmp_path / "a", 2, count=9)
-    assert run.returncode == 0, run.stderr
-    assert pd.read_csv(tmp_path / "a/history.csv")["train_loss"].notna().all()
+def test_followers_keep_to_the_threads_of_the_settings(tmp_path, monkeypatch):
+    """Lightning would share the cores out among the devices, and leave its variables behind."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    with environment_of_followers(tmp_path, changed(torch_threads=3)):
+        assert os.environ["OMP_NUM_THREADS"] == "3" and folder_of_leader() == tmp_path
+        os.environ["LOCAL_RANK"] = "0"  # as Lightning does
+    assert "OMP_NUM_THREADS" not in os.environ and "LOCAL_RANK" not in os.environ
 
 
-def test_more_devices_than_crops_in_a_batch_are_refused(tmp_path):
-    run = train(tmp_path / "a", 5)
-    assert run.returncode != 0 and "batches of 4 cannot be shared by 5 devices" in run.stderr
+@pytest.mark.parametrize("crops, shares", [(5, [3, 2]), (4, [2, 2]), (1, [1, 1])])
+def test_shares_of_a_batch_make_up_the_whole(crops, shares):
+    batch = torch.arange(crops), torch.arange(crops)
+    taken = [share_of(batch, rank, 2) for rank in range(2)]
+    assert [len(share.crops) for share in taken] == shares
+    counted = torch.cat([share.crops for share in taken if share.weight])
+    assert sorted(counted.tolist()) == list(range(crops))
+    # The average of the weighted means over devices is the mean over the batch.
+    means = [share.crops.double().mean() * share.weight for share in taken]
+    assert sum(means) / 2 == pytest.approx(batch[0].double().mean())
+
+
+def test_more_devices_than_crops_in_a_batch_are_refused():
+    with pytest.raises(InputError, match="batches of 4 cannot be shared by 5 devices"):
+        changed(devices=5)

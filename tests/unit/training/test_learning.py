@@ -9,7 +9,8 @@ from equinuclei.networks.checkpoint import load_model
 from equinuclei.simulation.fields import simulate_field
 from equinuclei.specs import ARCHITECTURES, GROUPS, ModelSpec
 from equinuclei.symmetry import IDENTITY
-from equinuclei.training.train import TrainingSettings, train_model
+from equinuclei.training.settings import TrainingSettings
+from equinuclei.training.train import TrainingFiles, train_model
 
 # Full depth, small widths: about the parameters of one another across the groups.
 WIDTHS = {
@@ -20,9 +21,16 @@ WIDTHS = {
 }
 WIDTHS["simplified-bn"] = WIDTHS["simplified-bn-strided"] = WIDTHS["simplified"]
 
+# One network per group every time, all by night.
+ALWAYS = {("unet", "trivial"), ("simplified", "p4"), ("simplified-bn-strided", "p4m")}
+NETWORKS = [
+    pytest.param(architecture, group, marks=() if (architecture, group) in ALWAYS else pytest.mark.nightly)
+    for architecture in ARCHITECTURES
+    for group in GROUPS
+]
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("group", GROUPS)
+
+@pytest.mark.parametrize("architecture, group", NETWORKS)
 def test_every_network_overfits_a_handful_of_images(tmp_path, architecture, group):
     fields = [simulate_field(line, seed, 64, 64) for seed, line in enumerate(("NIH3T3", "HeLa", "A549"))]
     images, targets = [f.images["fluorescence"] for f in fields], [f.instances > 0 for f in fields]
@@ -33,9 +41,11 @@ def test_every_network_overfits_a_handful_of_images(tmp_path, architecture, grou
         precision="float32", device="cpu", devices=1, torch_threads=1, deterministic=True, sampling="images", zoom=1,
         photometric=False,
     )  # fmt: skip
-    files = {name: tmp_path / name for name in ("weights", "history", "run")}
-    train_model(ModelSpec(architecture, group, WIDTHS[architecture][group]), repeated, None, settings, seed=0, **files)
-    network = load_model(files["weights"])
+    files = TrainingFiles.inside(tmp_path)
+    train_model(
+        ModelSpec(architecture, group, WIDTHS[architecture][group]), repeated, None, settings, seed=0, files=files
+    )
+    network = load_model(files.weights)
     predicted = [predict_transforms(network, image, [IDENTITY])[IDENTITY][0] > 0 for image in images]
     hits = 2 * sum((p & t).sum() for p, t in zip(predicted, targets, strict=True))
     F1 = hits / sum(p.sum() + t.sum() for p, t in zip(predicted, targets, strict=True))

@@ -10,14 +10,16 @@ import pytest
 
 from equinuclei.dataset.parts import Part
 from equinuclei.errors import InputError
-from equinuclei.images.metrics import pixel_scores
+from equinuclei.images.pixel_metrics import pixel_scores
 from equinuclei.inference.whole_images import predict_transforms
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.specs import ModelSpec
 from equinuclei.symmetry import IDENTITY
 from equinuclei.training import tuning
-from equinuclei.training.train import SegmentationTask, TrainingSettings, train_model
-from equinuclei.training.tuning import choose_learning_rate, hold_out, pooled_f1
+from equinuclei.training.settings import TrainingSettings
+from equinuclei.training.task import SegmentationTask
+from equinuclei.training.train import TrainingFiles, train_model
+from equinuclei.training.tuning import choose_learning_rate, hold_out
 from support.training import SETTINGS
 from support.training import part as discs
 
@@ -48,9 +50,9 @@ def held_out_f1(folder, rate):
         [image for image, out in zip(training.images, held, strict=True) if not out],
         [target for target, out in zip(training.targets, held, strict=True) if not out],
     )
-    files = {name: folder / f"{name}-{rate}" for name in ("weights", "history", "run")}
-    train_model(SPEC, rest, None, TrainingSettings(**TUNED, learning_rate=rate), seed=3, **files)
-    network = load_model(files["weights"])
+    files = TrainingFiles.inside(folder / f"{rate}")
+    train_model(SPEC, rest, None, TrainingSettings(**TUNED, learning_rate=rate), seed=3, files=files)
+    network = load_model(files.weights)
     logits = [predict_transforms(network, training.images[n], [IDENTITY])[IDENTITY] for n in np.flatnonzero(held)]
     truth = np.concatenate([training.targets[n].ravel() for n in np.flatnonzero(held)])
     return pixel_scores(truth, np.concatenate([image.ravel() for image in logits]) > 0)["F1"]
@@ -89,20 +91,20 @@ def test_the_best_on_the_images_held_out_is_chosen(chosen, tmp_path):
 )
 def test_the_choice_follows_the_scores(tmp_path, monkeypatch, caplog, scores, best, warning):
     left = iter(scores)
-    monkeypatch.setattr(tuning, "train_model", lambda *_, **files: pretend(**files))
+    monkeypatch.setattr(tuning, "train_model", lambda *_, files, **more: pretend(files))
     monkeypatch.setattr(tuning, "load_model", lambda *_: None)
     monkeypatch.setattr(tuning, "predict_transforms", lambda *_: {IDENTITY: np.zeros((1, 40, 48))})
-    monkeypatch.setattr(tuning, "pooled_f1", lambda *_: next(left))
+    monkeypatch.setattr(tuning, "pixel_scores", lambda *_: {"F1": next(left)})
     assert choose(tmp_path)["learning_rate"] == best
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == (warning is not None)
     assert warning is None or warning in warnings[0]
 
 
-def pretend(history, run, **_):
-    history.parent.mkdir(exist_ok=True)
-    history.write_text("epoch,train_loss\n1,0.5\n")
-    run.write_text('{"train_seconds": 1.0}')
+def pretend(files):
+    files.history.parent.mkdir(exist_ok=True)
+    files.history.write_text("epoch,train_loss\n1,0.5\n")
+    files.run.write_text('{"train_seconds": 1.0}')
 
 
 def test_the_file_tells_what_was_done(chosen):
@@ -191,11 +193,3 @@ def test_groups_are_held_out_as_a_whole_and_in_every_cell_line():
 def test_a_fifth_of_the_groups_is_held_out(groups, held):
     fields = pd.DataFrame({"group": [str(n) for n in range(groups)], "cell_line": "A"})
     assert hold_out(fields, 0).sum() == held
-
-
-def test_the_f1_is_pooled_over_images():
-    rng = np.random.default_rng(1)
-    truths, predictions = ([rng.random((5, n)) < 0.3 for n in (4, 7, 30)] for _ in range(2))
-    together = [np.concatenate(masks, axis=1) for masks in (truths, predictions)]
-    assert pooled_f1(truths, predictions) == pixel_scores(*together)["F1"]
-    assert pooled_f1(truths, truths) == 1 and pooled_f1(truths, [np.zeros_like(t) for t in truths]) == 0

@@ -30,7 +30,7 @@ from equinuclei.inference.nuclei import segment_image
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.folding import fold
 from equinuclei.networks.network import SegmentationNetwork
-from equinuclei.runtime.provenance import read_record
+from equinuclei.runtime.provenance import read_run
 from equinuclei.specs import ModelSpec, resolve_spec
 from equinuclei.training.settings import TrainingSettings
 from equinuclei.training.train import TrainingFiles, train_model
@@ -50,7 +50,7 @@ def train(part: Part, spec: ModelSpec, settings: TrainingSettings, folder: Path)
     folder.mkdir(parents=True, exist_ok=True)
     if not files.weights.is_file():
         train_model(spec, part, None, settings, seed=0, files=files)
-    made = read_record(files.run)
+    made = read_run(files.run)
     if made["spec"] != spec.to_dict() or made["training"] != asdict(settings):
         raise InputError(f"{folder} holds a trial of another model or other settings: choose another --output")
     return fold(load_model(files.weights))

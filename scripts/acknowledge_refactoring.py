@@ -48,9 +48,10 @@ def without_code(path: Path) -> str:
 
 def page_without_code(path: Path) -> str:
     """The text of a study's page without what was measured, and without the versions of the code."""
-    return re.sub(r"\d+\.\d+\.\d+ \([0-9a-z.-]+\)", "", without_measured(path))
+    return re.sub(rf"{VERSION}(, {VERSION})*", "", without_measured(path))
 
 
+VERSION = r"\d+\.\d+\.\d+ \([0-9a-z.-]+\)"
 PLACES = "names, files and lines of the code; all else is equal"
 BETWEEN_CODES: list[Allowance] = [
     ("snakemake.log", "what snakemake said", None),

@@ -110,7 +110,7 @@ def test_the_base_is_where_the_work_began(project):
 
 def test_versions_of_the_code_are_no_difference(tmp_path):
     page = tmp_path / "report.html"
-    page.write_text("<td>0.1.0 (0123456789ab-dirty)</td><td>0.1.0 (v0.1.0-3-g0123456789ab)</td><td>F1 0.5</td>")
+    page.write_text("<td>0.1.0 (0123456789ab-dirty)</td><td>0.1.0 (v0.1.0-3-g01234567), 0.1.0 (0)</td><td>F1 0.5</td>")
     assert command.page_without_code(page) == "<td></td><td></td><td>F1 0.5</td>"
 
 

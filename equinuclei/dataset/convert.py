@@ -16,9 +16,10 @@ from equinuclei.dataset.source_state import source_content, source_files
 from equinuclei.errors import InputError, raise_problems
 from equinuclei.images import masks
 from equinuclei.omezarr import stacks as store
-from equinuclei.runtime.files import is_done, mark_done, replacing, require_space, work_folder, write_json
+from equinuclei.runtime.files import is_done, mark_done, require_space, work_folder, write_json
 from equinuclei.runtime.provenance import code_version, package_versions
 from equinuclei.sources import read_image, read_mask, read_source, source_folder
+from equinuclei.tables.files import write_table
 
 logger = logging.getLogger("equinuclei.dataset.convert")
 
@@ -96,8 +97,7 @@ def convert_dataset(
         ],
         workers,
     )
-    with replacing(fields) as temporary:
-        plan[FIELDS_COLUMNS].to_csv(temporary, sep="\t", index=False, lineterminator="\n")
+    write_table(plan[FIELDS_COLUMNS], fields)
     if record is not None:
         versions = {"code_version": code_version(), "packages": package_versions()}
         write_json(record, {"source": dict(source), "state": state, "content": content, **versions})

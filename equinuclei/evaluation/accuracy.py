@@ -27,6 +27,7 @@ from equinuclei.networks.folding import fold
 from equinuclei.networks.network import SegmentationNetwork
 from equinuclei.runtime.files import replacing
 from equinuclei.symmetry import Group
+from equinuclei.tables.files import write_table
 
 logger = logging.getLogger("equinuclei.evaluation.accuracy")
 
@@ -92,8 +93,7 @@ def evaluate_model(
             scores.append(of_image | {"method": method} | score_labels(stored["binary"] > 0, truth, objects) | told)
         logger.info("%s  AP %.3f", row.image_id, scores[-2]["AP50"])
     scored = pd.DataFrame(scores)
-    with replacing(table) as temporary:
-        scored.to_csv(temporary, sep="\t", index=False, float_format="%.6g", lineterminator="\n")
+    write_table(scored, table, missing="")
     with replacing(summary) as temporary:
         temporary.write_text(summarize(scored), encoding="utf-8")
 

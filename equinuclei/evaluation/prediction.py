@@ -17,8 +17,9 @@ from equinuclei.networks.device import prepare_torch
 from equinuclei.networks.folding import fold
 from equinuclei.networks.targets import TARGETS
 from equinuclei.omezarr.stacks import create_stack, create_store, plan_stacks, write_rows
-from equinuclei.runtime.files import is_done, mark_done, replacing, work_folder
+from equinuclei.runtime.files import is_done, mark_done, work_folder
 from equinuclei.symmetry import IDENTITY, Group
+from equinuclei.tables.files import write_table
 
 logger = logging.getLogger("equinuclei.evaluation.prediction")
 
@@ -98,8 +99,7 @@ def predict_part(
             example["probability_sum"] = np.sum(list(probabilities.values()), axis=0)
             found.append(example)
     write_examples(examples_file, found)
-    with replacing(index) as temporary:
-        planned[PREDICTIONS_COLUMNS].to_csv(temporary, sep="\t", index=False, lineterminator="\n")
+    write_table(planned[PREDICTIONS_COLUMNS], index)
 
 
 def _truths(images: str | Path, targets: str | Path) -> dict[str, str | Path]:

@@ -18,13 +18,14 @@ from markupsafe import Markup, escape
 from skimage.transform import resize
 
 from equinuclei.analysis.contrasts import ALPHA, MARGIN, MEASURE_NAMES, zero_by_construction
-from equinuclei.analysis.data_dictionary import column_of, tables
 from equinuclei.analysis.statistics import LEVELS, net_name, signed
 from equinuclei.dataset.parts import PARTS, read_fields, read_splits, scored_part
 from equinuclei.pages.page import data_url, plain, render, text
 from equinuclei.runtime.files import read_record
 from equinuclei.runtime.provenance import read_run
 from equinuclei.specs import OTSU
+from equinuclei.tables.columns import column_of, tables
+from equinuclei.tables.files import read_table
 
 logger = logging.getLogger("equinuclei.pages.study")
 
@@ -91,7 +92,7 @@ def write_study_page(
     runs
         run.json of every training.
     """
-    read = {shown.name: _read(shown.path) for shown in tables_shown}
+    read = {shown.name: read_table(shown.path, f"study/{shown.path.name}") for shown in tables_shown}
     record, records = (
         read_record(provenance, "the record of what the results were made from", "run the study again"),
         [read_run(path) for path in runs],
@@ -125,19 +126,6 @@ def write_study_page(
         alpha=f"{ALPHA:g}",
     )  # fmt: skip
     logger.info("%s: %.1f MB", output, Path(output).stat().st_size / 1e6)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    # A model may be named "NA"; only NaN is no value, as `write_table` writes it.
-    return pd.read_csv(path, sep="\t", keep_default_na=False, na_values={"": []} | _numbers(path))
-
-
-def _numbers(path: Path) -> dict[str, list[str]]:
-    """NaN as the missing value of those columns that hold numbers."""
-    head = pd.read_csv(path, sep="\t", nrows=0).columns
-    words = {"dataset", "modality", "model", "inference", "cell_line", "level", "measure", "twin", "kind", "verdict",
-             "note", "a", "a_inference", "b", "b_inference"}  # fmt: skip
-    return {column: ["NaN"] for column in head if column not in words}
 
 
 def _facts(f1: pd.DataFrame, config: Mapping, scored: str, splits: pd.DataFrame) -> list[tuple[str, str]]:

@@ -29,6 +29,7 @@ from equinuclei.plates.page import THUMBNAIL, well_thumbnail, write_page
 from equinuclei.plates.quality import focus_score, read_plate_map, saturated_share
 from equinuclei.runtime.files import replacing
 from equinuclei.sources import read_mask
+from equinuclei.tables.files import read_table, write_table
 
 logger = logging.getLogger("equinuclei.plates.results")
 
@@ -93,9 +94,7 @@ def measure_plate(
             writer.write_table(table.cast(writer.schema))
         writer.close()
     for tables, path in ((of_fields, fields_table), (of_wells, wells_table)):
-        with replacing(path) as temporary:
-            table = pd.concat(tables, ignore_index=True)
-            table.to_csv(temporary, sep="\t", index=False, lineterminator="\n", float_format="%.6g")
+        write_table(pd.concat(tables, ignore_index=True), path, missing="")
     logger.info("%d nuclei in %d wells", sum(int(table["count"].sum()) for table in of_wells), len(wells))
 
 
@@ -116,7 +115,7 @@ def report_plate(
     truth : folder with `<well>.tif`, the true labels of a well's mosaic (y, x), where they are known: the page then
     shows pixel and object F1 (IoU 0.5), pooled over the wells.
     """
-    wells, fields = read_table(wells_table), read_table(fields_table)
+    wells, fields = read_table(wells_table, "plates/wells.tsv"), read_table(fields_table, "plates/fields.tsv")
     number = channel_number(plate, list(wells["well"]), channel)
     in_micrometres = wells["median_area_um2"].notna().any()
     if in_micrometres:
@@ -220,9 +219,3 @@ def _thumbnail(plate: str | Path, segmentation: str | Path, well: str, number: i
     labels = np.asarray(open_well(segmentation, well, level, label=LABEL)[:])
     height, width = (min(a, b) for a, b in zip(image.shape, labels.shape, strict=True))
     return well_thumbnail(image[:height, :width], labels[:height, :width])
-
-
-def read_table(path: str | Path) -> pd.DataFrame:
-    """A table that `measure_plate` has made."""
-    # Field and well names such as "NA" stay text.
-    return pd.read_csv(path, sep="\t", dtype={"well": str, "acquired": str})

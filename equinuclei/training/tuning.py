@@ -23,6 +23,7 @@ from equinuclei.runtime.files import scratch_folder, write_json
 from equinuclei.runtime.provenance import code_version, hardware, package_versions, read_run
 from equinuclei.specs import ModelSpec
 from equinuclei.symmetry import IDENTITY
+from equinuclei.tables.files import read_table
 from equinuclei.training.train import DivergedError, TrainingSettings, train_model
 
 logger = logging.getLogger("equinuclei.training.tuning")
@@ -156,7 +157,7 @@ def _try(
     truths = [target.ravel() > 0 for target in held_out.targets]
     score = pixel_scores(np.concatenate(truths), np.concatenate(predictions))["F1"]
     logger.info("learning rate %g: F1 %.4f", settings.learning_rate, score)
-    loss = float(pd.read_csv(files["history"])["train_loss"].iloc[-1])
+    loss = float(read_table(files["history"], "study/history.csv", ["train_loss"])["train_loss"].iloc[-1])
     seconds = read_run(files["run"])["train_seconds"]
     return tried | {"F1": score, "loss": loss, "seconds": seconds, "diverged": False}
 

@@ -15,11 +15,11 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
-from equinuclei.analysis.data_dictionary import COLUMNS_FILE
 from equinuclei.errors import InputError
 from equinuclei.checksums import digest
 from equinuclei.runtime.equivalent_code import RuleCode
 from equinuclei.runtime.job import pass_on
+from equinuclei.tables.columns import COLUMNS_FILE
 from equinuclei.config.study import OTSU, Study
 
 # SLURM's signal before the end of a job (`--signal` in the profile) reaches Snakemake alone where control groups keep

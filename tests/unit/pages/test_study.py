@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from equinuclei.analysis.contrasts import contrast_table, contrasts_by_cell_line, image_values, interval_table
-from equinuclei.analysis.statistics import f1_difference_table, f1_table, write_table
+from equinuclei.analysis.statistics import f1_difference_table, f1_table
 from equinuclei.pages.study import Shown, write_study_page
+from equinuclei.tables.files import write_table
 from support.browser import HOSTILE, in_browser
 from support.scores import cost, score
 

@@ -389,7 +389,7 @@ def _contrasts(
             table[[end, f"{end}_inference"]] = nets.iloc[place].to_numpy()
             table[f"{end}_value"] = resampled.value[place]
             table[f"{end}_zero"] = [
-                zero_by_construction(*design.nets[net], measure, resampled.value[net], equivariant) for net in place
+                zero_by_construction(design.nets[net], measure, resampled.value[net], equivariant) for net in place
             ]
         tables.append(table.assign(difference=difference, low=low, high=high, p=p))
     if not tables:
@@ -419,11 +419,13 @@ def _note(row: Mapping) -> str:
     return f"{' and '.join(zero)}: zero by construction" if zero else ""
 
 
-def zero_by_construction(model: str, inference: str, measure: str, value: float, equivariant: Collection[str]) -> bool:
+def zero_by_construction(net: tuple[str, str], measure: str, value: float, equivariant: Collection[str]) -> bool:
     """Whether a net's f1-score_difference is zero by construction, and was on every image.
 
-    measure : one of DIFFERENCES or ZEROS, whose value of the net is `value`; others are never.
+    net : model and inference mode. measure : one of DIFFERENCES or ZEROS, whose value of the net is `value`; others are
+    never.
     """
+    model, inference = net
     by_construction = model in equivariant or model == OTSU or inference in _EXACT_MODES
     return by_construction and ((measure in DIFFERENCES and value == 0) or (measure in ZEROS and value == 1))
 
@@ -455,5 +457,5 @@ def _draws(units: int, random: np.random.Generator) -> np.ndarray:
 def _group_sums(values: np.ndarray, of_image: np.ndarray, groups: int) -> np.ndarray:
     """Sums over the images of each group: (..., images) to (..., groups)."""
     sums = np.zeros((*values.shape[:-1], groups))
-    np.add.at(sums, (..., of_image), values)
+    np.add.at(np.moveaxis(sums, -1, 0), of_image, np.moveaxis(values, -1, 0))
     return sums

@@ -60,7 +60,8 @@ def aggregate_left_out(
 def subset_sizes(subsets: pd.DataFrame) -> pd.DataFrame:
     """train_groups and train_images of every modality and subset: means over seeds, as groups may differ in size.
 
-    subsets : columns modality, subset, seed (missing where a subset is the same for all), group, images, a row per group.
+    subsets : columns modality, subset, seed (missing where a subset is the same for all), group, images; a row per
+    group.
     """
     by_seed = subsets.groupby(["modality", "subset", "seed"], sort=False, dropna=False)
     sizes = by_seed.agg(train_groups=("group", "size"), train_images=("images", "sum"))

@@ -117,7 +117,8 @@ def places_of_modes(
     A row is 1 high; models, in the order of `summary` with Otsu last, have a gap of 0.4 between them.
     """
     pairs = summary[["model", "inference"]].drop_duplicates()
-    rows, places = {}, {}
+    rows: dict[tuple[str, str], float] = {}
+    places: dict[str, tuple[float, float]] = {}
     start = 0.0
     for model in sorted(dict.fromkeys(pairs["model"]), key=lambda name: name == OTSU):
         modes = pairs.loc[pairs["model"] == model, "inference"]

@@ -86,7 +86,7 @@ def write_study_page(
     fields, splits
         fields.tsv and splits.tsv of the data set.
     """
-    read = {shown.name: study.table(shown.name) for shown in tables_shown}
+    read = {shown.name: _whole_as_integers(study.table(shown.name)) for shown in tables_shown}
     record = read_record(provenance, "the record of what the results were made from", "run the study again")
     config, scored, parts = record["config"], scored_part(splits), read_splits(splits)
     render(
@@ -109,6 +109,13 @@ def write_study_page(
         alpha=f"{ALPHA:g}",
     )
     logger.info("%s: %.1f MB", output, Path(output).stat().st_size / 1e6)
+
+
+def _whole_as_integers(table: pd.DataFrame) -> pd.DataFrame:
+    """A column whose numbers are all there and all whole is shown without decimals."""
+    numbers = table.select_dtypes("float64")
+    whole = [name for name in numbers if len(table) and (numbers[name] % 1 == 0).all()]
+    return table.astype(dict.fromkeys(whole, "int64"))
 
 
 def _shown_table(shown: Shown, table: pd.DataFrame) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from equinuclei.errors import InputError
 from equinuclei.checksums import digest
 from equinuclei.runtime.equivalent_code import RuleCode
 from equinuclei.runtime.job import pass_on
+from equinuclei.specs import OTSU
 from equinuclei.tables.columns import COLUMNS_FILE
-from equinuclei.config.study import OTSU, Study
+from equinuclei.config.study import Study
 
 # SLURM's signal before the end of a job (`--signal` in the profile) reaches Snakemake alone where control groups keep
 # track of processes. It is the training that answers it.

@@ -22,7 +22,7 @@ from equinuclei.analysis.contrasts import (
     sign_flip_p,
     verdict,
 )
-from equinuclei.config.study import CONTRAST_MEASURE
+from equinuclei.config.contrasts import CONTRAST_MEASURE
 from support.contrasts import study
 
 NAN = float("nan")

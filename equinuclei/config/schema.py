@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import jsonschema
 
@@ -11,10 +12,26 @@ from equinuclei.errors import InputError
 
 def check_schema(config: Mapping, schema: Mapping) -> None:
     """Raise InputError with one line for every key or value of `config` that the JSON schema does not allow."""
-    validator = jsonschema.Draft202012Validator(schema)
+    validator = jsonschema.Draft202012Validator(complete(schema))
     errors = sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
     if errors:
         raise InputError("the configuration cannot be used:\n" + "\n".join(f"  {_explain(e)}" for e in errors))
+
+
+def complete(schema: Mapping) -> dict[str, Any]:
+    """The schema with what follows from its list of the keys of `training`.
+
+    All of them are required in the study's own section. A data set or a model may change those that are not marked as
+    `studyWide` (`training_changes`).
+    """
+    training = schema["$defs"]["training"]
+    keys = training["properties"]
+    changes = {key: value for key, value in keys.items() if not value.get("studyWide", False)}
+    made = {
+        "training": training | {"required": list(keys)},
+        "training_changes": training | {"properties": changes},
+    }
+    return {**schema, "$defs": schema["$defs"] | made}
 
 
 def _explain(error: jsonschema.ValidationError) -> str:

@@ -1,15 +1,18 @@
 """The configuration: what is expanded, and what is refused in plain words."""
 
 import copy
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 
+from equinuclei.config.schema import complete
 from equinuclei.config.study import Study
 from equinuclei.errors import InputError
 from equinuclei.sources.plates import LAYOUTS
 from equinuclei.specs import INFERENCES, INSTANCES, TARGETS, ModelSpec, resolve_spec
+from equinuclei.training.train import TrainingSettings
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
@@ -35,6 +38,15 @@ def study(**changes):
 def test_every_shipped_configuration_is_valid(name):
     shipped = study(**yaml.safe_load((ROOT / "config" / name).read_text()))
     assert shipped.runs
+
+
+def test_the_keys_of_a_training_are_those_of_its_settings():
+    keys = complete(SCHEMA)["$defs"]["training"]["required"]
+    assert {*keys} == DEFAULT["training"].keys()
+    assert {*keys} - {"tuning_epochs"} == {field.name for field in fields(TrainingSettings)}
+    changes = complete(SCHEMA)["$defs"]["training_changes"]
+    assert {*keys} - changes["properties"].keys() == {"device", "devices", "torch_threads", "deterministic"}
+    assert "required" not in changes
 
 
 def test_the_layouts_of_the_schema_are_those_of_the_readers():

@@ -13,10 +13,9 @@ import numpy as np
 import onnx
 import onnxruntime
 from bioimageio.spec import save_bioimageio_package
-from bioimageio.spec.common import FileDescr, HttpUrl
+from bioimageio.spec.common import FileDescr, HttpUrl, ValidationError
 from bioimageio.spec.generic.v0_3 import Author, CiteEntry, DeprecatedLicenseId
 from bioimageio.spec.model import v0_5
-from pydantic import TypeAdapter
 
 from equinuclei.images.intensity import PERCENTILE_RANGE, PERCENTILES, normalize
 from equinuclei.library.names import NORMALIZATION_IN_WORDS
@@ -109,8 +108,12 @@ def _citations(about: Mapping[str, str]) -> list[CiteEntry]:
 
 
 def _licence(about: Mapping[str, str]) -> v0_5.LicenseId | DeprecatedLicenseId | None:
-    known: TypeAdapter[v0_5.LicenseId | DeprecatedLicenseId] = TypeAdapter(v0_5.LicenseId | DeprecatedLicenseId)
-    return known.validate_python(about["licence"]) if "licence" in about else None
+    if "licence" not in about:
+        return None
+    try:
+        return v0_5.LicenseId(about["licence"])
+    except ValidationError:
+        return DeprecatedLicenseId(about["licence"])
 
 
 def _input(modality: str, metadata: Mapping[str, Any], test_image: Path) -> v0_5.InputTensorDescr:

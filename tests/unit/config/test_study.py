@@ -1,6 +1,9 @@
 """The configuration: what is expanded, and what is refused in plain words."""
 
 import copy
+import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -32,6 +35,20 @@ def merge(base, change):
 
 def study(**changes):
     return Study(merge(copy.deepcopy(DEFAULT), changes), SCHEMA)
+
+
+def test_the_configuration_is_read_where_snakemake_alone_is_installed():
+    modules = re.findall(
+        r"^from (equinuclei\S*) import", (ROOT / "workflow/rules/common.smk").read_text(), re.MULTILINE
+    )
+    assert "equinuclei.config.study" in modules
+    script = (
+        "import importlib, sys\n"
+        "sys.modules.update(dict.fromkeys(('numpy', 'pandas', 'torch', 'zarr', 'skimage')))\n"  # cannot be imported
+        "[importlib.import_module(name) for name in sys.argv[1:]]"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *modules], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", [path.name for path in sorted((ROOT / "config").glob("*.yaml"))])

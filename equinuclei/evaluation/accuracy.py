@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from equinuclei.analysis.contrasts import resample
+from equinuclei.analysis.resampling import resample
 from equinuclei.dataset.parts import iterate_images, part_fields, scored_part
 from equinuclei.evaluation.scoring import otsu_mask
 from equinuclei.images.instances import split_touching

@@ -18,8 +18,9 @@ import pandas as pd
 from markupsafe import Markup, escape
 from skimage.transform import resize
 
-from equinuclei.analysis.contrasts import ALPHA, MARGIN
+from equinuclei.analysis.contrasts import MARGIN
 from equinuclei.analysis.folder import StudyFolder
+from equinuclei.analysis.resampling import ALPHA
 from equinuclei.dataset.parts import read_fields, read_splits, scored_part
 from equinuclei.pages import study_answers, study_settings
 from equinuclei.pages.page import data_url, plain, render

@@ -10,18 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from equinuclei.analysis import contrasts
+from equinuclei.analysis import resampling
 from equinuclei.analysis.contrasts import (
     MEASURES,
     contrast_table,
     contrasts_by_cell_line,
-    holm,
     image_values,
     interval_table,
-    resample,
-    sign_flip_p,
     verdict,
 )
+from equinuclei.analysis.resampling import holm, resample, sign_flip_p
 from equinuclei.config.contrasts import CONTRAST_MEASURE
 from support.contrasts import study
 
@@ -56,7 +54,7 @@ def differences(random, groups, *, seeds=1, seed_variance=0.0, truth=0.0):
 
 def coverage(monkeypatch, groups, *, by_image=False, **design):
     """The share of simulated studies whose 95 % interval holds the truth."""
-    monkeypatch.setattr(contrasts, "REPLICATES", 400)
+    monkeypatch.setattr(resampling, "REPLICATES", 400)
     covered = []
     for number in range(300):
         values, of_image, lines = differences(np.random.default_rng([number, 7]), groups, **design)
@@ -134,7 +132,7 @@ def test_sign_flips_are_enumerated_for_few_groups():
 def test_random_flips_agree_with_all_of_them(monkeypatch):
     values = np.random.default_rng(1).normal(0.4, 1, (12, 6))
     exact = sign_flip_p(values)
-    monkeypatch.setattr(contrasts, "EXACT_GROUPS", 3)
+    monkeypatch.setattr(resampling, "EXACT_GROUPS", 3)
     drawn = sign_flip_p(values)
     assert drawn == pytest.approx(exact, abs=0.02) and (drawn != exact).any()
     assert sign_flip_p(np.full((30, 1), 0.1)).tolist() == [1 / 10_000]  # never 0

@@ -7,9 +7,9 @@ seeds. Intervals and tests are those of `equinuclei.analysis.resampling`: groups
 cell lines. It does not cover what another seed would give. No interval here covers other cell lines, microscopes or
 annotators.
 
-**Test.** Scores: Student's t. Magnitudes of the f1-score_difference and shares of exact zeros, which are far from normal
-and full of ties: flipped signs of the groups' differences, seeds averaged. A net that is zero by construction, and was
-zero on every image, needs no test.
+**Test.** Scores: Student's t. Magnitudes of the f1-score_difference and shares of exact zeros, which are far from
+normal and full of ties: flipped signs of the groups' differences, seeds averaged. A net that is zero by construction,
+and was zero on every image, needs no test.
 
 **Declared** contrasts were written into the configuration before the run. Their p are corrected together, within a
 modality (Holm, Scand. J. Stat. 6, 1979, 65-70). All other pairs are **exploratory**, and nothing is corrected: of

@@ -13,6 +13,7 @@ from scipy import stats
 from equinuclei.analysis import resampling
 from equinuclei.analysis.contrasts import (
     MEASURES,
+    SCORES,
     contrast_table,
     contrasts_by_cell_line,
     image_values,
@@ -238,9 +239,9 @@ def test_the_same_scores_give_the_same_table_in_any_order():
 
 def test_equal_nets_are_equivalent():
     table = contrast_table(image_values(study(noisy())))
-    scores = table[table["measure"].isin(contrasts.SCORES)]
+    scores = table[table["measure"].isin(SCORES)]
     assert (scores[["difference", "low", "high"]] == 0).all(axis=None) and scores["verdict"].eq("equivalent").all()
-    assert table.loc[~table["measure"].isin(contrasts.SCORES), "verdict"].eq("not decided").all()
+    assert table.loc[~table["measure"].isin(SCORES), "verdict"].eq("not decided").all()
 
 
 def test_declared_contrasts_come_first_and_are_corrected_together():
@@ -333,7 +334,7 @@ def test_images_without_a_true_nucleus_do_not_count_per_image():
 
 def test_without_rotations_scores_alone_are_compared():
     table = contrast_table(image_values(study(noisy(), rotations=(0,))))
-    assert table["measure"].tolist() == list(contrasts.SCORES)
+    assert table["measure"].tolist() == list(SCORES)
 
 
 def test_nets_are_scored_on_the_same_images_and_seeds():

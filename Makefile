@@ -1,7 +1,7 @@
 # make install: the environment, with the command `equinuclei`, in .venv/
 # make demo: set up and run a small study.    make test: set up and run the tests.    make bench: speed, as ratios.
 # make verify: the same inputs give the same bytes.    make verify-slurm: so they do through SLURM.
-# make conda-test: every rule in its own conda environment.
+# make conda-test: every rule in its own conda environment.    make lint: all checks of style and structure.
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -51,16 +51,18 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/snakemake --lint
 
 bench: $(READY)
-	$(BIN)/python benchmarks/training_step.py
-	$(BIN)/python benchmarks/training_step.py --architecture unet --size 64 --batch 4
-	$(BIN)/python benchmarks/evaluation.py --exact
-	$(BIN)/python benchmarks/evaluation.py --architecture simplified --exact
-	$(BIN)/python benchmarks/dataset.py
-	$(BIN)/python benchmarks/inference.py
-	$(BIN)/python benchmarks/scoring.py
+	$(BIN)/python -m benchmarks.training_step
+	$(BIN)/python -m benchmarks.training_step --architecture unet --size 64 --batch 4
+	$(BIN)/python -m benchmarks.evaluation --exact
+	$(BIN)/python -m benchmarks.evaluation --architecture simplified --exact
+	$(BIN)/python -m benchmarks.dataset
+	$(BIN)/python -m benchmarks.inference
+	$(BIN)/python -m benchmarks.scoring
 
 verify: $(READY)
 	$(BIN)/python scripts/verify_reproducibility.py

@@ -10,7 +10,7 @@ network knows of turned images, it knows by its group. Printed per group are
     turned       accuracy on the test images turned by 90 degrees
     unchanged    share of test images that have the same predicted class at 0, 90, 180 and 270 degrees
 
-    python benchmarks/cifar10.py FOLDER [--group p4] [--widths 16 24 32 48] [--epochs 10] [--threads N] [--seed 0]
+    python -m benchmarks.cifar10 FOLDER [--group p4] [--widths 16 24 32 48] [--epochs 10] [--threads N] [--seed 0]
                                         [--images 50000]
 
 Widths are those of the trivial group, one per level. They are divided by the root of the order of the group, so that

@@ -1,7 +1,7 @@
 """What SLURM costs: the tiny study through the cluster against the same study on this machine, both with as many jobs
 side by side. Further: the time to plan it, and the files that Snakemake leaves in `.snakemake`.
 
-    python benchmarks/cluster.py [--jobs 2] [--folder DIR] [-- options of snakemake on the cluster]
+    python -m benchmarks.cluster [--jobs 2] [--folder DIR] [-- options of snakemake on the cluster]
 
 Needs a cluster that this machine submits to; `tests/cluster/start_slurm.sh` starts one. DIR must be seen by all nodes.
 """
@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from verify_reproducibility import ROOT, compare, run_study
+from scripts.verify_reproducibility import ROOT, compare, run_study
 
 FACTOR, SECONDS_PER_JOB = 1.5, 10.0
 """The goal: at most so many times the local run, and so many seconds for every job."""

@@ -2,7 +2,7 @@
 arrays of the same layout and compression, loading against reading the same arrays, crops against the training that
 consumes them. And the seconds that planning the full study takes.
 
-    python benchmarks/dataset.py [--fields 8] [--size 1080] [--rounds 3] [--workers 2]
+    python -m benchmarks.dataset [--fields 8] [--size 1080] [--rounds 3] [--workers 2]
 """
 
 import argparse
@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 import tifffile
 import yaml
-from rounds import measure, ratio
-from training_step import training_step
 
+from benchmarks.rounds import measure, ratio
+from benchmarks.training_step import training_step
 from equinuclei.dataset.convert import binarize_masks, convert_dataset
 from equinuclei.dataset.parts import load_part, part_fields, read_fields
 from equinuclei.dataset.splits import split_dataset, write_splits

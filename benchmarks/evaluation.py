@@ -4,7 +4,7 @@ themselves unfolded and in exact mode. And the seconds that building the largest
 All of them take turns in one process, in random order, so that a slow moment of the machine falls on all. Printed are
 median seconds and the median ratios within a round.
 
-    python benchmarks/evaluation.py [--architecture unet] [--size 256] [--rounds 15] [--exact]
+    python -m benchmarks.evaluation [--architecture unet] [--size 256] [--rounds 15] [--exact]
 """
 
 import argparse
@@ -14,9 +14,9 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from rounds import measure, ratio
 from torch import Tensor
 
+from benchmarks.rounds import measure, ratio
 from equinuclei.networks.build import build_model
 from equinuclei.networks.folding import fold
 from equinuclei.networks.layers import use_channels_last

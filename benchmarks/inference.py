@@ -4,7 +4,7 @@ The whole step is what a user gets: standardise, predict in tiles, label, write 
 process, in random order, so that a slow moment of the machine falls on both. Printed are median seconds and the median
 ratio within a round. Peak memory is that of a process of its own for each.
 
-    python benchmarks/inference.py [--model simplified-p4] [--size 1080] [--tile 1024] [--rounds 7] [--threads 1]
+    python -m benchmarks.inference [--model simplified-p4] [--size 1080] [--tile 1024] [--rounds 7] [--threads 1]
 """
 
 import argparse
@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rounds import measure, ratio
 from torch.nn import functional
 
+from benchmarks.rounds import measure, ratio
 from equinuclei.images.instances import parted_nuclei
 from equinuclei.images.intensity import normalize
 from equinuclei.inference.image_folder import write_labels

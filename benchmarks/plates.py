@@ -2,7 +2,7 @@
 array per well, of the same chunks, shards and compression. And the seconds that planning 1,000 plates takes, all
 but 10 of which are finished.
 
-    python benchmarks/plates.py [--wells 4] [--fields 9] [--size 1080] [--rounds 3] [--workers 2]
+    python -m benchmarks.plates [--wells 4] [--fields 9] [--size 1080] [--rounds 3] [--workers 2]
                                 [--plates 1000]
 """
 
@@ -22,11 +22,11 @@ import numpy as np
 import tifffile
 import yaml
 import zarr
-from rounds import measure, ratio
 
-from equinuclei.omezarr.plates import CHUNK
+from benchmarks.rounds import measure, ratio
+from equinuclei.omezarr.blocks import CHUNK
 from equinuclei.omezarr.stacks import SHARD_BYTES, ZSTD_LEVEL
-from equinuclei.plates.convert import convert_plate
+from equinuclei.plates.convert import PlateExport, convert_plate
 from equinuclei.plates.inbox import ScannedPlate
 from equinuclei.simulation.plates import CHANNELS, simulate_plate
 
@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[1]
 def convert(source: Path, target: Path, workers: int) -> None:
     """The conversion, anew."""
     shutil.rmtree(target, ignore_errors=True)
-    convert_plate({"path": source}, target / "plate.ome.zarr", target / "fields.parquet", workers=workers)
+    convert_plate(PlateExport(source), target / "plate.ome.zarr", target / "fields.parquet", workers=workers)
 
 
 def plain_copy(source: Path, target: Path, workers: int, edge: int, size: int) -> None:

@@ -1,7 +1,7 @@
 """How well nuclei are found by a way of training, on groups held out of the training part: no scored image takes part.
 
     snakemake train_shipped --configfile config/shipped_fluorescence.yaml --until binarize_masks split_dataset
-    python benchmarks/recipes.py config/shipped_fluorescence.yaml --output trial --model diameter=24 --training zoom=2
+    python -m benchmarks.recipes config/shipped_fluorescence.yaml --output trial --model diameter=24 --training zoom=2
 
 trains the first model of the configuration, changed as told, on four fifths of the groups of its first data set, and
 prints AP = TP / (TP + FP + FN) at an intersection over union of 0.5 and 0.7, mean over the images of the others: as
@@ -32,7 +32,8 @@ from equinuclei.networks.folding import fold
 from equinuclei.networks.network import SegmentationNetwork
 from equinuclei.runtime.provenance import read_record
 from equinuclei.specs import ModelSpec, resolve_spec
-from equinuclei.training.train import TrainingSettings, train_model
+from equinuclei.training.settings import TrainingSettings
+from equinuclei.training.train import TrainingFiles, train_model
 from equinuclei.training.tuning import hold_out
 
 THRESHOLDS = (0.5, 0.7)
@@ -45,14 +46,14 @@ def train(part: Part, spec: ModelSpec, settings: TrainingSettings, folder: Path)
 
     Raises InputError if that had another model or other settings.
     """
-    files = {name: folder / name for name in ("weights", "history", "run")}
+    files = TrainingFiles.inside(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if not files["weights"].is_file():
-        train_model(spec, part, None, settings, seed=0, **files)
-    made = read_record(files["run"])
+    if not files.weights.is_file():
+        train_model(spec, part, None, settings, seed=0, files=files)
+    made = read_record(files.run)
     if made["spec"] != spec.to_dict() or made["training"] != asdict(settings):
         raise InputError(f"{folder} holds a trial of another model or other settings: choose another --output")
-    return fold(load_model(files["weights"]))
+    return fold(load_model(files.weights))
 
 
 def score(network: SegmentationNetwork, rows: pd.DataFrame, **stores: Path) -> pd.DataFrame:

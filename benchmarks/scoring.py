@@ -4,7 +4,7 @@ workflow scores them (one process, from stores to scores.parquet), carried over 
 The images are simulated. A prediction is Otsu's mask moved by a few pixels, another way for each rotation, so that none
 is easier to match than a network's.
 
-    python benchmarks/scoring.py [--fields 4] [--size 1080] [--objects 20000] [--rounds 3]
+    python -m benchmarks.scoring [--fields 4] [--size 1080] [--objects 20000] [--rounds 3]
 """
 
 import argparse
@@ -19,12 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rounds import measure
 
+from benchmarks.rounds import measure
 from equinuclei.dataset.convert import binarize_masks, convert_dataset
 from equinuclei.dataset.parts import iterate_images, part_fields, read_fields
 from equinuclei.dataset.splits import split_dataset, write_splits
-from equinuclei.evaluation.scoring import otsu_mask, score_predictions
+from equinuclei.evaluation.scored import ScoredPart
+from equinuclei.evaluation.scoring import RunLabels, otsu_mask, score_predictions
 from equinuclei.images.metrics import object_scores
 from equinuclei.omezarr.stacks import create_stack, create_store, write_rows
 from equinuclei.simulation.fields import simulate_dataset
@@ -100,12 +101,11 @@ def score(paths: dict[str, Path], splits: str) -> tuple[int, float, float, float
     start = time.perf_counter()
     score_predictions(
         paths["predictions"],
-        index=paths["predictions"].with_suffix(".tsv"),
-        targets=paths["targets"],
-        fields=paths["fields"],
-        splits=paths[splits],
-        labels={"dataset": "simulated", "model": "moved", "modality": "fluorescence", "seed": 0},
+        paths["predictions"].with_suffix(".tsv"),
+        ScoredPart(paths["targets"], paths["fields"], paths[splits], "fluorescence"),
+        RunLabels("simulated", "moved", seed=0),
         scores=paths[splits].with_suffix(".parquet"),
+        crop_scores=paths[splits].with_suffix(".crops.parquet"),
     )
     seconds = time.perf_counter() - start
     images = pd.read_parquet(paths[splits].with_suffix(".parquet"), columns=["image_id"])["image_id"].nunique()

@@ -1,13 +1,13 @@
 """How well touching nuclei come apart: targets and ways to make nuclei of their predictions, in one table.
 
     snakemake study --configfile config/targets.yaml
-    python benchmarks/targets.py results/dsb2018_fluo
+    python -m benchmarks.targets results/dsb2018_fluo
 
 AP = TP / (TP + FP + FN) at an intersection over union of 0.5 and 0.7, mean over the scored images, and over those in
 which connected regions of the true mask hold more than one nucleus. The first rows are bounds: what the true masks give
 with connected components, and with one marker from the middle of every true nucleus.
 
-    python benchmarks/targets.py results/dsb2018_fluo --choose
+    python -m benchmarks.targets results/dsb2018_fluo --choose
 
 shows where the constants of `instances.split_by_distance` come from: the distance network trained on four fifths of the
 training part's groups, scored on the others under a grid of constants. No scored image takes part.
@@ -30,11 +30,12 @@ from equinuclei.images.watershed import grow_seeds
 from equinuclei.inference.whole_images import predict_transforms
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.folding import fold
-from equinuclei.networks.targets import TARGETS
+from equinuclei.networks.targets import target_of
 from equinuclei.omezarr.stacks import open_stack, read_row, store_attributes
 from equinuclei.specs import INSTANCES, resolve_spec
 from equinuclei.symmetry import IDENTITY
-from equinuclei.training.train import TrainingSettings, train_model
+from equinuclei.training.settings import TrainingSettings
+from equinuclei.training.train import TrainingFiles, train_model
 from equinuclei.training.tuning import hold_out
 
 THRESHOLDS = (0.5, 0.7)
@@ -100,12 +101,12 @@ def choose(results: Path, modality: str, model: str) -> pd.DataFrame:
     part = load_part(images, targets, *tables, modality=modality, part="train", target=spec.target, diameters=True)
     held = hold_out(part.fields, run["seed"])
     with tempfile.TemporaryDirectory() as folder:
-        files = {name: Path(folder, name) for name in ("weights", "history", "run")}
-        train_model(spec, part.subset(~held), None, settings, seed=run["seed"], **files)
-        network = fold(load_model(files["weights"]))
+        files = TrainingFiles.inside(folder)
+        train_model(spec, part.subset(~held), None, settings, seed=run["seed"], files=files)
+        network = fold(load_model(files.weights))
     table = []
     for _, stored in iterate_images(part.fields[held], image=images, truth=targets / "instances"):
-        codes = TARGETS[spec.target].codes(predict_transforms(network, stored["image"], [IDENTITY])[IDENTITY])
+        codes = target_of(spec.target).codes(predict_transforms(network, stored["image"], [IDENTITY])[IDENTITY])
         truth = stored["truth"].astype(np.int64)
         for neck, depth, peak in product(NECKS, NECK_DEPTHS, PEAKS):
             labels = split_by_distance(codes, neck=neck, neck_depth=depth, peak=peak)

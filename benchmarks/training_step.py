@@ -5,7 +5,7 @@ Printed are median seconds and the median ratio to the plain network of the same
 U-Net of escnn's own layers, in an environment of its own (`make escnn`), is measured in turns with ours of the same
 widths: blocks of a few steps each, compared by their fastest steps.
 
-    python benchmarks/training_step.py [--architecture simplified] [--size 128] [--batch 8] [--rounds 9] [--escnn]
+    python -m benchmarks.training_step [--architecture simplified] [--size 128] [--batch 8] [--rounds 9] [--escnn]
 """
 
 import argparse

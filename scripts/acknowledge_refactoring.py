@@ -104,12 +104,16 @@ def digests_of(project: Path, configfile: Path, folder: Path) -> tuple[dict[tupl
 
 
 def new_rows(before: Digests, after: Digests, evidence: str) -> list[dict[str, str]]:
-    """A row per rule and digest that changed, for all architectures that share it."""
+    """A row per rule and digest that changed, for all architectures that share it; none is named where all do."""
+    digests: dict[str, set[str]] = {}
+    for (rule, _), digest in after.items():
+        digests.setdefault(rule, set()).add(digest)
     rows: dict[tuple[str, str, str], list[str]] = {}
     for (rule, architecture), digest in sorted(after.items()):
         same_as = before.get((rule, architecture), digest)
         if same_as != digest:
-            rows.setdefault((rule, digest, same_as), []).append(architecture)
+            named = [architecture] if len(digests[rule]) > 1 else []
+            rows.setdefault((rule, digest, same_as), []).extend(named)
     return [
         {"rule": rule, "architecture": ",".join(names), "digest": digest, "same_as": same_as, "evidence": evidence}
         for (rule, digest, same_as), names in rows.items()

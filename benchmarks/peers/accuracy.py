@@ -2,7 +2,7 @@
 
     snakemake train_shipped --configfile config/shipped_fluorescence.yaml --until binarize_masks split_dataset
     make peers
-    python benchmarks/peers/accuracy.py config/shipped_fluorescence.yaml [--model NAME] [--minutes 67] [--output FILE]
+    python -m benchmarks.peers.accuracy config/shipped_fluorescence.yaml [--model NAME] [--minutes 67] [--output FILE]
 
 trains StarDist on the training part of the first data set of the configuration for so many minutes of CPU (the wall
 clock shows fewer on several cores), and prints the table of the model cards with StarDist in the place of the
@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
-from compare import ROOT
 
+from benchmarks.peers.compare import ROOT
 from equinuclei.dataset.parts import iterate_images, part_fields, scored_part
 from equinuclei.errors import InputError
 from equinuclei.evaluation.accuracy import compare_methods, labels_of_rotations, score_labels, turn_with_the_image

@@ -5,7 +5,7 @@ field. They take turns in random order, so that a slow moment of the machine fal
 rounds, and the median ratio to StarDist within a round. Peak memory is that of the process.
 
     make peers    # once: the environments of the other programs, .venv-peers/
-    python benchmarks/peers/compare.py [--models fluorescence-v2] [--size 1080] [--rounds 5] [--output peers.tsv]
+    python -m benchmarks.peers.compare [--models fluorescence-v2] [--size 1080] [--rounds 5] [--output peers.tsv]
 
 A program that is not installed is left out. No weights are fetched: see README.md beside this file.
 """
@@ -26,9 +26,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from rounds import ratio
-
+from benchmarks.rounds import ratio
 from equinuclei.errors import InputError
 from equinuclei.library.export import export_model
 from equinuclei.library.names import LAB_MODELS, find_weights

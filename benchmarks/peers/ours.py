@@ -27,7 +27,7 @@ from equinuclei.networks.build import build_model
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.device import prepare_torch
 from equinuclei.networks.folding import fold
-from equinuclei.networks.targets import TARGETS
+from equinuclei.networks.targets import target_of
 from equinuclei.specs import ModelSpec
 
 # As many parameters as the p4 network of the model library.
@@ -60,7 +60,7 @@ def main() -> None:
         network = Exported(*weights)
     else:
         network = fold(load_model(*weights, device) if weights else build_model(PLAIN).eval())
-    target = TARGETS[network.target]
+    target = target_of(network.target)
     true_codes = to_distance(truth, "instances", border_as="nucleus")
 
     def predict() -> np.ndarray:

@@ -1,11 +1,11 @@
-"""What a model gets right as plates and folders of images use it, and what it is worth against no learning at all.
+"""The accuracy of a model as plates and folders of images use it, beside a method that learns nothing.
 
-The study scores every model by the method that the study chose. Here a single model is scored as it is deployed: its
-touching nuclei parted, beside Otsu's threshold with a watershed of the mask's shape on the same images.
+A study scores every model with the method that the study chose. Here a single model is scored as it is deployed, with
+touching nuclei split, and so is Otsu's threshold with a watershed of the mask's shape, on the same images.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 
 from equinuclei.analysis.resampling import resample
-from equinuclei.dataset.parts import iterate_images, part_fields, scored_part
+from equinuclei.dataset.parts import iterate_images
+from equinuclei.evaluation.scored import ScoredPart
 from equinuclei.evaluation.scoring import otsu_mask
 from equinuclei.images.instances import split_touching
 from equinuclei.images.metrics import object_scores
@@ -33,7 +34,7 @@ logger = logging.getLogger("equinuclei.evaluation.accuracy")
 
 MODEL, FLOOR = "model", "Otsu and watershed"
 FLOOR_MIN_AREA = 20
-"""Pixels: a threshold finds specks everywhere, and nobody would use it without a least size."""
+"""Smallest object of the floor, in pixels: a threshold finds specks everywhere, and nobody would use it without."""
 
 THRESHOLDS = (0.5, 0.7, 0.9)
 MEASURES = {
@@ -44,17 +45,14 @@ MEASURES = {
     "pixel_F1": "pixel F1, mean over images",
 }
 SIZES = (0, 100, 400, 1600, np.inf)
-"""Limits of the bands of nucleus sizes, in pixels: an image belongs to that of its median nucleus."""
+"""Limits of the bands of nucleus sizes, in pixels; an image belongs to the band of its median nucleus."""
 
 
 def evaluate_model(
     weights: str | Path,
-    *,
     images: str | Path,
-    targets: str | Path,
-    fields: str | Path,
-    splits: str | Path,
-    modality: str,
+    part: ScoredPart,
+    *,
     table: str | Path,
     summary: str | Path,
     threads: int = 1,
@@ -64,7 +62,7 @@ def evaluate_model(
     Writes `table` (TSV), a row per image and method: the model, and the floor, which is Otsu's threshold and a
     watershed of the distance to the background, without specks. Columns: image_id, cell_line, group, method;
     median_area (pixels, of the true nuclei); pixel_TP, pixel_FP, pixel_FN, pixel_F1; TP50, FP50, FN50, AP50 for an IoU
-    of 0.5, and so for 0.7 and 0.9; of the model, whether the label images of the turned image are the turned ones
+    of 0.5, and so for 0.7 and 0.9; of the model, whether the label images of the rotated image are the rotated ones
     (identical), and the same with the network in bfloat16 (identical_bfloat16).
 
     Writes `summary` (Markdown): estimates with their 95 % intervals over groups of images, and the paired difference
@@ -74,28 +72,31 @@ def evaluate_model(
     """
     device = prepare_torch("cpu", threads, deterministic=True)
     network = fold(load_model(weights, device))
-    rows = part_fields(fields, splits, modality=modality, part=scored_part(splits))
-    stores = {"image": images, "binary": Path(targets) / "binary", "instances": Path(targets) / "instances"}
-    scores = []
-    for row, stored in iterate_images(rows, **stores):
-        image, truth = stored["image"], stored["instances"].astype(np.int64)
-        areas = np.bincount(truth.ravel())[1:]
-        of_image = {"image_id": row.image_id, "cell_line": row.cell_line, "group": row.group}
-        of_image["median_area"] = float(np.median(areas[areas > 0])) if areas.any() else np.nan
-        labels, identical = labels_of_rotations(network, image)
-        with torch.autocast("cpu", torch.bfloat16):
-            _, in_bfloat16 = labels_of_rotations(network, image)
-        found = {
-            MODEL: (labels, {"identical": identical, "identical_bfloat16": in_bfloat16}),
-            FLOOR: (split_touching(otsu_mask(image), min_area=FLOOR_MIN_AREA), {}),
-        }
-        for method, (objects, told) in found.items():
-            scores.append(of_image | {"method": method} | score_labels(stored["binary"] > 0, truth, objects) | told)
+    scores: list[dict[str, Any]] = []
+    for row, stored in iterate_images(part.rows(), image=images, binary=part.masks, instances=part.nuclei):
+        scores += _score_methods(network, row, stored)
         logger.info("%s  AP %.3f", row.image_id, scores[-2]["AP50"])
     scored = pd.DataFrame(scores)
     write_table(scored, table, missing="")
     with replacing(summary) as temporary:
         temporary.write_text(summarize(scored), encoding="utf-8")
+
+
+def _score_methods(network: SegmentationNetwork, row: Any, stored: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """The rows of `evaluate_model` of one image: the model, then the floor."""
+    image, truth = stored["image"], stored["instances"].astype(np.int64)
+    areas = np.bincount(truth.ravel())[1:]
+    of_image = {"image_id": row.image_id, "cell_line": row.cell_line, "group": row.group}
+    of_image["median_area"] = float(np.median(areas[areas > 0])) if areas.any() else np.nan
+    labels, identical = labels_of_rotations(network, image)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, in_bfloat16 = labels_of_rotations(network, image)
+    invariance = {"identical": identical, "identical_bfloat16": in_bfloat16}
+    floor = split_touching(otsu_mask(image), min_area=FLOOR_MIN_AREA)
+    return [
+        of_image | {"method": method} | score_labels(stored["binary"] > 0, truth, objects) | more
+        for method, objects, more in ((MODEL, labels, invariance), (FLOOR, floor, {}))
+    ]
 
 
 def summarize(scores: pd.DataFrame) -> str:
@@ -133,8 +134,8 @@ def compare_methods(scores: pd.DataFrame, method: str, other: str) -> list[str]:
     ]
     for measure, meaning in MEASURES.items():
         resampled = resample(*_parts(pair, measure), groups, cell_lines)
-        values = [_told(resampled.interval(np.array([net])), signed=False) for net in (0, 1)]
-        difference = _told(resampled.interval(np.array([0]), np.array([1])), signed=True)
+        values = [_format(resampled.interval(np.array([net])), signed=False) for net in (0, 1)]
+        difference = _format(resampled.interval(np.array([0]), np.array([1])), signed=True)
         lines.append(f"| {meaning} | {values[0]} | {values[1]} | {difference} |")
     return lines
 
@@ -181,7 +182,7 @@ def _parts(methods: Sequence[pd.DataFrame], measure: str) -> tuple[np.ndarray, n
     return numerator[:, np.newaxis], denominator[:, np.newaxis]
 
 
-def _told(interval: tuple[np.ndarray, ...], *, signed: bool) -> str:
+def _format(interval: tuple[np.ndarray, ...], *, signed: bool) -> str:
     value, low, high = (float(part[0]) for part in interval[:3])
     sign = "+" if signed else ""
     return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"

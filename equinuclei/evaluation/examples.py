@@ -22,7 +22,7 @@ def write_examples(path: str | Path, examples: Sequence[Mapping]) -> None:
     for number, example in enumerate(examples):
         arrays |= {f"{name}_{number}": example[name] for name in _ARRAYS}
     with replacing(path) as temporary:
-        np.savez_compressed(temporary, **arrays)
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
 
 def read_examples(path: str | Path) -> list[dict]:

@@ -1,112 +1,163 @@
 """Predictions of the scored part of a data set and of its rotations, under every inference mode."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from equinuclei.checksums import digest, sha256
-from equinuclei.dataset.parts import PREDICTIONS_COLUMNS, iterate_images, part_fields, scored_part
+from equinuclei.dataset.parts import PREDICTIONS_COLUMNS, iterate_images
 from equinuclei.evaluation.examples import write_examples
+from equinuclei.evaluation.scored import ScoredPart
 from equinuclei.inference.whole_images import predict_transforms
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.device import prepare_torch
 from equinuclei.networks.folding import fold
-from equinuclei.networks.targets import TARGETS
-from equinuclei.omezarr.stacks import create_stack, create_store, plan_stacks, write_rows
-from equinuclei.runtime.files import is_done, mark_done, work_folder
-from equinuclei.symmetry import IDENTITY, Group
+from equinuclei.networks.network import SegmentationNetwork
+from equinuclei.networks.targets import target_of
+from equinuclei.omezarr.stacks import create_stack, create_store, plan_stacks, shard_rows, write_rows
+from equinuclei.runtime.files import is_done, make_folder, mark_done
+from equinuclei.runtime.ownership import require_ownership
+from equinuclei.symmetry import IDENTITY, Element, Group
 from equinuclei.tables.files import write_table
 
 logger = logging.getLogger("equinuclei.evaluation.prediction")
 
 
+@dataclass(frozen=True)
+class PredictionSettings:
+    """How images are predicted.
+
+    mirrored : whether every image is also predicted mirrored; inferences : keys of `specs.INFERENCES`; examples : how
+    many images are kept for figures; device : "cuda" or "cpu"; torch_threads : on the CPU
+    """
+
+    mirrored: bool
+    inferences: Sequence[str]
+    examples: int
+    device: str
+    torch_threads: int
+
+    @property
+    def elements(self) -> Sequence[Element]:
+        """The transforms of an image that are predicted."""
+        return (Group.P4M if self.mirrored else Group.P4).elements
+
+
+@dataclass(frozen=True)
+class PredictionFiles:
+    """What a prediction writes.
+
+    predictions : store with an array (n, y, x) uint8 of prediction codes (`equinuclei.networks.targets`) per inference
+        mode, transform and image shape, each prediction turned back into the frame of its image; its attributes name
+        the target
+    index : table of the array and row of every image, the same for every mode and transform
+    examples : some images as deployed (`examples.write_examples`), one per cell line as far as that goes
+    """
+
+    predictions: Path
+    index: Path
+    examples: Path
+
+
 def predict_part(
     weights: str | Path,
-    *,
     images: str | Path,
-    targets: str | Path,
-    fields: str | Path,
-    splits: str | Path,
-    modality: str,
-    mirrored: bool,
-    inferences: Sequence[str],
-    examples: int,
-    device: str,
-    torch_threads: int,
-    predictions: str | Path,
-    index: str | Path,
-    examples_file: str | Path,
+    part: ScoredPart,
+    settings: PredictionSettings,
+    files: PredictionFiles,
+    *,
     code: str = "",
 ) -> None:
-    """Predict every scored image and its transforms with one model, under each of `inferences` (keys of INFERENCES).
+    """Predict every scored image and its transforms with one model, under each inference mode.
 
-    The network is folded, but for exact mode, which needs its group layers.
+    images : the store of the images; code : digest of the code. The network is folded, except for exact mode, which
+    needs its group layers.
 
-    Writes `predictions`, a store with an array (n, y, x) uint8 of prediction codes (`equinuclei.networks.targets`) per
-    inference mode, transform and image shape, each prediction turned back into the frame of its image; its attributes
-    name the target. `index`, a table of their arrays and rows, the same for every mode and transform. And
-    `examples_file`, up to `examples` images as deployed, one per cell line as far as that goes (see
-    `examples.write_examples`).
-
-    An interrupted prediction continues with the arrays of the modes that were not finished.
+    An interrupted prediction continues with the arrays of the modes that were not finished. Index and examples are
+    written before the predictions appear: where these stand, all is whole, and a job that waited for another one with
+    the same work writes nothing.
     """
-    elements = (Group.P4M if mirrored else Group.P4).elements
-    rows = part_fields(fields, splits, modality=modality, part=scored_part(splits))
+    rows = part.rows()
     planned = plan_stacks(rows.drop(columns=["array", "row"]).assign(dtype="uint8"))
-    on = prepare_torch(device, torch_threads, deterministic=True)
-    network = load_model(weights, on)
-    deployed, target = fold(network), TARGETS[network.target]
-    transforms = [element.name for element in elements]
-    made = {"target": network.target, "inferences": list(inferences), "transforms": transforms}
-    key = digest([code, sha256(weights), sha256(fields), sha256(splits), made])
-    chosen = set(_example_ids(planned, examples))
-    with work_folder(predictions, key) as folder:
+    device = prepare_torch(settings.device, settings.torch_threads, deterministic=True)
+    predictor = _Predictor(load_model(weights, device), device, settings)
+    made = {
+        "target": predictor.network.target,
+        "inferences": list(settings.inferences),
+        "transforms": [element.name for element in settings.elements],
+    }
+
+    def predict(folder: Path) -> None:
         create_store(folder, made)
         arrays = enumerate(planned.groupby("array", sort=True))
-        for inference, (number, (array, group)) in product(inferences, arrays):
+        for inference, (number, (array, members)) in product(settings.inferences, arrays):
             unit = f"{inference}-array-{number}"
-            if is_done(folder, unit):
-                continue
-            used = network if inference == "exact" else deployed
-            height, width = int(group["height"].iloc[0]), int(group["width"].iloc[0])
-            stacks = {
-                e: create_stack(folder, f"{inference}/{e.name}/{array}", len(group), height, width, "uint8")
-                for e in elements
+            if not is_done(folder, unit):
+                predictor.predict_array(folder, inference, str(array), rows.iloc[members.index], images)
+                mark_done(folder, unit)
+        chosen = rows[rows["image_id"].isin(_example_ids(planned, settings.examples))]
+        examples = list(predictor.examples(chosen, images, part))
+        require_ownership(folder)
+        write_examples(files.examples, examples)
+        write_table(planned[PREDICTIONS_COLUMNS], files.index)
+
+    key = digest([code, sha256(weights), sha256(part.fields), sha256(part.splits), made])
+    make_folder(files.predictions, key, predict)
+
+
+class _Predictor:
+    """A network on a device, as it is and folded, with the settings of a prediction."""
+
+    def __init__(self, network: SegmentationNetwork, device: torch.device, settings: PredictionSettings) -> None:
+        self.network, self.folded = network, fold(network)
+        self.device, self.elements = device, settings.elements
+        self.target = target_of(network.target)
+
+    def predict_array(self, store: Path, inference: str, array: str, rows: pd.DataFrame, images: str | Path) -> None:
+        """Write the predictions of images of one shape under one mode: an array of the store per transform."""
+        network = self.network if inference == "exact" else self.folded
+        height, width = int(rows["height"].iloc[0]), int(rows["width"].iloc[0])
+        stacks = {
+            e: create_stack(store, f"{inference}/{e.name}/{array}", len(rows), height, width, "uint8")
+            for e in self.elements
+        }
+        shard = shard_rows(height, width, 1, len(rows))
+        for start in range(0, len(rows), shard):
+            members = rows.iloc[start : start + shard]
+            blocks = {e: np.empty((len(members), height, width), np.uint8) for e in self.elements}
+            for position, (_, stored) in enumerate(iterate_images(members, image=images)):
+                maps = predict_transforms(network, stored["image"], self.elements, self.device, inference)
+                for element, of_element in maps.items():
+                    blocks[element][position] = self.target.codes(of_element)
+            for element, block in blocks.items():
+                write_rows(stacks[element], start, block)
+            logger.info("%s: predicted %d of %d images of %s", inference, start + len(members), len(rows), array)
+
+    def examples(self, rows: pd.DataFrame, images: str | Path, part: ScoredPart) -> Iterator[dict[str, Any]]:
+        """Images, truths and probabilities as of `examples.write_examples`."""
+        stores = {"image": images, "truth": part.masks, "instances": part.nuclei}
+        if part.classes is not None:
+            stores["classes"] = part.classes
+        for row, stored in iterate_images(rows, workers=2, **stores):
+            maps = predict_transforms(self.folded, stored["image"], Group.P4.elements, self.device)
+            probabilities = {element: self.target.probability(of_element) for element, of_element in maps.items()}
+            yield {
+                "image_id": row.image_id,
+                "cell_line": row.cell_line,
+                **stored,
+                "truth": stored["truth"] > 0,
+                # A set without classes has its mask in two of them.
+                "classes": stored.get("classes", 2 * stored["truth"]),
+                "probability": probabilities[IDENTITY],
+                "probability_sum": np.sum(list(probabilities.values()), axis=0),
             }
-            shard = next(iter(stacks.values())).shards[0]
-            for start in range(0, len(group), shard):
-                members = group.iloc[start : start + shard]
-                blocks = {e: np.empty((len(members), height, width), np.uint8) for e in elements}
-                for position, (_, stored) in enumerate(iterate_images(rows.iloc[members.index], image=images)):
-                    for element, maps in predict_transforms(used, stored["image"], elements, on, inference).items():
-                        blocks[element][position] = target.codes(maps)
-                for element, block in blocks.items():
-                    write_rows(stacks[element], start, block)
-                logger.info("%s: predicted %d of %d images of %s", inference, start + len(members), len(group), array)
-            mark_done(folder, unit)
-        found = []
-        for row, stored in iterate_images(rows[rows["image_id"].isin(chosen)], **_truths(images, targets)):
-            maps = predict_transforms(deployed, stored["image"], Group.P4.elements, on)
-            probabilities = {element: target.probability(of_element) for element, of_element in maps.items()}
-            example = {"image_id": row.image_id, "cell_line": row.cell_line, **stored, "truth": stored["truth"] > 0}
-            # A set without classes has its mask in two of them.
-            example["classes"] = stored.get("classes", 2 * stored["truth"])
-            example["probability"] = probabilities[IDENTITY]
-            example["probability_sum"] = np.sum(list(probabilities.values()), axis=0)
-            found.append(example)
-    write_examples(examples_file, found)
-    write_table(planned[PREDICTIONS_COLUMNS], index)
-
-
-def _truths(images: str | Path, targets: str | Path) -> dict[str, str | Path]:
-    """Stores of what an example shows of a data set; masks that are binary have no classes."""
-    stores = {"image": images, "truth": Path(targets) / "binary", "instances": Path(targets) / "instances"}
-    classes = Path(targets) / "three_class"
-    return stores | ({"classes": classes} if classes.is_dir() else {})
 
 
 def _example_ids(planned: pd.DataFrame, count: int) -> list[str]:

@@ -10,7 +10,7 @@ from equinuclei.images.instances import parted_nuclei
 from equinuclei.images.rescaling import magnification, typical_diameter
 from equinuclei.inference.tiling import TILE, predict_mosaic
 from equinuclei.networks.network import SegmentationNetwork
-from equinuclei.networks.targets import TARGETS
+from equinuclei.networks.targets import target_of
 
 ESTIMATED = "estimated"
 """A diameter of nuclei that nobody told."""
@@ -49,7 +49,7 @@ def segment_image(
     Raises InputError for an image that is too small for the network, or too large for the memory of the GPU, and for a
     diameter that a network without one is told.
     """
-    target = TARGETS[network.target]
+    target = target_of(network.target)
 
     def predict(factor: float) -> tuple[np.ndarray, np.ndarray]:
         try:

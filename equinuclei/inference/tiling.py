@@ -23,7 +23,7 @@ from equinuclei.images.interpolation import Interpolation
 from equinuclei.images.rescaling import magnified_shape
 from equinuclei.inference.whole_images import image_placements, mean_over_placements
 from equinuclei.networks.network import SegmentationNetwork
-from equinuclei.networks.targets import TARGETS
+from equinuclei.networks.targets import target_of
 
 TILE = 1024
 """Height and width of a tile without its halo, in pixels."""
@@ -92,7 +92,7 @@ def predict_mosaic(
     shape = (int(image.shape[0]), int(image.shape[1]))
     seen = magnified_shape(shape, magnification)
     source = read if seen == shape else partial(Interpolation(shape, seen).window, read)
-    target = TARGETS[network.target]
+    target = target_of(network.target)
     maps = np.empty((len(target.no_image), *seen), np.float32)
     arguments = {"tile": tile, "whole_pixels": whole_pixels, "batch_size": batch_size, "device": device}
     for rows, columns, values in predict_tiles(network, source, seen, **arguments):

@@ -1,5 +1,7 @@
 """Torch's device, threads and determinism, the same for training and prediction."""
 
+import os
+
 import torch
 
 from equinuclei.errors import InputError
@@ -15,6 +17,8 @@ def prepare_torch(device: str, threads: int, *, deterministic: bool) -> torch.de
             "the configuration asks for `device: cuda`, and this job sees no GPU; run it on a node with one, "
             "or set `training: {device: cpu}`"
         )
+    # cuBLAS reads it when it first computes. Without it, torch refuses matrix products in deterministic mode.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
     # Deterministic mode also fills every new tensor, for code that reads what it never wrote; a tenth of the time.

@@ -22,9 +22,9 @@ class SegmentationNetwork(EquivariantModule):
     group : Group
         The symmetry group under which the maps are equivariant.
     target : str
-        What the network learns, a key of `models.TARGETS`.
+        What the network learns, one of `equinuclei.specs.TARGETS`.
     normalization : str
-        What images are brought to before the network sees them, one of `models.NORMALIZATIONS`.
+        What images are brought to before the network sees them, one of `equinuclei.specs.NORMALIZATIONS`.
     diameter : float or None
         Of the typical nucleus in pixels, at which it works best. None: it learnt from images as they came.
     input_multiple : int

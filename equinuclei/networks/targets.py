@@ -123,8 +123,12 @@ class ThreeClass(Target):
         return 1 + (maps[:, 2:] > maps[:, 1:2]).to(torch.uint8)
 
 
-TARGETS: dict[str, Target] = {"binary": Binary(), "distance": Distance(), "three_class": ThreeClass()}
-"""The targets by their names in the configuration, the keys of `models.TARGETS`."""
+def target_of(name: str) -> Target:
+    """The target of a name in the configuration, one of `equinuclei.specs.TARGETS`."""
+    return _BY_NAME[name]
+
+
+_BY_NAME: dict[str, Target] = {"binary": Binary(), "distance": Distance(), "three_class": ThreeClass()}
 
 
 def _within_bounds(fraction: float) -> float:

@@ -1,4 +1,4 @@
-"""Stacks of images in OME-Zarr 0.5: the only module that writes or reads them (plates: `plate_store`).
+"""Stacks of images in OME-Zarr 0.5: the only module that writes or reads them.
 
 A *store* is a Zarr group; each *array* in it (named such as `fluorescence/256x256`) is an OME-Zarr image with one
 resolution level and axes (n, y, x), where n counts images. A chunk is one image, a shard (one file) is many.
@@ -19,6 +19,7 @@ from ngio import AxesSetup, create_empty_ome_zarr
 from zarr.codecs import ZstdCodec
 
 from equinuclei.errors import InputError
+from equinuclei.omezarr.metadata import changed_metadata, pixel_size_of, read_metadata
 
 _ROWS_AT_ONCE = 16  # images
 SHARD_BYTES = 150_000_000  # uncompressed
@@ -154,16 +155,18 @@ def create_stack(
         ngff_version="0.5",
         overwrite=True,
     )
-    # ngio makes every axis that it does not know a spatial one, and always writes a unit.
-    attributes = zarr.open_group(path, mode="r+").attrs
-    ome = attributes["ome"]
-    axes = ome["multiscales"][0]["axes"]
-    del axes[0]["type"]
-    if pixel_size is None:
-        for axis in axes[1:]:
-            del axis["unit"]
-    attributes["ome"] = ome
+    _correct_axes(path, with_unit=pixel_size is not None)
     return zarr.open_array(path / _LEVEL, mode="r+")
+
+
+def _correct_axes(image: Path, *, with_unit: bool) -> None:
+    """ngio makes every axis that it does not know a spatial one, and always writes a unit."""
+    with changed_metadata(image) as metadata:
+        axes = metadata["multiscales"][0]["axes"]
+        del axes[0]["type"]
+        if not with_unit:
+            for axis in axes[1:]:
+                del axis["unit"]
 
 
 def write_stack(stack: zarr.Array, read: Callable[[int], np.ndarray], workers: int) -> None:
@@ -186,7 +189,7 @@ def write_stack(stack: zarr.Array, read: Callable[[int], np.ndarray], workers: i
         If what is read back differs from what `read` returned.
     """
     count, height, width = stack.shape
-    rows = stack.shards[0]
+    rows = _rows_per_shard(stack)
     checksums = np.zeros(count, np.uint32)
 
     # One task writes one whole shard. dask.array.store and to_zarr cut blocks without regard to shards (to_zarr where a
@@ -239,7 +242,7 @@ def write_rows(stack: zarr.Array, start: int, block: np.ndarray) -> None:
     RuntimeError
         If what is read back differs from `block`.
     """
-    rows, stop = stack.shards[0], start + len(block)
+    rows, stop = _rows_per_shard(stack), start + len(block)
     if block.dtype != stack.dtype or block.shape[1:] != stack.shape[1:] or not 0 <= start < stop <= stack.shape[0]:
         raise ValueError(f"{block.dtype} {block.shape} from row {start} does not fit into {stack.dtype} {stack.shape}")
     if start % rows or (stop % rows and stop != stack.shape[0]):
@@ -303,18 +306,21 @@ def read_rows(stack: zarr.Array, rows: Sequence[int], workers: int = 2) -> list[
 
 def read_pixel_size(store_path: str | Path, array: str) -> float | None:
     """Micrometres per pixel of an array, None if unknown."""
-    multiscale = zarr.open_group(Path(store_path, array), mode="r").attrs["ome"]["multiscales"][0]
-    if "unit" not in multiscale["axes"][-1]:
-        return None
-    return multiscale["datasets"][0]["coordinateTransformations"][0]["scale"][-1]
+    return pixel_size_of(read_metadata(Path(store_path, array)))
 
 
 def _is_path_part(name: str) -> bool:
     return _PATH_PART.fullmatch(name) is not None and name != "zarr.json"
 
 
+def _rows_per_shard(stack: zarr.Array) -> int:
+    if stack.shards is None:
+        raise ValueError(f"{stack.store_path} has no shards: it is not an array of `create_stack`")
+    return stack.shards[0]
+
+
 def _checksum(image: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(image))
+    return zlib.crc32(np.ascontiguousarray(image).data)
 
 
 def _verify(stack: zarr.Array, start: int, checksums: np.ndarray) -> None:

@@ -1,46 +1,89 @@
-"""What segmentation and measurement ask of a converted plate: its nuclear channel, and where its fields have pixels."""
+"""What segmentation, measurement and the page ask of a converted plate: its nuclear channel and readable fields."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from equinuclei.channels import find_channel
-from equinuclei.errors import InputError
-from equinuclei.omezarr.plates import read_field_table, read_wavelengths
+from equinuclei.omezarr.plates import Plate, WellImage
 
 LABEL = "nuclei"
 """Name of the label image of a segmentation."""
 
 
-def channel_number(plate: str | Path, wells: Sequence[str], channel: str | float | None) -> int:
-    """Index of a channel by its name or emission wavelength (see `equinuclei.channels`); None: of the only one.
+@dataclass(frozen=True)
+class ConvertedWell:
+    """A well of a converted plate.
 
-    Raises InputError without one.
+    image : the mosaic of its fields
+    nuclear_channel : index of the channel that shows nuclei
+    placed : where all its fields lie: field, y0, x0, height, width (pixels)
+    readable : the rows of `placed` whose images could be read, in every channel
     """
-    wavelengths = read_wavelengths(plate, wells[0])
-    names = list(wavelengths)
-    if channel is None:
-        if len(names) > 1:
-            raise InputError(
-                f"{plate} has the channels {', '.join(names)}: set `plates: {{channel: ...}}` to one of them"
-            )
-        return 0
-    return names.index(find_channel(str(plate), wavelengths, channel))
+
+    image: WellImage
+    nuclear_channel: int
+    placed: pd.DataFrame
+    readable: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        """Such as "B02"."""
+        return self.image.well
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the mosaic, pixels."""
+        return self.image.height, self.image.width
+
+    def nuclear_image(self) -> np.ndarray:
+        """Pixels (y, x) of the nuclear channel, as stored."""
+        return self.image.read_channel(self.nuclear_channel)
+
+    def valid_pixels(self) -> np.ndarray:
+        """Bool (y, x): where the mosaic shows a readable field."""
+        valid = np.zeros(self.shape, bool)
+        for row in self.readable.itertuples():
+            valid[row.y0 : row.y0 + row.height, row.x0 : row.x0 + row.width] = True
+        return valid
+
+    def extent(self) -> tuple[slice, slice]:
+        """The rows and columns that the fields reach, readable or not.
+
+        The mosaics of all wells are as large as the largest of them; the others end in empty rows or columns.
+        """
+        ends = self.placed[["y0", "x0"]].to_numpy() + self.placed[["height", "width"]].to_numpy()
+        bottom, right = ends.max(axis=0)
+        return slice(int(bottom)), slice(int(right))
 
 
-def fields_with_image(fields: str | Path, plate: str | Path, well: str) -> pd.DataFrame:
-    """Where the readable fields of a well lie: field, y0, x0, height, width (pixels)."""
-    status = pd.read_parquet(fields, columns=["well", "field", "status"])
-    bad = set(status.loc[(status["well"] == well) & (status["status"] != "ok"), "field"])
-    table = read_field_table(plate, well)
-    return table[~table["field"].isin(bad)]
+class ConvertedPlate:
+    """A plate that `equinuclei.plates.convert.convert_plate` has made.
 
+    Parameters
+    ----------
+    path, fields
+        Its `plate.ome.zarr` and `fields.parquet`.
+    channel
+        The channel that shows nuclei: see `Plate.channel_index`.
 
-def valid_pixels(shape: tuple[int, int], fields: pd.DataFrame) -> np.ndarray:
-    """Bool (y, x): where the mosaic of `shape` shows a field."""
-    valid = np.zeros(shape, bool)
-    for row in fields.itertuples():
-        valid[row.y0 : row.y0 + row.height, row.x0 : row.x0 + row.width] = True
-    return valid
+    Raises
+    ------
+    InputError
+        If there is no such plate or channel.
+    """
+
+    def __init__(self, path: str | Path, fields: str | Path, channel: str | float | None) -> None:
+        self.store = Plate(path)
+        self.channel = self.store.channel_index(channel)
+        statuses = pd.read_parquet(fields, columns=["well", "field", "status"])
+        bad = statuses[statuses["status"] != "ok"]
+        self._bad_fields = {well: set(of_well["field"]) for well, of_well in bad.groupby("well")}
+
+    def well(self, name: str) -> ConvertedWell:
+        """A well. Raises InputError if the plate lacks it, its image, or the table of its fields."""
+        image = self.store.image(name)
+        placed = image.field_table()
+        readable = placed[~placed["field"].isin(self._bad_fields.get(name, ()))]
+        return ConvertedWell(image, self.channel, placed, readable)

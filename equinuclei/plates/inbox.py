@@ -5,7 +5,7 @@ import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -32,8 +32,8 @@ class ScannedPlate:
     status : ready, copying (files still arrive), incomplete (listed files are absent), unreadable (no layout fits),
         duplicate (two folders with one identifier), failed (as it is now; see `quarantine`), removed (it was ready
         once, and the folder is gone: its results stay)
-    why : what a person should know
-    files, bytes : of all files below the folder
+    why : the reason, for a person to read
+    files, bytes : number and total size of all files below the folder
     content : digest of names, sizes and times of all files
     """
 
@@ -68,16 +68,16 @@ def scan_inbox(
     Parameters
     ----------
     inbox
-        Its folders, but hidden ones, are plates.
+        Each of its folders is a plate, except hidden ones.
     results
         `<results>/manifests/<plate>.json` is written for a complete plate when its content is new or has changed, and
         is never deleted. What stands in `<results>/failed/` is described at `quarantine`.
     read
-        Tells what is in a folder; raises InputError where nothing is understood.
+        Returns the contents of a folder; raises InputError if it understands nothing there.
     quiet_minutes
-        How long nothing may have changed.
+        How long every file must have been left unchanged.
     settings
-        Digest of what plates are processed with: a plate that failed is tried again when it changes.
+        Digest of the settings that plates are processed with: a plate that failed is tried again when it changes.
     output
         scan.tsv to make; the one before it is read first.
 
@@ -96,29 +96,47 @@ def scan_inbox(
         for folder in sorted(inbox.absolute().iterdir())
         if folder.is_dir() and not folder.name.startswith(".")
     ]
-    found = _mark_duplicates(found)
-    plates = [_mark_failed(plate, results, settings) for plate in found]
-    seen = {plate.plate for plate in plates}
-    plates += [
-        ScannedPlate(path.stem, record["folder"], REMOVED, "its folder is gone; its results stay",
-                     record["layout"], 0, 0, record["content"])
-        for path, record in _manifests(results) if path.stem not in seen
-    ]  # fmt: skip
+    plates = [_mark_failed(plate, results, settings) for plate in _mark_duplicates(found)]
+    plates += _removed_plates(results, seen={plate.plate for plate in plates})
     for plate in plates:
         if plate.status == READY:
             _write_manifest(results, plate)
-    with replacing(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(plate) for plate in plates)
+    _write_scan(output, plates)
     return plates
 
 
 def read_scan(path: str | Path) -> list[ScannedPlate]:
     """The rows of scan.tsv."""
     with Path(path).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    return [ScannedPlate(**{**row, "files": int(row["files"]), "bytes": int(row["bytes"])}) for row in rows]
+        return [
+            ScannedPlate(
+                row["plate"], row["folder"], row["status"], row["why"], row["layout"], int(row["files"]),
+                int(row["bytes"]), row["content"],
+            )
+            for row in csv.DictReader(file, delimiter="\t")
+        ]  # fmt: skip
+
+
+def _write_scan(path: str | Path, plates: Iterable[ScannedPlate]) -> None:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(plate) for plate in plates)
+
+
+def _removed_plates(results: Path, seen: Collection[str]) -> list[ScannedPlate]:
+    """Plates that have a manifest, but were not seen in the inbox."""
+    why = "its folder is gone; its results stay"
+    return [
+        ScannedPlate(path.stem, record["folder"], REMOVED, why, record["layout"], 0, 0, record["content"])
+        for path, record in _manifests(results)
+        if path.stem not in seen
+    ]
+
+
+def read_manifest(path: str | Path) -> dict[str, Any]:
+    """The manifest that `scan_inbox` has written of a plate. Raises InputError if it is missing or broken."""
+    return read_record(path, "the manifest of a plate", "delete it, and the next tick of autorun.sh makes it again")
 
 
 def waiting_plates(results: str | Path, settings: str) -> list[str]:
@@ -133,7 +151,7 @@ def waiting_plates(results: str | Path, settings: str) -> list[str]:
 
 @contextmanager
 def quarantine(results: str | Path, plate: str, settings: str) -> Iterator[None]:
-    """Remember that a plate cannot be processed as it is, if the block says so with an InputError.
+    """Record that a plate cannot be processed as it is, if the block raises an InputError.
 
     It is left alone from then on, until its manifest changes (a file is added or replaced), the settings do, or a
     person removes `<results>/failed/<plate>.json`. Other errors (memory, time, a dead node) are no fault of the plate.
@@ -142,7 +160,7 @@ def quarantine(results: str | Path, plate: str, settings: str) -> Iterator[None]
     try:
         yield
     except InputError as error:
-        content = _read_manifest(results / "manifests" / f"{plate}.json")["content"]
+        content = read_manifest(results / "manifests" / f"{plate}.json")["content"]
         write_json(results / "failed" / f"{plate}.json", {"content": content, "settings": settings, "why": str(error)})
         raise
     (results / "failed" / f"{plate}.json").unlink(missing_ok=True)
@@ -258,22 +276,18 @@ def _has_failed(results: Path, plate: str, content: str, settings: str) -> bool:
 
 
 def _manifests(results: Path) -> list[tuple[Path, Mapping]]:
-    return [(path, _read_manifest(path)) for path in sorted((results / "manifests").glob("*.json"))]
+    return [(path, read_manifest(path)) for path in sorted((results / "manifests").glob("*.json"))]
 
 
 def _write_manifest(results: Path, plate: ScannedPlate) -> None:
     path = results / "manifests" / f"{plate.plate}.json"
     manifest = {key: value for key, value in asdict(plate).items() if key not in ("status", "why")}
-    if not path.is_file() or _read_manifest(path) != manifest:
+    if not path.is_file() or read_manifest(path) != manifest:
         write_json(path, manifest)
 
 
 def _one_line(text: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f\u2028\u2029]+", " ", text)
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    return read_record(path, "the manifest of a plate", "delete it, and the next tick of autorun.sh makes it again")
 
 
 def _read_mark(path: Path) -> dict[str, Any]:

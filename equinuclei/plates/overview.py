@@ -12,7 +12,7 @@ import pandas as pd
 from equinuclei.pages.page import records, render, to_json
 from equinuclei.plates.page import METRICS
 from equinuclei.plates.quality import FEWEST_FOR_OUTLIERS, OUTLIER, modified_z, plate_warnings, read_plate_map, z_prime
-from equinuclei.plates.results import why_keep_raw
+from equinuclei.plates.report import why_keep_raw
 from equinuclei.tables.files import read_table, write_table
 
 logger = logging.getLogger("equinuclei.plates.overview")
@@ -32,8 +32,8 @@ class FinishedPlate:
 
     name, model : of the plate, and of the network that segmented it
     plate : `plate.ome.zarr`
-    folder : with fields.tsv and wells.tsv of `equinuclei.plates.results.measure_plate`
-    plate_map : what is in its wells, where that is known
+    folder : with fields.tsv and wells.tsv of `equinuclei.plates.measure.measure_plate`
+    plate_map : what is in its wells; None if unknown
     """
 
     name: str

@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -13,7 +14,7 @@ from skimage.transform import resize
 
 from equinuclei.pages.page import data_url, records, render, text, to_json
 from equinuclei.plates.quality import plate_shape, plate_warnings, summarize_conditions, z_prime
-from equinuclei.wells import well_name
+from equinuclei.wells import row_letters, well_name
 
 METRICS = {
     "count": ("nuclei", ""),
@@ -36,56 +37,65 @@ THUMBNAIL = 384
 """Longer edge of a well's image in pixels."""
 
 
-def write_page(
-    output: str | Path,
-    *,
-    plate: str,
-    model: str,
-    wells: pd.DataFrame,
-    fields: pd.DataFrame,
-    images: Mapping[str, bytes],
-    area_unit: str = "px²",
-    acquired: str = "",
-    plate_map: pd.DataFrame | None = None,
-    truth: Mapping[str, float] | None = None,
-    footer: str = "",
-) -> None:
-    """Write the page of a plate.
+@dataclass(frozen=True)
+class PlatePage:
+    """What the page of a plate shows.
 
-    Parameters
-    ----------
-    output
-        HTML file to make. It holds all it needs, and its policy forbids it to load anything.
-    plate, model
-        Names, shown as they are. Nothing from a name becomes markup.
-    wells
-        A row per well: well, count, median_area (in `area_unit`), mean_intensity, focus, failed_fields (share),
-        saturated (share).
-    fields
-        A row per field: well, field, count, median_area, mean_intensity, focus, status (ok, missing, ...).
-    images
-        JPEG of a well, as `well_thumbnail` makes it.
-    plate_map
-        See `equinuclei.plates.quality.read_plate_map`; summaries per condition and Z' are shown where it is given.
-    truth
-        Scores against a known truth by their name, such as {"object F1": 0.93}.
-    footer
-        A last line.
+    plate, model : names, shown as they are; nothing from a name becomes markup
+    wells : a row per well: well, count, median_area (in `area_unit`), mean_intensity, focus, failed_fields (share),
+        saturated (share)
+    fields : a row per field: well, field, count, median_area, mean_intensity, focus, status (ok, missing, ...)
+    images : JPEG of a well, as `well_thumbnail` makes it
+    acquired : when the plate was imaged, as the page shows it
+    plate_map : see `equinuclei.plates.quality.read_plate_map`; with it, the page shows summaries per condition and Z'
+    truth : scores against a known truth by their name, such as {"object F1": 0.93}
+    footer : the last line
     """
-    warnings = plate_warnings(wells)
-    rows, columns = plate_shape(list(wells["well"]))
-    shown = wells.assign(image=[data_url(images.get(well), "jpeg") for well in wells["well"]])
-    if plate_map is not None:
-        shown = shown.merge(plate_map[["well", "treatment"]], on="well", how="left")
-    failed = int((fields["status"] != "ok").sum())
-    facts = [("nuclei", f"{int(wells['count'].sum()):,}"), ("wells", str(len(wells))), ("fields", f"{len(fields):,}")]
-    facts += [("failed fields", f"{failed:,}")]
-    facts += [(f"{name} against the truth", f"{value:.3f}") for name, value in (truth or {}).items()]
-    area = f"{METRICS['median_area'][0]}, {area_unit}"
-    data = {
+
+    plate: str
+    model: str
+    wells: pd.DataFrame
+    fields: pd.DataFrame
+    images: Mapping[str, bytes]
+    area_unit: str = "px²"
+    acquired: str = ""
+    plate_map: pd.DataFrame | None = None
+    truth: Mapping[str, float] = field(default_factory=dict)
+    footer: str = ""
+
+
+def write_page(page: PlatePage, output: str | Path) -> None:
+    """Write the page of a plate: an HTML file that holds all it needs; its policy forbids it to load anything."""
+    conditions, z_primes = _conditions(page.wells, page.plate_map)
+    render(
+        "plate.html", output, plate=page.plate, model=page.model, acquired=page.acquired, facts=_facts(page),
+        conditions=conditions, z_primes=z_primes, footer=page.footer, data=to_json(_data(page)),
+    )  # fmt: skip
+
+
+def _facts(page: PlatePage) -> list[tuple[str, str]]:
+    """Numbers at the head of the page: what they count, and their text."""
+    failed = int((page.fields["status"] != "ok").sum())
+    return [
+        ("nuclei", f"{int(page.wells['count'].sum()):,}"),
+        ("wells", str(len(page.wells))),
+        ("fields", f"{len(page.fields):,}"),
+        ("failed fields", f"{failed:,}"),
+        *((f"{name} against the truth", f"{value:.3f}") for name, value in page.truth.items()),
+    ]
+
+
+def _data(page: PlatePage) -> dict[str, object]:
+    """What the page's script shows."""
+    rows, columns = plate_shape(list(page.wells["well"]))
+    shown = page.wells.assign(image=[data_url(page.images.get(well), "jpeg") for well in page.wells["well"]])
+    if page.plate_map is not None:
+        shown = shown.merge(page.plate_map[["well", "treatment"]], on="well", how="left")
+    area = f"{METRICS['median_area'][0]}, {page.area_unit}"
+    return {
         "columns": columns,
         "layout": [
-            {"letter": well_name(row, 1)[:-2], "wells": [well_name(row, column) for column in range(1, columns + 1)]}
+            {"letter": row_letters(row), "wells": [well_name(row, column) for column in range(1, columns + 1)]}
             for row in range(1, rows + 1)
         ],
         "metrics": [
@@ -96,14 +106,9 @@ def write_page(
             {"key": key, "label": label, "digits": digits} for key, (label, digits) in FIELD_COLUMNS.items()
         ],
         "wells": records(shown),
-        "fields": records(fields[["well", "field", *FIELD_COLUMNS]]),
-        "warnings": records(warnings),
+        "fields": records(page.fields[["well", "field", *FIELD_COLUMNS]]),
+        "warnings": records(plate_warnings(page.wells)),
     }
-    conditions, z_primes = _conditions(wells, plate_map)
-    render(
-        "plate.html", output, plate=plate, model=model, acquired=acquired, facts=facts, conditions=conditions,
-        z_primes=z_primes, footer=footer, data=to_json(data),
-    )  # fmt: skip
 
 
 def well_thumbnail(image: np.ndarray, labels: np.ndarray) -> bytes:

@@ -1,6 +1,6 @@
 """Quality of a plate: its layout, scores of wells, warnings, and summaries of conditions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ MAP_COLUMNS = ["well", "treatment", "concentration", "control"]
 
 FEWEST_FOR_OUTLIERS = 8  # wells
 OUTLIER = 3.5
-"""Modified z-score from which a value is an outlier (Iglewicz & Hoaglin 1993)."""
+"""Modified z-score beyond which a value is an outlier (Iglewicz & Hoaglin 1993)."""
 
 
 def plate_shape(wells: Sequence[str]) -> tuple[int, int]:
@@ -55,7 +55,7 @@ def saturated_share(image: np.ndarray) -> float:
 
 
 def plate_warnings(wells: pd.DataFrame) -> pd.DataFrame:
-    """What a person should look at.
+    """What a person should look at: failed, empty, blurred and saturated wells, and an effect of the edge.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def plate_warnings(wells: pd.DataFrame) -> pd.DataFrame:
         if row.saturated > 0.01:
             found.append((row.well, "saturated", f"{row.saturated:.1%} of the pixels are saturated"))
     seen = wells.loc[wells["count"] > 0]
-    # Of few wells, one is soon an outlier; and of very even ones, one that is hardly less sharp.
+    # Among few wells one is soon an outlier, and among very even ones so is a well that is hardly less sharp.
     if len(seen) >= FEWEST_FOR_OUTLIERS:
         scores = modified_z(np.log10(seen["focus"].clip(lower=1e-12)))
         blurred = seen.loc[(scores < -OUTLIER) & (seen["focus"] < seen["focus"].median() / 2), "well"]
@@ -90,7 +90,7 @@ def plate_warnings(wells: pd.DataFrame) -> pd.DataFrame:
 def edge_effect(wells: pd.DataFrame) -> float | None:
     """Median number of nuclei in wells at the edge of the plate by that of those inside; columns well and count.
 
-    None where fewer than six wells are at the edge or inside, or those inside are empty.
+    None where fewer than six wells lie at the edge or inside, or those inside are empty.
     """
     if wells.empty:
         return None
@@ -103,7 +103,7 @@ def edge_effect(wells: pd.DataFrame) -> float | None:
 
 
 def read_plate_map(path: str | Path) -> pd.DataFrame:
-    """Read what is in the wells: a TSV with well and treatment, optionally concentration (a number) and control.
+    """Read a plate map: a TSV with well and treatment, and optionally concentration (a number) and control.
 
     control is positive, negative or empty. Returns `MAP_COLUMNS`, wells as "B02". Raises InputError with up to five
     problems.
@@ -125,7 +125,7 @@ def read_plate_map(path: str | Path) -> pd.DataFrame:
             names.append("")
     table["well"] = names
     problems += [
-        f"well {well} stands twice" for well in table.loc[table["well"].duplicated() & (table["well"] != ""), "well"]
+        f"well {well} is listed twice" for well in table.loc[table["well"].duplicated() & (table["well"] != ""), "well"]
     ]
     problems += [
         f"control {value!r} is neither positive nor negative"
@@ -133,7 +133,7 @@ def read_plate_map(path: str | Path) -> pd.DataFrame:
     ]
     number = pd.to_numeric(table["concentration"], errors="coerce")
     wrong = table.loc[number.isna() & (table["concentration"] != ""), "concentration"]
-    problems += [f"concentration {value!r} is no number" for value in wrong]
+    problems += [f"concentration {value!r} is not a number" for value in wrong]
     raise_problems(str(path), problems)
     return table.assign(concentration=number)
 
@@ -146,7 +146,7 @@ def summarize_conditions(wells: pd.DataFrame, plate_map: pd.DataFrame, columns: 
     """
     joined = wells.merge(plate_map, on="well", validate="one_to_one")
     grouped = joined.groupby(["treatment", "concentration", "control"], dropna=False, sort=True)
-    named: Mapping = {"wells": ("well", "size")}
+    named = {"wells": ("well", "size")}
     named |= {f"{column}_mean": (column, "mean") for column in columns}
     named |= {f"{column}_sd": (column, "std") for column in columns}
     return grouped.agg(**named).reset_index()
@@ -157,10 +157,10 @@ def z_prime(positive: Sequence[float], negative: Sequence[float]) -> float:
 
     NaN where a control has fewer than two wells, or both have the same mean.
     """
-    positive, negative = (np.asarray([v for v in values if np.isfinite(v)], float) for values in (positive, negative))
-    if min(len(positive), len(negative)) < 2 or positive.mean() == negative.mean():
+    high, low = (np.asarray([v for v in values if np.isfinite(v)], float) for values in (positive, negative))
+    if min(len(high), len(low)) < 2 or high.mean() == low.mean():
         return float("nan")
-    return float(1 - 3 * (positive.std(ddof=1) + negative.std(ddof=1)) / abs(positive.mean() - negative.mean()))
+    return float(1 - 3 * (high.std(ddof=1) + low.std(ddof=1)) / abs(high.mean() - low.mean()))
 
 
 def modified_z(values: pd.Series) -> np.ndarray:

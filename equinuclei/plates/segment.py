@@ -2,14 +2,12 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 from equinuclei.checksums import digest, sha256
@@ -22,33 +20,53 @@ from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.device import prepare_torch
 from equinuclei.networks.folding import fold
 from equinuclei.networks.network import SegmentationNetwork
-from equinuclei.networks.targets import TARGETS
-from equinuclei.omezarr.plates import (
+from equinuclei.networks.targets import target_of
+from equinuclei.omezarr.metadata import known_version
+from equinuclei.omezarr.plates import Plate, is_plate
+from equinuclei.omezarr.writing import (
     PlateChannel,
+    create_image,
     create_label,
     create_plate,
-    create_well_image,
     link_well,
-    list_wells,
-    open_well,
-    plate_attributes,
-    plate_name,
-    read_field_table,
-    read_pixel_size,
-    read_well,
     write_field_table,
-    write_well,
+    write_pixels,
 )
-from equinuclei.omezarr.plates import ngff_version as read_ngff_version
-from equinuclei.plates.fields import LABEL, channel_number, fields_with_image, valid_pixels
-from equinuclei.runtime.files import is_done, mark_done, work_folder
+from equinuclei.plates.fields import LABEL, ConvertedPlate, ConvertedWell
+from equinuclei.runtime.files import is_done, make_folder, mark_done
 
 logger = logging.getLogger("equinuclei.plates.segment")
 
 SIZE_WELLS = 5
-"""Wells that tell the size of a plate's nuclei, where nobody does."""
+"""Wells from which the size of a plate's nuclei is estimated."""
 
 PROBABILITY = PlateChannel("nucleus probability", colour="FFFFFF")
+
+
+@dataclass(frozen=True)
+class SegmentationSettings:
+    """How the nuclei of a plate are segmented.
+
+    channel : name of the channel that shows nuclei; None where the plate has only one
+    min_area, fill_holes, exclude_border : of `instances.nuclei`; the border is that of the well's mosaic
+    diameter : of the typical nucleus, in pixels: the network sees all wells magnified alike, so that nuclei have the
+        size at which it was trained. ESTIMATED: that of the nuclei found in one field of each of a few wells. None, or
+        a network without a size of its own: the plate is taken as it is
+    tile : wells larger than a tile of so many pixels squared are predicted in tiles; the result is the same, to
+        rounding
+    device, threads : of torch; threads on the CPU
+    ngff_version : of the output
+    """
+
+    channel: str | float | None
+    min_area: int
+    diameter: float | str | None = ESTIMATED
+    fill_holes: bool = False
+    exclude_border: bool = False
+    tile: int = TILE
+    device: str = "cpu"
+    threads: int = 1
+    ngff_version: str = "0.5"
 
 
 def segment_plate(
@@ -56,25 +74,17 @@ def segment_plate(
     fields: str | Path,
     weights: str | Path,
     output: str | Path,
-    *,
-    channel: str | None,
-    min_area: int,
-    diameter: float | str | None = ESTIMATED,
-    fill_holes: bool = False,
-    exclude_border: bool = False,
-    tile: int,
-    device: str = "cpu",
-    threads: int = 1,
-    ngff_version: str = "0.5",
+    settings: SegmentationSettings,
     part: tuple[int, int] = (0, 1),
 ) -> None:
     """Segment the nuclei of a plate into a plate of its own, whose wells lie over those of `plate`.
 
     A well's image is the probability of nucleus, uint8 (255 is certain); `labels/nuclei` beneath it numbers the nuclei
     1, 2, ... (uint32), parted as the network's target allows (`instances.parted_nuclei`). Labels are made once per well
-    from whole maps, so no nucleus is cut where tiles meet, or where fields do. Where fields overlap, a pixel is that of
-    the field which the plate's own mosaic shows, so no nucleus is counted twice. Normalised with the
-    statistics of a well, of pixels with an image. An interrupted run goes on with the first well that is not whole.
+    from whole maps, so neither tiles nor fields cut a nucleus at their seams. Where fields overlap, a pixel is that of
+    the field which the plate's own mosaic shows, so no nucleus is counted twice. A well is normalised with its own
+    statistics, of pixels with an image. An interrupted run continues with the first well that is not whole. The notes
+    on the output give the `nucleus_diameter` (pixels) and the `magnification` that were used.
 
     Parameters
     ----------
@@ -84,78 +94,28 @@ def segment_plate(
         Of a network; it is folded and predicts in float32.
     output
         OME-Zarr plate to make.
-    channel
-        Name of the channel that nuclei are seen in; None where the plate has one.
-    min_area, fill_holes, exclude_border
-        Of `instances.nuclei`; the border is that of the well's mosaic.
-    diameter
-        Of the typical nucleus, in pixels: the network sees the plate magnified so that it is as large as the network
-        knows it best. One for all wells, so that they compare; the attributes of the output tell it. ESTIMATED: that of
-        the nuclei found in a field of each of a few wells. None, or a network without a size of its own: the plate is
-        taken as it is.
-    tile
-        Wells larger than a tile of so many pixels squared are predicted in tiles. The result is the same, to rounding.
-    device, threads
-        Of torch; threads on the CPU.
-    ngff_version
-        Of the output.
+    settings
+        How nuclei are segmented.
     part
-        Number of this part from 0, and how many parts there are: every so many-th well alone is segmented, so that
-        several jobs share a plate. `join_parts` makes one plate of them.
+        Number of this part from 0, and how many parts there are: part n takes every so many-th well from the n-th, so
+        that several jobs share a plate. `join_parts` makes one plate of them.
 
     Raises
     ------
     InputError
         If plate, weights, channel or diameter cannot be used.
     """
-    settings = {"threads": threads, "deterministic": True}
-    torch_device = prepare_torch(device, settings["threads"], deterministic=settings["deterministic"])
-    network = fold(load_model(weights)).to(torch_device).eval()
-    target = TARGETS[network.target]
-    cleaning = {"min_area": min_area, "fill_holes": fill_holes, "exclude_border": exclude_border}
-    wells = list_wells(plate)
-    number = channel_number(plate, wells, channel)
-    if isinstance(diameter, float | int):
-        magnification(diameter, network.diameter)  # raises now, not when the plate is begun
-    every, wells = wells, wells[part[0] :: part[1]]
+    device = prepare_torch(settings.device, settings.threads, deterministic=True)
+    network = fold(load_model(weights)).to(device).eval()
+    converted = ConvertedPlate(plate, fields, settings.channel)
+    if isinstance(settings.diameter, float | int):
+        magnification(settings.diameter, network.diameter)  # raises now, not when the plate is begun
+    wells = [converted.well(name) for name in converted.store.wells[part[0] :: part[1]]]
     if not wells:  # more parts than wells
         Path(output).mkdir(parents=True, exist_ok=True)
         return
-    read = {well: fields_with_image(fields, plate, well) for well in wells}
-    key = digest(
-        ["segment", sha256(weights), sha256(fields), channel, cleaning, diameter, tile, device, threads, ngff_version,
-         torch.__version__, part]
-    )  # fmt: skip
-    with work_folder(output, key) as folder:
-        if folder is None:
-            return
-        if not is_done(folder, "plate"):
-            size = _size(network, plate, fields, every, number, diameter, tile, torch_device)
-            create_plate(folder, plate_name(plate), wells, ngff_version, {"equinuclei": size})
-            mark_done(folder, "plate")
-        factor = plate_attributes(folder)["equinuclei"]["magnification"]
-        left = [well for well in wells if not is_done(folder, well)]
-        started = time.monotonic()
-        with ThreadPoolExecutor(1) as writer, _at_most_one(writer) as submit:
-            for count, well in enumerate(left, 1):
-                valid = valid_pixels(open_well(plate, well).shape[-2:], read[well])
-                codes, probability = (np.zeros(valid.shape, np.uint8) for _ in range(2))
-                if valid.any():
-                    # Arrays of all wells are as large as that of the largest; the others end in empty rows or columns.
-                    mosaic = _extent(read_field_table(plate, well))
-                    image = read_well(plate, well, channel=number)[mosaic]
-                    maps = predict_mosaic(
-                        network, image, valid=valid[mosaic], tile=tile, device=torch_device, magnification=factor
-                    )
-                    codes[mosaic] = target.codes(maps)
-                    probability[mosaic] = np.rint(255 * target.probability(maps))
-                label = partial(parted_nuclei, codes, network.target, **cleaning)
-                submit(_write_segmentation, plate, folder, well, probability, label)
-                rate = (time.monotonic() - started) / count
-                logger.info(
-                    "%s: %d of %d wells, %.2f s per well, %.0f s left",
-                    well, len(wells) - len(left) + count, len(wells), rate, rate * (len(left) - count),
-                )  # fmt: skip
+    key = digest(["segment", sha256(weights), sha256(fields), *_key_settings(settings), torch.__version__, part])
+    make_folder(output, key, _Segmentation(converted, wells, network, device, settings).build)
 
 
 def join_parts(plate: str | Path, parts: Sequence[str | Path], output: str | Path) -> None:
@@ -167,104 +127,129 @@ def join_parts(plate: str | Path, parts: Sequence[str | Path], output: str | Pat
     Raises
     ------
     InputError
-        If a well of `plate` is in none of the parts.
+        If a well of `plate` is in none of the parts, or the parts were magnified differently.
     """
-    wells = list_wells(plate)
-    # Of more parts than wells, some are no plate.
-    holds = {well: Path(part) for part in parts if plate_attributes(part) for well in list_wells(part)}
-    if missing := [well for well in wells if well not in holds]:
+    whole = Plate(plate)
+    # Where there are more parts than wells, some are empty folders.
+    segmented = [Plate(part) for part in parts if is_plate(part)]
+    part_of = {well: part for part in segmented for well in part.wells}
+    if missing := [well for well in whole.wells if well not in part_of]:
         raise InputError(f"{output}: no part holds well {', '.join(missing)}: remove the parts, and run again")
-    version = read_ngff_version(next(iter(holds.values())))
-    with work_folder(output, digest(["join", [str(part) for part in parts]])) as folder:
-        if folder is None:
-            return
-        size, *others = [plate_attributes(part)["equinuclei"] for part in holds.values()]
-        if any(other != size for other in others):
-            raise InputError(
-                f"{output}: its parts took nuclei for different sizes, as their machines compute differently: set "
-                "`plates: {diameter: ...}` to a number of pixels, and run again"
+    first = segmented[0]
+    if any(part.notes != first.notes for part in segmented):
+        raise InputError(
+            f"{output}: its parts took nuclei for different sizes, as their machines compute differently: set "
+            "`plates: {diameter: ...}` to a number of pixels, and run again"
+        )
+
+    def build(folder: Path) -> None:
+        joined = create_plate(folder, whole.name, whole.wells, first.ngff_version, first.notes)
+        for well, part in part_of.items():
+            link_well(part, joined, well)
+
+    make_folder(output, digest(["join", [str(part) for part in parts]]), build)
+
+
+def _key_settings(settings: SegmentationSettings) -> list[object]:
+    cleaning = {name: getattr(settings, name) for name in ("min_area", "fill_holes", "exclude_border")}
+    return [
+        settings.channel, cleaning, settings.diameter, settings.tile, settings.device, settings.threads,
+        settings.ngff_version,
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Segmentation:
+    """Wells of a plate that one job segments."""
+
+    plate: ConvertedPlate
+    wells: Sequence[ConvertedWell]
+    network: SegmentationNetwork
+    device: torch.device
+    settings: SegmentationSettings
+
+    def build(self, folder: Path) -> None:
+        """Make the plate in a folder for unfinished work, one well after the other; finished ones are left alone."""
+        if not is_done(folder, "plate"):
+            names = [well.name for well in self.wells]
+            version = known_version(self.settings.ngff_version)
+            create_plate(folder, self.plate.store.name, names, version, self._choose_size())
+            mark_done(folder, "plate")
+        output = Plate(folder)
+        left = [well for well in self.wells if not is_done(folder, well.name)]
+        started, writing = time.monotonic(), None
+        with ThreadPoolExecutor(1) as writer:
+            for count, well in enumerate(left, 1):
+                codes, probability = self._predict(well, output.notes["magnification"])
+                if writing is not None:  # memory holds two wells at most
+                    writing.result()
+                writing = writer.submit(self._write, output, well, codes, probability)
+                rate = (time.monotonic() - started) / count
+                logger.info(
+                    "%s: %d of %d wells, %.2f s per well, %.0f s left",
+                    well.name, len(self.wells) - len(left) + count, len(self.wells), rate, rate * (len(left) - count),
+                )  # fmt: skip
+            if writing is not None:
+                writing.result()
+
+    def _predict(self, well: ConvertedWell, factor: float) -> tuple[np.ndarray, np.ndarray]:
+        """Codes of the network's target and probability of nucleus, uint8 (y, x), of a well magnified by a factor."""
+        valid = well.valid_pixels()
+        codes, probability = (np.zeros(well.shape, np.uint8) for _ in range(2))
+        if valid.any():
+            target, extent = target_of(self.network.target), well.extent()
+            maps = predict_mosaic(
+                self.network,
+                well.nuclear_image()[extent],
+                valid=valid[extent],
+                tile=self.settings.tile,
+                device=self.device,
+                magnification=factor,
             )
-        create_plate(folder, plate_name(plate), wells, version, {"equinuclei": size})
-        for well, part in holds.items():
-            link_well(part, folder, well)
+            codes[extent] = target.codes(maps)
+            probability[extent] = np.rint(255 * target.probability(maps))
+        return codes, probability
 
+    def _write(self, output: Plate, well: ConvertedWell, codes: np.ndarray, probability: np.ndarray) -> None:
+        settings = self.settings
+        labels = parted_nuclei(
+            codes,
+            self.network.target,
+            min_area=settings.min_area,
+            fill_holes=settings.fill_holes,
+            exclude_border=settings.exclude_border,
+        ).astype(np.uint32)
+        image = create_image(output, well.name, [PROBABILITY], well.shape, np.uint8, well.image.pixel_size)
+        write_pixels(image, lambda _, y, x: probability[y, x])
+        write_pixels(create_label(output, well.name, LABEL), lambda y, x: labels[y, x])
+        write_field_table(image, well.placed)
+        mark_done(output.path, well.name)
 
-def _size(
-    network: SegmentationNetwork,
-    plate: str | Path,
-    fields: str | Path,
-    wells: Sequence[str],
-    channel: int,
-    diameter: float | str | None,
-    tile: int,
-    device: torch.device,
-) -> dict[str, float | None]:
-    """Diameter of a plate's typical nucleus in pixels (None where it does not count), and the magnification for it."""
-    told = diameter != ESTIMATED
-    if not told:
-        known = network.diameter is not None
-        diameter = _typical_diameter(network, plate, fields, wells, channel, tile, device) if known else None
-    if diameter is None:
-        return {"nucleus_diameter": None, "magnification": 1.0}
-    factor = round(fitting_magnification(network, diameter, open_well(plate, wells[0]).shape[-2:]), 2)
-    if not told and 1 / SIZE_TOLERANCE < factor < SIZE_TOLERANCE:
-        factor = 1.0  # near enough, and every pixel stays what it is
-    logger.info("nuclei are about %.0f pixels across: the plate is magnified %g times", diameter, factor)
-    return {"nucleus_diameter": round(diameter, 1), "magnification": factor}
+    def _choose_size(self) -> dict[str, float | None]:
+        """Diameter of a plate's typical nucleus in pixels (None if it is not needed), and the magnification for it."""
+        diameter = self.settings.diameter
+        estimated = isinstance(diameter, str)
+        if isinstance(diameter, str):
+            diameter = None if self.network.diameter is None else self._typical_diameter()
+        if diameter is None:
+            return {"nucleus_diameter": None, "magnification": 1.0}
+        factor = round(fitting_magnification(self.network, diameter, self.wells[0].shape), 2)
+        if estimated and 1 / SIZE_TOLERANCE < factor < SIZE_TOLERANCE:
+            factor = 1.0  # near enough, and every pixel stays what it is
+        logger.info("nuclei are about %.0f pixels across: the plate is magnified %g times", diameter, factor)
+        return {"nucleus_diameter": round(diameter, 1), "magnification": factor}
 
-
-def _typical_diameter(
-    network: SegmentationNetwork,
-    plate: str | Path,
-    fields: str | Path,
-    wells: Sequence[str],
-    channel: int,
-    tile: int,
-    device: torch.device,
-) -> float | None:
-    """The median over wells that lie evenly in the plate; None where none of them has a nucleus."""
-    found = []
-    for place in np.unique(np.linspace(0, len(wells) - 1, SIZE_WELLS).round().astype(int)):
-        # A field, not the middle of the mosaic, which may lie between fields.
-        of_well = fields_with_image(fields, plate, wells[place])
-        for field in of_well.iloc[len(of_well) // 2 :].head(1).itertuples():
-            window = (
-                slice(field.y0, field.y0 + min(field.height, TILE)),
-                slice(field.x0, field.x0 + min(field.width, TILE)),
-            )
-            image = read_well(plate, wells[place], channel=channel)[window]
-            found.append(typical_diameter(segment_image(network, image, tile=tile, device=device)[0]))
-    known = [size for size in found if not np.isnan(size)]
-    return float(np.median(known)) if known else None
-
-
-def _extent(fields: pd.DataFrame) -> tuple[slice, slice]:
-    """The rows and columns that the fields of a well reach, readable or not."""
-    return slice(int((fields["y0"] + fields["height"]).max())), slice(int((fields["x0"] + fields["width"]).max()))
-
-
-def _write_segmentation(
-    plate: Path, folder: Path, well: str, probability: np.ndarray, label: Callable[[], np.ndarray]
-) -> None:
-    labels = label().astype(np.uint32)
-    create_well_image(folder, well, [PROBABILITY], *probability.shape, np.uint8, read_pixel_size(plate, well))
-    write_well(folder, well, lambda _, y, x: probability[y, x])
-    create_label(folder, well, LABEL, np.uint32)
-    write_well(folder, well, lambda y, x: labels[y, x], label=LABEL)
-    write_field_table(folder, well, read_field_table(plate, well))
-    mark_done(folder, well)
-
-
-@contextmanager
-def _at_most_one(pool: ThreadPoolExecutor) -> Iterator:
-    """Yield a `submit` that first waits for what was submitted before: memory holds two wells at most."""
-    before: list[Future] = []
-
-    def submit(function, *arguments) -> None:
-        if before:
-            before.pop().result()
-        before.append(pool.submit(function, *arguments))
-
-    yield submit
-    if before:
-        before.pop().result()
+    def _typical_diameter(self) -> float | None:
+        """The median, in pixels, over wells spread evenly over the plate; None if none of them has a nucleus."""
+        names, found = self.plate.store.wells, []
+        for place in np.unique(np.linspace(0, len(names) - 1, SIZE_WELLS).round().astype(int)):
+            well = self.plate.well(names[place])
+            # A field, not the middle of the mosaic, which may lie between fields.
+            for field in well.readable.iloc[len(well.readable) // 2 :].head(1).itertuples():
+                rows = slice(field.y0, field.y0 + min(field.height, TILE))
+                columns = slice(field.x0, field.x0 + min(field.width, TILE))
+                image = well.nuclear_image()[rows, columns]
+                labels, _ = segment_image(self.network, image, tile=self.settings.tile, device=self.device)
+                found.append(typical_diameter(labels))
+        known = [size for size in found if not np.isnan(size)]
+        return float(np.median(known)) if known else None

@@ -1,6 +1,6 @@
-"""What training crops undergo beside rotations: other magnifications, and what microscopes and cameras do to pixels.
+"""Augmentation of training crops besides rotations: magnification, and what microscopes and cameras do to pixels.
 
-Every choice is drawn from a generator of the crop's own, so a crop is the same whether training ran through or resumed.
+Each crop has its own random generator, so a crop is the same whether training was interrupted or not.
 """
 
 import math
@@ -12,14 +12,14 @@ from torch.nn import functional
 
 
 def zoom_factors(rng: np.random.Generator, zoom: float, count: int) -> np.ndarray:
-    """Magnifications, float (count,): as often small as large, from 1 / zoom to zoom."""
+    """Magnifications from 1 / zoom to zoom, float (count,), uniform in their logarithm."""
     return zoom ** rng.uniform(-1, 1, count)
 
 
 def resize_crop(image: Tensor, target: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """A square crop and its truth, both float32 (y, x), at another magnification: (size, size).
+    """A square crop and its truth, both float32 (y, x), resized to (size, size).
 
-    The image is interpolated linearly, averaged where it shrinks; of the truth the nearest pixel is taken, as its
+    The image is interpolated linearly, with antialiasing where it shrinks. The truth takes the nearest pixel, as its
     values may be classes.
     """
     if image.shape == (size, size):
@@ -33,7 +33,7 @@ def resize_crop(image: Tensor, target: Tensor, size: int) -> tuple[Tensor, Tenso
 def photometric(crop: Tensor, rng: np.random.Generator) -> Tensor:
     """A normalised crop, float32 (y, x), as another exposure of the same nuclei might look.
 
-    Each of these at its own chance: a curved response (gamma 0.6 to 1.6), blur (a Gaussian of up to 1.5 pixels),
+    Each of these with its own probability: a curved response (gamma 0.6 to 1.6), blur (a Gaussian of up to 1.5 pixels),
     uneven illumination (a plane, up to half a standard deviation of the image from edge to edge), saturation (the
     brightest tenth at most), Gaussian noise (up to 0.3 standard deviations); and always another contrast (0.7 to 1.4
     times) and brightness (0.2 standard deviations).

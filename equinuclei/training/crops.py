@@ -3,7 +3,7 @@
 Images keep their stored dtype (a quarter to a half of float32's bytes) and are normalised as they are cropped.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -19,22 +19,22 @@ AUGMENTATION_GROUPS = {"none": Group.TRIVIAL, "rotations": Group.P4, "dihedral":
 class CropSampler:
     """Batches of crops: an epoch is as many crops as there are images, or `crops`, in random order and place.
 
-    That is one of every image; with `groups`, each from an image of a group that is drawn, so that a field of view
-    of many images counts no more than one of a single image.
+    Without `groups` that is one crop per image. With `groups` a group is drawn for each crop, then one of its images,
+    so that a field of view with many images counts no more than one with a single image.
 
-    Every random choice comes from (seed, epoch), so an epoch is the same whether training ran through or resumed.
+    Every random choice follows from (seed, epoch), so an epoch is the same whether training was interrupted or not.
 
     Parameters
     ----------
     images : arrays (y, x), any real dtype up to 32 bits
     targets : arrays (y, x), bool or uint8, as `images`
-    crops : in an epoch; of every image as many as of any other, to one. None is one of every image
-    crop : edge of the square crop in pixels; an image that is smaller goes on as its reflection on both sides
+    crops : crops per epoch; their numbers per image differ by one at most. None is one per image
+    crop : edge of the square crop in pixels; an image that is smaller is continued by its reflection on both sides
     batch_size : crops per batch; the last batch of an epoch may be smaller
-    augmentation : "none", "rotations" (quarter turns) or "dihedral" (quarter turns and mirrors), one random element a
-    crop
+    augmentation : "none", "rotations" (quarter turns) or "dihedral" (quarter turns and mirrors); one random element per
+        crop
     zoom : crops are magnified by 1 / zoom to zoom
-    magnifications : of every image, before that; None for 1
+    magnifications : a factor per image, applied besides; None for 1
     normalization : see `intensity.normalization_statistics`
     photometric : whether crops undergo `augmentation.photometric`
     groups : a name per image, or None
@@ -106,17 +106,19 @@ class CropSampler:
 
     def _batch(
         self,
-        rows: Sequence[int],
+        numbers: Iterable[int],
         places: np.ndarray,
         elements: Sequence[Element],
         factors: np.ndarray,
         exposures: Sequence[np.random.Generator | None],
     ) -> tuple[Tensor, Tensor]:
         crops, targets = [], []
-        for row, place, element, factor, exposure in zip(rows, places, elements, factors, exposures, strict=True):
+        for row, place, element, factor, exposure in zip(numbers, places, elements, factors, exposures, strict=True):
             image, target = self._images[row], self._targets[row]
             edge = max(1, round(self.crop / (factor * self.magnifications[row])))
             rows, columns = (_window(p, size, edge, image.device) for p, size in zip(place, image.shape, strict=True))
+            if isinstance(rows, Tensor) or isinstance(columns, Tensor):
+                image = image.to(torch.float32)  # CUDA has no indexing of uint16 by a tensor
             crop = image[rows][:, columns].to(self.device, torch.float32)
             crop = (crop - float(self._offsets[row])) / float(self._scales[row])
             crop, truth = resize_crop(crop, target[rows][:, columns].to(self.device, torch.float32), self.crop)
@@ -132,7 +134,7 @@ class CropSampler:
 
 
 def _equal_groups(groups: Sequence[str]) -> np.ndarray:
-    """The chance of every image, so that all groups have the same."""
+    """The probability of every image that makes all groups equally likely."""
     _, place, sizes = np.unique(np.asarray(groups, dtype=str), return_inverse=True, return_counts=True)
     return 1 / (len(sizes) * sizes[place])
 

@@ -4,8 +4,9 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,61 +19,97 @@ from equinuclei.images.pixel_metrics import pixel_scores
 from equinuclei.inference.whole_images import predict_transforms
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.device import prepare_torch
-from equinuclei.networks.targets import TARGETS
-from equinuclei.runtime.files import scratch_folder, write_json
+from equinuclei.networks.targets import target_of
+from equinuclei.runtime.files import with_scratch_folder, write_json
 from equinuclei.runtime.provenance import code_version, hardware, package_versions, read_run
 from equinuclei.specs import ModelSpec
 from equinuclei.symmetry import IDENTITY
 from equinuclei.tables.files import read_table
-from equinuclei.training.train import DivergedError, TrainingSettings, train_model
+from equinuclei.training.settings import TrainingSettings
+from equinuclei.training.task import DivergedError
+from equinuclei.training.train import TrainingFiles, train_model
 
 logger = logging.getLogger("equinuclei.training.tuning")
 
 FOLDS = 5
-"""One of so many groups is held out."""
+"""One in this many groups is held out."""
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What a candidate is tried on: all but its learning rate.
+
+    rest, held_out : images to train on, and to score on; settings : the fields of `TrainingSettings` but
+    `learning_rate`; seed : of the first weights and of the crops; code : digest of the code
+    """
+
+    spec: ModelSpec
+    rest: Part
+    held_out: Part
+    settings: Mapping[str, Any]
+    seed: int
+    code: str
+
+    def run(self, rate: float, folder: Path) -> dict[str, Any]:
+        """Train with one learning rate, on one device, and score on the images held out: the entry of `candidates`."""
+        settings = replace(TrainingSettings.from_mapping({**self.settings, "learning_rate": rate}), devices=1)
+        tried: dict[str, Any] = {"learning_rate": settings.learning_rate}
+        files = TrainingFiles.inside(folder)
+        start = time.monotonic()
+        try:
+            train_model(self.spec, self.rest, None, settings, seed=self.seed, files=files, code=self.code)
+        except DivergedError as error:
+            logger.warning("learning rate %g: %s", settings.learning_rate, error)
+            return tried | {"F1": 0.0, "loss": None, "seconds": round(time.monotonic() - start, 2), "diverged": True}
+        score = self._score(files.weights, settings)
+        logger.info("learning rate %g: F1 %.4f", settings.learning_rate, score)
+        loss = float(read_table(files.history, "study/history.csv", ["train_loss"])["train_loss"].iloc[-1])
+        seconds = read_run(files.run)["train_seconds"]
+        return tried | {"F1": score, "loss": loss, "seconds": seconds, "diverged": False}
+
+    def _score(self, weights: Path, settings: TrainingSettings) -> float:
+        """F1 of the images held out, from pixel counts summed over them."""
+        device = prepare_torch(settings.device, settings.torch_threads, deterministic=True)
+        network = load_model(weights, device)
+        maps = (predict_transforms(network, image, [IDENTITY], device)[IDENTITY] for image in self.held_out.images)
+        predictions = [target_of(self.spec.target).codes(of_image).ravel() > 0 for of_image in maps]
+        truths = [target.ravel() > 0 for target in self.held_out.targets]
+        return pixel_scores(np.concatenate(truths), np.concatenate(predictions))["F1"]
 
 
 def choose_learning_rate(
     spec: ModelSpec,
     training: Part,
-    settings: Mapping,
+    settings: Mapping[str, Any],
     candidates: Sequence[float],
     *,
     seed: int,
     output: str | Path,
     code: str = "",
-    record: Mapping | None = None,
+    record: Mapping[str, Any] | None = None,
 ) -> None:
     """Train a model with every candidate on four fifths of the training part, and keep the best on the last fifth.
 
     Whole groups are held out (`hold_out`). Every candidate starts from the same weights and sees the same crops. The
     best has the highest F1, from pixel counts summed over the whole images held out, predicted in float32; of equal
-    ones it is the smallest. A candidate whose loss diverges has F1 0 and is never chosen.
+    ones it is the smallest. A candidate whose loss diverges has F1 0 and is never chosen. Interrupted tuning continues
+    where it stopped, if code, spec, settings, candidates, seed and data are the same.
 
     Parameters
     ----------
-    training
-        The training part of the study, nothing else, with truths of the spec's target; its fields have the columns
-        cell_line and group.
-    settings
-        The fields of `TrainingSettings` but `learning_rate`; `epochs` are those that each candidate is trained for.
-    candidates
-        Learning rates, in any order.
-    seed
-        Of the groups held out, the weights and the crops.
-    output
-        JSON: `learning_rate`, the chosen one; `candidates`, ascending, each with its F1, the training loss of its last
-        epoch (null if it diverged), seconds of training and whether it diverged; `tuning_epochs`, settings, image_ids
-        trained on and held out, seed, versions. Interrupted tuning continues where it stopped, if code (`code`, a
-        digest), spec, settings, candidates, seed and data are the same.
-    record
-        Further plain values to keep in `output`.
+    training : the training part of the study, nothing else, with truths of the spec's target; its fields have the
+        columns cell_line and group
+    settings : the fields of `TrainingSettings` but `learning_rate`; `epochs` is for how long a candidate is trained
+    candidates : learning rates, in any order
+    seed : of the groups held out, the weights and the crops
+    output : JSON: `learning_rate`, the chosen one; `candidates`, ascending, each with its F1, the training loss of its
+        last epoch (null if it diverged), seconds of training and whether it diverged; `tuning_epochs`, settings,
+        image_ids trained on and held out, seed, versions
+    code : digest of the code
+    record : further plain values to keep in `output`
 
-    Raises
-    ------
-    InputError
-        If the part has fewer than two groups, the images held out have no nucleus, every candidate diverges, or as
-        `train_model` does.
+    Raises InputError if the part has fewer than two groups, the images held out have no nucleus, every candidate
+    diverges, or as `train_model` does.
     """
     rates = sorted(candidates)
     held = hold_out(training.fields, seed)
@@ -83,38 +120,42 @@ def choose_learning_rate(
             "give one number as `learning_rate`, or another first seed"
         )
     logger.info("%d learning rates: %d images to train, %d held out", len(rates), len(rest.images), held.sum())
-    packages = package_versions()
+    trial = _Trial(spec, rest, held_out, settings, seed, code)
+    torch_version = package_versions()["torch"]
     key = [code, spec.to_dict(), dict(settings), rates, seed, training.fields.to_dict("list"), training.crops]
-    key.append(packages["torch"])
-    with scratch_folder(output, digest(key)) as folder:
-        if folder is None:
-            return
-        tried = []
-        for number, rate in enumerate(rates):
-            done = folder / f"{number}.json"
-            if not done.is_file():
-                chosen = TrainingSettings.from_mapping({**settings, "learning_rate": rate})
-                write_json(done, _try(spec, rest, held_out, chosen, seed, folder / str(number), code))
-            tried.append(json.loads(done.read_text(encoding="utf-8")))
-        best = _best(tried)
-        write_json(
-            output,
-            {
-                **(record or {}),
-                "learning_rate": best["learning_rate"],
-                "candidates": tried,
-                "tuning_epochs": settings["epochs"],
-                "spec": spec.to_dict(),
-                "training": {key: value for key, value in settings.items() if key != "epochs"},
-                "seed": seed,
-                "trained_on": rest.fields["image_id"].tolist(),
-                "held_out": held_out.fields["image_id"].tolist(),
-                "code_sha256": code,
-                "code_version": code_version(),
-                "packages": packages,
-                "hardware": hardware(),
-            },
-        )
+
+    def choose(folder: Path) -> None:
+        tried = [_try(trial, rate, folder / str(number)) for number, rate in enumerate(rates)]
+        write_json(output, {**(record or {}), **_record(trial, tried, _best(tried))})
+
+    with_scratch_folder(output, digest([*key, torch_version]), choose)
+
+
+def _try(trial: _Trial, rate: float, folder: Path) -> dict[str, Any]:
+    """Try a candidate, or read what came of it before an interruption."""
+    done = folder.with_suffix(".json")
+    if not done.is_file():
+        write_json(done, trial.run(rate, folder))
+    return json.loads(done.read_text(encoding="utf-8"))
+
+
+def _record(trial: _Trial, tried: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> dict[str, Any]:
+    """What is written about the choice."""
+    settings = trial.settings
+    return {
+        "learning_rate": best["learning_rate"],
+        "candidates": tried,
+        "tuning_epochs": settings["epochs"],
+        "spec": trial.spec.to_dict(),
+        "training": {key: value for key, value in settings.items() if key != "epochs"},
+        "seed": trial.seed,
+        "trained_on": trial.rest.fields["image_id"].tolist(),
+        "held_out": trial.held_out.fields["image_id"].tolist(),
+        "code_sha256": trial.code,
+        "code_version": code_version(),
+        "packages": package_versions(),
+        "hardware": hardware(),
+    }
 
 
 def hold_out(fields: pd.DataFrame, seed: int) -> np.ndarray:
@@ -137,32 +178,7 @@ def hold_out(fields: pd.DataFrame, seed: int) -> np.ndarray:
     return fields["group"].isin(dealt.loc[dealt["part"] == "val", "group"]).to_numpy()
 
 
-def _try(
-    spec: ModelSpec, rest: Part, held_out: Part, settings: TrainingSettings, seed: int, folder: Path, code: str
-) -> dict:
-    """Train with one learning rate, on one device, and score it on the images held out."""
-    settings = replace(settings, devices=1)
-    tried = {"learning_rate": settings.learning_rate}
-    files = {"weights": folder / "weights.safetensors", "history": folder / "history.csv", "run": folder / "run.json"}
-    start = time.monotonic()
-    try:
-        train_model(spec, rest, None, settings, seed=seed, code=code, **files)
-    except DivergedError as error:
-        logger.warning("learning rate %g: %s", settings.learning_rate, error)
-        return tried | {"F1": 0.0, "loss": None, "seconds": round(time.monotonic() - start, 2), "diverged": True}
-    device = prepare_torch(settings.device, settings.torch_threads, deterministic=True)
-    network = load_model(files["weights"], device)
-    maps = (predict_transforms(network, image, [IDENTITY], device)[IDENTITY] for image in held_out.images)
-    predictions = [TARGETS[spec.target].codes(of_image).ravel() > 0 for of_image in maps]
-    truths = [target.ravel() > 0 for target in held_out.targets]
-    score = pixel_scores(np.concatenate(truths), np.concatenate(predictions))["F1"]
-    logger.info("learning rate %g: F1 %.4f", settings.learning_rate, score)
-    loss = float(read_table(files["history"], "study/history.csv", ["train_loss"])["train_loss"].iloc[-1])
-    seconds = read_run(files["run"])["train_seconds"]
-    return tried | {"F1": score, "loss": loss, "seconds": seconds, "diverged": False}
-
-
-def _best(tried: Sequence[Mapping]) -> Mapping:
+def _best(tried: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The candidate with the highest F1, of equal ones the first; warns of a doubtful choice."""
     rates = ", ".join(f"{candidate['learning_rate']:g}" for candidate in tried)
     left = [candidate for candidate in tried if not candidate["diverged"]]

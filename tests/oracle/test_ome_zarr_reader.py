@@ -9,17 +9,16 @@ import pandas as pd
 import pytest
 import tifffile
 
-from equinuclei.omezarr.plates import (
+from equinuclei.omezarr.plates import Plate
+from equinuclei.omezarr.writing import (
     PlateChannel,
+    create_image,
     create_label,
     create_plate,
-    create_well_image,
-    list_wells,
-    open_well,
     set_display_ranges,
-    write_well,
+    write_pixels,
 )
-from equinuclei.plates.convert import convert_plate
+from equinuclei.plates.convert import PlateExport, convert_plate
 from equinuclei.simulation.plates import simulate_plate
 
 ROOT = Path(__file__).parents[2]
@@ -39,14 +38,15 @@ def read(path, tmp_path):
         return dict(arrays)
 
 
-def in_layout(plate, level=0, label=None):
+def in_layout(plate, level):
     """All wells of a plate side by side, as its rows and columns say."""
-    wells = list_wells(plate)
+    opened = Plate(plate)
+    wells = opened.wells
     rows, columns = sorted({well[:-2] for well in wells}), sorted({well[-2:] for well in wells})
-    first = open_well(plate, wells[0], level, label)
+    first = opened.image(wells[0]).level(level)
     empty = np.zeros(first.shape, first.dtype)
     images = [
-        [open_well(plate, row + column, level, label)[:] if row + column in wells else empty for column in columns]
+        [opened.image(row + column).level(level)[:] if row + column in wells else empty for column in columns]
         for row in rows
     ]
     return np.concatenate([np.concatenate(row, axis=-1) for row in images], axis=-2)
@@ -57,7 +57,7 @@ def test_a_converted_plate(tmp_path, version):
     simulate_plate(tmp_path / "SIM", tmp_path / "truth", barcode="SIM", wells=["A01", "B03", "B01"], fields=4, size=300,
                    seed=1)  # fmt: skip
     plate = tmp_path / "plate.ome.zarr"
-    convert_plate({"path": tmp_path / "SIM"}, plate, tmp_path / "fields.parquet", workers=1, ngff_version=version)
+    convert_plate(PlateExport(tmp_path / "SIM"), plate, tmp_path / "fields.parquet", workers=1, ngff_version=version)
     view = read(plate, tmp_path)
     assert view["channels"].tolist() == ["Brightfield", "DAPI"] and np.all(view["limits"][:, 1] > view["limits"][:, 0])
     levels = sum(name.startswith("level") for name in view)
@@ -73,7 +73,7 @@ def test_wells_whose_mosaics_differ_in_size(tmp_path):
     rows = [("A01", 1, 0), ("A01", 2, 30), ("A02", 1, 0), ("A02", 2, 31.6)]
     table = pd.DataFrame(rows, columns=["well", "field", "x"]).assign(y=0.0, channel="c", path="a.tif", pixel_size=1)
     table.to_csv(tmp_path / "planes.tsv", sep="\t", index=False)
-    convert_plate({"path": tmp_path}, tmp_path / "p.zarr", tmp_path / "fields.parquet", workers=1)
+    convert_plate(PlateExport(tmp_path), tmp_path / "p.zarr", tmp_path / "fields.parquet", workers=1)
     view = read(tmp_path / "p.zarr", tmp_path)["level0"]
     assert view.shape == (1, 30, 124)
     np.testing.assert_array_equal(view[0, :, 62:92], image)
@@ -84,12 +84,11 @@ def test_labels_of_a_well_lie_over_its_image(tmp_path):
     plate = tmp_path / "segmentation.ome.zarr"
     labels = np.zeros((80, 90), np.uint32)
     labels[10:30, 20:50] = 70_000
-    create_plate(plate, "p", ["C04"])
-    create_well_image(plate, "C04", [PlateChannel("nucleus probability", colour="FFFFFF")], 80, 90, np.uint8, 0.5)
-    write_well(plate, "C04", lambda _, y, x: (labels[y, x] > 0).astype(np.uint8) * 200)
-    create_label(plate, "C04", "nuclei", np.uint32)
-    write_well(plate, "C04", lambda y, x: labels[y, x], label="nuclei")
-    set_display_ranges(plate)
+    made = create_plate(plate, "p", ["C04"])
+    image = create_image(made, "C04", [PlateChannel("nucleus probability", colour="FFFFFF")], (80, 90), np.uint8, 0.5)
+    write_pixels(image, lambda _, y, x: (labels[y, x] > 0).astype(np.uint8) * 200)
+    write_pixels(create_label(made, "C04", "nuclei"), lambda y, x: labels[y, x])
+    set_display_ranges(made)
     view = read(plate / "C" / "04" / "0", tmp_path)
     assert view["nodes"] == 3  # the image, the group of its labels, and the label image
     np.testing.assert_array_equal(view["level0"][0], np.where(labels, 200, 0))

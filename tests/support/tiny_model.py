@@ -13,7 +13,7 @@ from equinuclei.images.intensity import normalize
 from equinuclei.images.masks import to_binary, to_distance, to_three_class
 from equinuclei.networks.build import build_model
 from equinuclei.networks.checkpoint import save_weights
-from equinuclei.networks.targets import TARGETS
+from equinuclei.networks.targets import target_of
 from equinuclei.simulation.fields import simulate_field
 from equinuclei.specs import ModelSpec
 
@@ -36,11 +36,11 @@ def tiny_weights(target: str = "binary", normalization: str = "standard", diamet
     pixels = TRUTHS[target](field.instances, "instances")
     truth = torch.from_numpy(pixels.astype(np.float32))[None, None]
     network = build_model(spec)
-    network.set_prior(TARGETS[target].prior([pixels]))
+    network.set_prior(target_of(target).prior([pixels]))
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     for _ in range(80):
         optimizer.zero_grad()
-        TARGETS[target].loss(network(image), truth).backward()
+        target_of(target).loss(network(image), truth).backward()
         optimizer.step()
     folder = Path(tempfile.mkdtemp(prefix="equinuclei-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -5,7 +5,8 @@ import pandas as pd
 
 from equinuclei.dataset.parts import Part
 from equinuclei.specs import ModelSpec
-from equinuclei.training.train import TrainingSettings, train_model
+from equinuclei.training.settings import TrainingSettings
+from equinuclei.training.train import TrainingFiles, train_model
 
 SPEC = ModelSpec("simplified", "p4", (2, 4), "none")
 SETTINGS = TrainingSettings(
@@ -42,9 +43,9 @@ def part(count=12, seed=0):
 
 
 def train(folder, settings=SETTINGS, validation=None, spec=SPEC, training=None, **more):
-    files = {"weights": folder / "weights.safetensors", "history": folder / "history.csv", "run": folder / "run.json"}
-    train_model(spec, training or part(), validation, settings, seed=3, **files, **more)
-    return files
+    files = TrainingFiles.inside(folder)
+    train_model(spec, part() if training is None else training, validation, settings, seed=3, files=files, **more)
+    return vars(files)
 
 
 def changed(**settings):

@@ -6,15 +6,24 @@ import zipfile
 
 import onnx
 import pytest
+import yaml
 
 import acknowledge_refactoring as command
 from equinuclei.runtime.equivalent_code import TABLE, read_equivalents
+from equinuclei.specs import ARCHITECTURES, TARGETS
 from exports import onnx_without_places, zip_without_places
 
 BEFORE = {("train_model", "unet"): "a", ("train_model", "simplified"): "b", ("train_model", "simplified-bn"): "b",
-          ("score_test", ""): "c", ("split_dataset", ""): "d"}  # fmt: skip
-AFTER = {**BEFORE, ("train_model", "simplified"): "e", ("train_model", "simplified-bn"): "e", ("score_test", ""): "f",
-         ("new_rule", ""): "g"}  # fmt: skip
+          ("score_test", "unet"): "c", ("split_dataset", ""): "d"}  # fmt: skip
+AFTER = {**BEFORE, ("train_model", "simplified"): "e", ("train_model", "simplified-bn"): "e",
+         ("score_test", "unet"): "f", ("new_rule", ""): "g"}  # fmt: skip
+
+
+def test_the_study_runs_every_architecture_and_target():
+    models = yaml.safe_load((command.ROOT / "config/acknowledge.yaml").read_text())["models"]
+    assert {model["architecture"] for model in models} == {*ARCHITECTURES}
+    assert {model.get("target", "binary") for model in models} == {*TARGETS}
+    assert all(model["name"].split("_")[0] == model["architecture"] for model in models)
 
 
 def git(folder, *arguments):
@@ -63,6 +72,7 @@ def test_equal_results_record_what_changed(acknowledge, project, capsys):
     assert acknowledge() == 0
     assert read_equivalents(project / TABLE) == {("train_model", "e"): "b", ("score_test", "f"): "c"}
     rows = (project / TABLE).read_text().splitlines()
+    assert rows[1].startswith("score_test\t\tf\tc\tstudy: ")
     assert "train_model\tsimplified,simplified-bn\te\tb\tstudy: 1 files identical, 1 but for times" in rows[2]
     assert "does not run it with both codes: unrun" in capsys.readouterr().out
 

@@ -20,7 +20,7 @@ from ome_zarr_models.v05.hcs import HCS
 
 from equinuclei.checksums import tree_sha256
 from equinuclei.images.metrics import object_scores
-from equinuclei.omezarr.plates import list_wells, open_well, read_field_table
+from equinuclei.omezarr.plates import Plate
 from equinuclei.simulation.fields import simulate_field
 from equinuclei.simulation.plates import simulate_plate
 from equinuclei.tables.columns import column_of, tables
@@ -79,11 +79,12 @@ def test_complete_plates_are_processed_at_the_second_tick(lab):
 
 def test_the_converted_plate_has_every_pixel_of_its_source(lab):
     plate = lab.results / "good" / "plate.ome.zarr"
-    assert list_wells(plate) == list(WELLS)
+    assert Plate(plate).wells == list(WELLS)
     table = pd.read_csv(lab.inbox / "good" / "planes.tsv", sep="\t")
     for row in table.itertuples():
-        place = read_field_table(plate, row.well).set_index("field").loc[row.field]
-        stored = open_well(plate, row.well)[0, place.y0 : place.y0 + place.height, place.x0 : place.x0 + place.width]
+        image = Plate(plate).image(row.well)
+        place = image.field_table().set_index("field").loc[row.field]
+        stored = image.level(0)[0, place.y0 : place.y0 + place.height, place.x0 : place.x0 + place.width]
         np.testing.assert_array_equal(np.asarray(stored), tifffile.imread(lab.inbox / "good" / row.path))
 
 
@@ -100,7 +101,7 @@ def test_every_nucleus_is_a_row_and_a_label_of_its_well(lab):
     nuclei = pd.read_parquet(folder / "nuclei.parquet")
     assert list(nuclei.columns[:3]) == ["plate", "well", "label"] and nuclei["plate"].eq("good").all()
     for well, rows in nuclei.groupby("well"):
-        labels = np.asarray(open_well(folder / "segmentation.ome.zarr", well, label="nuclei")[:])
+        labels = Plate(folder / "segmentation.ome.zarr").image(well).label("nuclei").read()
         assert set(np.unique(labels)) - {0} == set(rows["label"])
         assert dict(zip(rows["label"], rows["area"], strict=True)) == {
             n: int((labels == n).sum()) for n in rows["label"]
@@ -185,7 +186,7 @@ def test_a_simulated_harmony_plate_is_scored_against_its_truth(tmp_path, trained
     store = lab.results / "SIM_1/turning-v1/segmentation.ome.zarr"
     found = []
     for well in wells:
-        labels = np.asarray(open_well(store, well, label="nuclei")[:])
+        labels = Plate(store).image(well).label("nuclei").read()
         found.append(object_scores(tifffile.imread(truth / f"{well}.tif"), labels, [0.5]).iloc[0])
     tp, fp, fn = (sum(int(scores[name]) for scores in found) for name in ("TP", "FP", "FN"))
     assert shown == pytest.approx(2 * tp / (2 * tp + fp + fn), abs=6e-4) and shown > 0.4

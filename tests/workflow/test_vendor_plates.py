@@ -9,7 +9,7 @@ import pytest
 from conftest import WEIGHTS
 from lab import Lab, jobs_of, make_old
 
-from equinuclei.omezarr.plates import list_wells, open_well, plate_attributes, read_channels
+from equinuclei.omezarr.plates import Plate
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "plates"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"real plates are not at {DATA}")
@@ -72,15 +72,15 @@ def test_the_plate_is_what_the_vendor_wrote(lab, name):
     _, _, layout, wells = EXPORTS[name]
     folder = lab.results / found[name]
     plate, model = folder / "plate.ome.zarr", folder / "turning-v1"
-    assert plate_attributes(plate)["equinuclei"]["layout"] == layout and list_wells(plate) == wells
+    assert Plate(plate).notes["layout"] == layout and Plate(plate).wells == wells
     assert pd.read_parquet(folder / "fields.parquet")["status"].eq("ok").all()
     nuclei, counted = pd.read_parquet(model / "nuclei.parquet"), pd.read_csv(model / "wells.tsv", sep="\t")
     assert counted["well"].tolist() == wells and counted["count"].sum() == len(nuclei)
     for well in wells:
-        labels = np.asarray(open_well(model / "segmentation.ome.zarr", well, label="nuclei")[:])
-        assert labels.shape == open_well(plate, well).shape[-2:]
+        labels = Plate(model / "segmentation.ome.zarr").image(well).label("nuclei").read()
+        assert labels.shape == Plate(plate).image(well).level(0).shape[-2:]
         assert set(np.unique(labels)) - {0} == set(nuclei.loc[nuclei["well"] == well, "label"])
-        assert {f"mean_{channel}" for channel in read_channels(plate, well)} <= set(nuclei.columns)
+        assert {f"mean_{channel}" for channel in Plate(plate).image(well).channels} <= set(nuclei.columns)
 
 
 def test_real_nuclei_are_found(lab):

@@ -1,20 +1,14 @@
 """Convert a plate to OME-Zarr: plate.ome.zarr, fields.parquet."""
 
-from equinuclei.plates.convert import convert_plate
-from equinuclei.plates.inbox import quarantine
+from equinuclei.plates.convert import PlateExport, convert_plate
+from equinuclei.plates.inbox import quarantine, read_manifest
 from equinuclei.runtime.job import job
-from equinuclei.runtime.provenance import read_record
 
 parameters = snakemake.params
 with job(snakemake.log[0]), quarantine(parameters.results, snakemake.wildcards.plate, parameters.settings):
-    manifest = read_record(snakemake.input.manifest)
+    manifest = read_manifest(snakemake.input.manifest)
     convert_plate(
-        {
-            "path": manifest["folder"],
-            "layout": manifest["layout"],
-            "channels": parameters.channels,
-            "z": parameters.z,
-        },
+        PlateExport(manifest["folder"], manifest["layout"], parameters.channels, parameters.z),
         output=snakemake.output.plate,
         fields=snakemake.output.fields,
         workers=snakemake.threads,

@@ -1,7 +1,7 @@
 """Measure the nuclei of a plate: nuclei.parquet, fields.tsv, wells.tsv."""
 
 from equinuclei.plates.inbox import quarantine
-from equinuclei.plates.results import measure_plate
+from equinuclei.plates.measure import measure_plate
 from equinuclei.runtime.job import job
 
 parameters = snakemake.params

@@ -1,7 +1,7 @@
 """Segment the nuclei of a plate: segmentation.ome.zarr."""
 
 from equinuclei.plates.inbox import quarantine
-from equinuclei.plates.segment import segment_plate
+from equinuclei.plates.segment import SegmentationSettings, segment_plate
 from equinuclei.runtime.job import job
 
 parameters = snakemake.params
@@ -11,14 +11,16 @@ with job(snakemake.log[0]), quarantine(parameters.results, snakemake.wildcards.p
         snakemake.input.fields,
         snakemake.input.weights,
         snakemake.output.segmentation,
-        channel=parameters.channel,
-        min_area=parameters.min_area,
-        diameter=parameters.diameter,
-        fill_holes=parameters.fill_holes,
-        exclude_border=parameters.exclude_border,
-        tile=parameters.tile,
-        device=parameters.device,
-        threads=snakemake.threads,
-        ngff_version=parameters.ngff_version,
+        SegmentationSettings(
+            channel=parameters.channel,
+            min_area=parameters.min_area,
+            diameter=parameters.diameter,
+            fill_holes=parameters.fill_holes,
+            exclude_border=parameters.exclude_border,
+            tile=parameters.tile,
+            device=parameters.device,
+            threads=snakemake.threads,
+            ngff_version=parameters.ngff_version,
+        ),
         part=tuple(parameters.part),
     )

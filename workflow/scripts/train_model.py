@@ -1,10 +1,13 @@
 """Train one model on one modality with one seed: weights.safetensors, history.csv, run.json."""
 
+from pathlib import Path
+
 from equinuclei.dataset.parts import load_training_parts
 from equinuclei.dataset.subsets import in_subset
 from equinuclei.runtime.job import job
 from equinuclei.specs import resolve_spec
-from equinuclei.training.train import resolve_settings, train_model
+from equinuclei.training.settings import resolve_settings
+from equinuclei.training.train import TrainingFiles, train_model
 
 with job(snakemake.log[0]):
     spec = resolve_spec(snakemake.params.spec)
@@ -26,9 +29,7 @@ with job(snakemake.log[0]):
         validation,
         settings,
         seed=int(snakemake.wildcards.seed),
-        weights=snakemake.output.weights,
-        history=snakemake.output.history,
-        run=snakemake.output.run,
+        files=TrainingFiles(*map(Path, (snakemake.output.weights, snakemake.output.history, snakemake.output.run))),
         code=snakemake.params.code,
         record={key: snakemake.wildcards[key] for key in ("dataset", "model", "modality")}
         | {"subset": snakemake.params.subset}

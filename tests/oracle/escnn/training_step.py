@@ -1,6 +1,6 @@
 """Seconds of a training step of the simplified U-Net built from escnn's layers: what the project's own layers save.
 
-The network is that of scripts/equinuclei/models/simplified_unet.py with the same number of regular fields at every
+The network is that of equinuclei/networks/simplified_unet.py with the same number of regular fields at every
 level, in the same places. It runs in escnn's own environment, so the layers are all that it compares.
 
     python training_step.py --group p4 [--widths 4 8 16 32 64] [--size 128] [--batch 8] [--rounds 5] [--threads 2]

@@ -15,14 +15,19 @@ from equinuclei.dataset.parts import load_training_parts, part_fields, scored_pa
 from equinuclei.errors import InputError
 from equinuclei.evaluation import prediction, scoring
 from equinuclei.evaluation.examples import read_examples, write_examples
-from equinuclei.evaluation.prediction import predict_part
-from equinuclei.evaluation.scoring import otsu_mask, score_otsu, score_predictions
+from equinuclei.evaluation.prediction import PredictionFiles, PredictionSettings, predict_part
+from equinuclei.evaluation.scored import ScoredPart
+from equinuclei.evaluation.scoring import RunLabels, otsu_mask, score_otsu, score_predictions
 from equinuclei.figures.study import FIGURES, GALLERIES, draw_figures
 from equinuclei.inference.whole_images import predict_transforms
 from equinuclei.networks.build import build_model
 from equinuclei.networks.checkpoint import save_weights
 from equinuclei.omezarr.stacks import open_stack, store_attributes
 from equinuclei.specs import ModelSpec
+
+
+def scored(converted):
+    return ScoredPart(*(converted[name] for name in ("targets", "fields", "splits")), "fluorescence")
 
 
 def predict(converted, folder, group="p4m", target="binary", **settings):
@@ -33,37 +38,34 @@ def predict(converted, folder, group="p4m", target="binary", **settings):
     save_weights(network, spec, folder / "weights.safetensors")
     predict_part(
         folder / "weights.safetensors",
-        **{name: converted[name] for name in ("images", "targets", "fields", "splits")},
-        **(
-            {"modality": "fluorescence", "mirrored": True, "inferences": ["deployed"], "examples": 2}
-            | {"device": "cpu", "torch_threads": 1}
-            | settings
+        converted["images"],
+        scored(converted),
+        PredictionSettings(
+            **(
+                {"mirrored": True, "inferences": ["deployed"], "examples": 2, "device": "cpu", "torch_threads": 1}
+                | settings
+            )
         ),
-        predictions=folder / "predictions.zarr",
-        index=folder / "predictions.tsv",
-        examples_file=folder / "examples.npz",
+        PredictionFiles(folder / "predictions.zarr", folder / "predictions.tsv", folder / "examples.npz"),
     )
 
 
 def score(converted, folder, model="net", **settings):
-    labels = {"dataset": "set", "model": model, "modality": "fluorescence", "seed": 0}
-    stores = {name: converted[name] for name in ("targets", "fields", "splits")}
     score_predictions(
         folder / "predictions.zarr",
-        index=folder / "predictions.tsv",
-        labels=labels,
+        folder / "predictions.tsv",
+        scored(converted),
+        RunLabels("set", model, seed=0),
         scores=folder / "scores.parquet",
         crop_scores=folder / "crop_scores.parquet",
-        **stores,
         **settings,
     )
     return pd.read_parquet(folder / "scores.parquet")
 
 
 def otsu(converted, folder):
-    stores = {name: converted[name] for name in ("targets", "fields", "splits")}
-    where = {"dataset": "set", "modality": "fluorescence", "mirrored": True, "scores": folder / "otsu.parquet"}
-    score_otsu(converted["images"], **stores, **where)
+    where = {"dataset": "set", "mirrored": True, "scores": folder / "otsu.parquet"}
+    score_otsu(converted["images"], scored(converted), **where)
     return pd.read_parquet(folder / "otsu.parquet")
 
 
@@ -184,7 +186,7 @@ def test_an_interrupted_prediction_keeps_what_was_finished(converted, tmp_path, 
     down = []
     monkeypatch.setattr(prediction, "predict_transforms", cut)
     (tmp_path / "cut" / "weights.safetensors").write_bytes((whole / "weights.safetensors").read_bytes())
-    monkeypatch.setattr(sys.modules[__name__], "save_weights", lambda *_: None)
+    monkeypatch.setattr(f"{__name__}.save_weights", lambda *_: None)
     with pytest.raises(OSError, match="node"):
         predict(converted, tmp_path / "cut", inferences=["deployed", "exact"])
     assert not (tmp_path / "cut" / "predictions.zarr").exists()

@@ -22,8 +22,8 @@ from equinuclei.inference.image_folder import _output_names, draw_overlay, find_
 from equinuclei.inference.nuclei import segment_image
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.folding import fold
-from equinuclei.networks.targets import TARGETS
 from equinuclei.simulation.fields import simulate_field
+from equinuclei.specs import TARGETS
 from support.tiny_model import tiny_weights
 
 

@@ -15,7 +15,7 @@ from equinuclei.config.study import Study
 from equinuclei.errors import InputError
 from equinuclei.sources.plates import LAYOUTS
 from equinuclei.specs import INFERENCES, INSTANCES, TARGETS, ModelSpec, resolve_spec
-from equinuclei.training.train import TrainingSettings
+from equinuclei.training.settings import TrainingSettings
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())

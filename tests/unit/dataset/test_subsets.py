@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from equinuclei.dataset.parts import Part, load_part, read_splits
 from equinuclei.dataset.subsets import dealt_groups, in_subset, list_subsets, subset_rows
 from equinuclei.errors import InputError
-from equinuclei.runtime.provenance import read_record
+from equinuclei.runtime.provenance import read_run
 from equinuclei.training import tuning
-from equinuclei.training.train import SegmentationTask, train_model
+from equinuclei.training.task import SegmentationTask
+from equinuclei.training.train import train_model
 from support.training import SETTINGS, SPEC, train
 from support.training import part as discs
 
@@ -136,7 +137,7 @@ def test_a_training_on_fewer_images_takes_as_many_steps(tmp_path, monkeypatch):
     some = Part(whole.fields.iloc[:3], whole.images[:3], whole.targets[:3], crops=10)
     for name, training in (("whole", whole), ("some", some)):
         train(tmp_path / name, training=training)
-        record = read_record(tmp_path / name / "run.json")
+        record = read_run(tmp_path / name / "run.json")
         assert record["crops_per_epoch"] == 10 and record["images"] == len(training.images)
         history = pd.read_csv(tmp_path / name / "history.csv")
         assert len(history) == SETTINGS.epochs and history["train_loss"].between(0.01, 2).all()
@@ -162,7 +163,7 @@ def test_the_learning_rate_of_a_subset_is_chosen_within_it(tmp_path, monkeypatch
     monkeypatch.setattr(tuning, "train_model", noted)
     tuned = {key: value for key, value in asdict(SETTINGS).items() if key != "learning_rate"} | {"epochs": 1}
     tuning.choose_learning_rate(SPEC, some, tuned, [0.001, 0.01], seed=3, output=tmp_path / "learning_rate.json")
-    choice = read_record(tmp_path / "learning_rate.json")
+    choice = read_run(tmp_path / "learning_rate.json")
     assert {*choice["trained_on"], *choice["held_out"]} == set(some.fields["image_id"])
     group = dict(zip(fields["image_id"], groups, strict=True))
     assert not {group[i] for i in choice["trained_on"]} & {group[i] for i in choice["held_out"]}

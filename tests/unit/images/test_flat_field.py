@@ -8,9 +8,9 @@ import pytest
 
 from equinuclei.errors import InputError
 from equinuclei.images.flat_field import flatten, illumination
-from equinuclei.omezarr import plates as plate_store
-from equinuclei.plates.convert import convert_plate
-from equinuclei.plates.results import why_keep_raw
+from equinuclei.omezarr.plates import Plate
+from equinuclei.plates.convert import PlateExport, convert_plate
+from equinuclei.plates.report import why_keep_raw
 from equinuclei.sources.plates import find_plate_source
 from support.plate_exports import write_harmony
 
@@ -66,11 +66,11 @@ def test_a_plate_is_corrected_on_request(tmp_path, caplog):
         folder.mkdir()
         paths[flat_field] = folder / "plate.ome.zarr"
         convert_plate(
-            {"path": tmp_path / "plate"}, paths[flat_field], folder / "f.parquet", workers=1, flat_field=flat_field
+            PlateExport(tmp_path / "plate"), paths[flat_field], folder / "f.parquet", workers=1, flat_field=flat_field
         )
     assert "no flat-field profile of channel 'Brightfield'" in caplog.text
-    raw, corrected = (plate_store.open_well(paths[flag], "B03")[:] for flag in (False, True))
-    names = plate_store.read_channels(paths[True], "B03")
+    raw, corrected = (Plate(paths[flag]).image("B03").read() for flag in (False, True))
+    names = Plate(paths[True]).image("B03").channels
     assert np.array_equal(raw[names.index("Brightfield")], corrected[names.index("Brightfield")])
     relative = illumination(find_plate_source(tmp_path / "plate").metadata["flat_field"]["DAPI"], 16, 20)
     fields = pd.read_parquet(tmp_path / "True" / "f.parquet")
@@ -79,8 +79,7 @@ def test_a_plate_is_corrected_on_request(tmp_path, caplog):
     place = np.s_[dapi, row.y0 : row.y0 + row.height, row.x0 : row.x0 + row.width]
     assert np.array_equal(corrected[place], flatten(raw[place], relative)) and pixels
     assert not np.array_equal(corrected[place], raw[place])
-    attributes = plate_store.plate_attributes(paths[True])["equinuclei"]
-    assert attributes["flat_field_corrected"] == ["DAPI"]
+    assert Plate(paths[True]).notes["flat_field_corrected"] == ["DAPI"]
     ok = pd.DataFrame({"status": ["ok"]})
     assert why_keep_raw(paths[True], ok) == "corrected for uneven illumination: DAPI"
     assert why_keep_raw(paths[False], ok) == ""
@@ -89,7 +88,7 @@ def test_a_plate_is_corrected_on_request(tmp_path, caplog):
 def test_a_channel_that_is_left_out_is_a_reason_to_keep_the_raw_folder(tmp_path):
     write_harmony(tmp_path / "plate")
     path = tmp_path / "plate.ome.zarr"
-    convert_plate({"path": tmp_path / "plate", "channels": [460]}, path, tmp_path / "f.parquet", workers=1)
+    convert_plate(PlateExport(tmp_path / "plate", channels=[460]), path, tmp_path / "f.parquet", workers=1)
     assert why_keep_raw(path, pd.DataFrame({"status": ["ok"]})) == "not converted: Brightfield"
 
 

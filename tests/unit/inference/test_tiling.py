@@ -17,8 +17,8 @@ from equinuclei.inference.tiling import flipped_pixels, halo_width, predict_mosa
 from equinuclei.inference.whole_images import predict_maps
 from equinuclei.networks.build import build_model
 from equinuclei.networks.folding import fold
-from equinuclei.networks.targets import NO_IMAGE, TARGETS
-from equinuclei.specs import ModelSpec
+from equinuclei.networks.targets import NO_IMAGE, target_of
+from equinuclei.specs import TARGETS, ModelSpec
 
 torch.set_num_threads(1)
 TOLERANCE = 5e-5
@@ -54,7 +54,7 @@ def test_tiled_is_whole(architecture, group, widths, height, width, tile, batch_
     net, image = network(architecture, group, widths, seed, target), noise(height, width, seed)
     expected = whole(net, image)
     tiled = predict_mosaic(net, image, tile=tile, whole_pixels=0, batch_size=batch_size)
-    assert tiled.dtype == np.float32 and tiled.shape == (len(TARGETS[target].no_image), *image.shape)
+    assert tiled.dtype == np.float32 and tiled.shape == (len(target_of(target).no_image), *image.shape)
     assert np.abs(tiled - expected).max() <= TOLERANCE * max(1, np.abs(expected).max())
     assert flipped_pixels(tiled, expected) <= np.count_nonzero(np.abs(expected) <= TOLERANCE)
 
@@ -151,7 +151,7 @@ def test_gaps_are_neutral_and_have_no_nuclei():
     valid = np.ones(image.shape, bool)
     valid[:, 40:60] = False
     (expected,) = maps = predict_mosaic(net, image, valid=valid)
-    assert (expected[~valid] == NO_IMAGE).all() and not TARGETS["binary"].probability(maps)[~valid].any()
+    assert (expected[~valid] == NO_IMAGE).all() and not target_of("binary").probability(maps)[~valid].any()
     # Whatever lies in the gap: no statistic and no logit sees it.
     other = image.astype(np.float32)
     other[~valid] = np.nan
@@ -169,7 +169,7 @@ def test_gaps_are_neutral_and_have_no_nuclei():
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_mosaic_without_images(target):
     maps = predict_mosaic(network(target=target), noise(40, 40), valid=np.zeros((40, 40), bool))
-    assert not TARGETS[target].codes(maps).any() and not TARGETS[target].probability(maps).any()
+    assert not target_of(target).codes(maps).any() and not target_of(target).probability(maps).any()
 
 
 class Sliced:

@@ -11,10 +11,10 @@ from hypothesis.extra.numpy import arrays
 from torch.nn import functional
 
 from equinuclei import specs as models
-from equinuclei.networks.targets import DISTANCE_WEIGHT, NO_IMAGE, TARGETS
+from equinuclei.networks.targets import DISTANCE_WEIGHT, NO_IMAGE, target_of
 from equinuclei.symmetry import Group
 
-BINARY, DISTANCE, THREE_CLASS = TARGETS.values()
+BINARY, DISTANCE, THREE_CLASS = map(target_of, models.TARGETS)
 FLOATS = st.floats(-300, 300, width=32) | st.sampled_from([0.0, -0.0, 0.5, 1.0, NO_IMAGE])
 
 
@@ -27,19 +27,21 @@ def truths(name):
     return arrays(np.uint8, (3, 4), elements=st.integers(0, highest))
 
 
-any_maps = st.sampled_from(list(TARGETS)).flatmap(lambda name: st.tuples(st.just(name), maps_of(name), truths(name)))
+any_maps = st.sampled_from(list(models.TARGETS)).flatmap(
+    lambda name: st.tuples(st.just(name), maps_of(name), truths(name))
+)
 
 
 def test_names_and_numbers_of_maps_are_those_of_the_configuration():
-    assert {name: len(target.no_image) for name, target in TARGETS.items()} == models.TARGETS
+    assert {name: len(target_of(name).no_image) for name in models.TARGETS} == models.TARGETS
 
 
 @given(any_maps)
 def test_codes_are_background_where_the_probability_is_below_a_half(drawn):
     name, maps, _ = drawn
-    codes, probability = TARGETS[name].codes(maps), TARGETS[name].probability(maps)
+    codes, probability = target_of(name).codes(maps), target_of(name).probability(maps)
     assert codes.dtype == np.uint8 and codes.shape == probability.shape == (3, 4)
-    foreground = TARGETS[name].foreground(torch.from_numpy(maps)[None])[0, 0].numpy()
+    foreground = target_of(name).foreground(torch.from_numpy(maps)[None])[0, 0].numpy()
     np.testing.assert_array_equal(codes > 0, foreground > 0)
     assert (probability[codes > 0] >= 0.5).all() and (probability[codes == 0] <= 0.5).all()
 
@@ -48,16 +50,16 @@ def test_codes_are_background_where_the_probability_is_below_a_half(drawn):
 def test_codes_of_turned_maps_are_the_turned_codes(drawn):
     name, maps, _ = drawn
     for g in Group.P4M.elements:
-        turned = TARGETS[name].codes(np.ascontiguousarray(g(maps)))
-        np.testing.assert_array_equal(turned, g(TARGETS[name].codes(maps)))
+        turned = target_of(name).codes(np.ascontiguousarray(g(maps)))
+        np.testing.assert_array_equal(turned, g(target_of(name).codes(maps)))
 
 
 @given(any_maps)
 def test_the_loss_is_the_mean_over_pixels_whatever_their_order(drawn):
     name, maps, truth = drawn
     maps, truth = torch.from_numpy(maps)[None].double(), torch.from_numpy(truth)[None, None].double()
-    loss = TARGETS[name].loss(maps, truth)
-    single = [TARGETS[name].loss(maps[..., y : y + 1, x : x + 1], truth[..., y : y + 1, x : x + 1]) for y in range(3)
+    loss = target_of(name).loss(maps, truth)
+    single = [target_of(name).loss(maps[..., y : y + 1, x : x + 1], truth[..., y : y + 1, x : x + 1]) for y in range(3)
               for x in range(4)]  # fmt: skip
     torch.testing.assert_close(loss, torch.stack(single).mean())
     assert loss >= 0
@@ -83,13 +85,13 @@ def test_losses_by_hand():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", models.TARGETS)
 def test_losses_are_deterministic_on_a_gpu(name):
     maps = torch.randn(2, models.TARGETS[name], 64, 64, device="cuda", requires_grad=True)
     truth = torch.randint(0, 2, (2, 1, 64, 64), device="cuda").float()
     torch.use_deterministic_algorithms(True)
     try:  # raises where torch has no deterministic way
-        first, second = (torch.autograd.grad(TARGETS[name].loss(maps, truth), maps)[0] for _ in range(2))
+        first, second = (torch.autograd.grad(target_of(name).loss(maps, truth), maps)[0] for _ in range(2))
     finally:
         torch.use_deterministic_algorithms(False)
     assert first.abs().max() > 0 and torch.equal(first, second)
@@ -101,5 +103,5 @@ def test_training_starts_from_the_shares_of_the_truths():
     assert BINARY.prior(binary) == pytest.approx([odds])
     assert DISTANCE.prior([truth * np.uint8(200) for truth in binary]) == pytest.approx([odds, 0])
     assert np.exp(THREE_CLASS.prior(classes)) == pytest.approx([3 / 8, 1 / 8, 4 / 8])
-    for name, target in TARGETS.items():  # of empty truths too, with finite numbers
-        assert np.isfinite(target.prior([np.zeros((3, 3), np.uint8)])).all(), name
+    for name in models.TARGETS:  # of empty truths too, with finite numbers
+        assert np.isfinite(target_of(name).prior([np.zeros((3, 3), np.uint8)])).all(), name

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equinuclei.errors import InputError
-from equinuclei.plates.inbox import plate_identifier, quarantine, read_scan, scan_inbox, waiting_plates
+from equinuclei.plates.inbox import (
+    plate_identifier,
+    quarantine,
+    read_manifest,
+    read_scan,
+    scan_inbox,
+    waiting_plates,
+)
 from equinuclei.sources.plates.contents import Contents
 
 OLD = time.time() - 86_400
@@ -132,7 +139,7 @@ def test_a_bad_plate_stops_no_other(inbox):
     assert sorted(rows.values()) == ["incomplete", "ready", "unreadable"] and rows["good"] == "ready"
 
 
-def test_two_folders_with_one_plate_are_both_told(inbox):
+def test_two_folders_with_one_plate_are_both_reported(inbox):
     put(inbox, "a", barcode="BC1")
     put(inbox, "b", barcode="BC1")
     put(inbox, "c", barcode="BC1", measurement="2")
@@ -166,7 +173,39 @@ def test_a_plate_that_failed_is_left_alone_until_it_changes_or_a_person_says_so(
     assert waiting_plates(results, "s") == ["P1"]
 
 
-def test_an_inbox_that_is_not_there_is_told(tmp_path):
+@pytest.mark.parametrize("content", ["", "{", "[]", "\xff\xfe"])
+def test_a_broken_manifest_says_what_it_is_and_what_to_do(inbox, content):
+    put(inbox, "P1")
+    scan(inbox), scan(inbox)
+    results = inbox.parent / "plates"
+    manifest = results / "manifests" / "P1.json"
+    manifest.write_bytes(content.encode("latin-1"))
+    message = r"P1\.json: the manifest of a plate .*: delete it, and the next tick of autorun\.sh makes it again"
+    for use in (
+        lambda: read_manifest(manifest),
+        lambda: scan(inbox),
+        lambda: waiting_plates(results, "s"),
+    ):
+        with pytest.raises(InputError, match=message):
+            use()
+    with pytest.raises(InputError, match=message), quarantine(results, "P1", "s"):
+        raise InputError("2.tif: truncated")
+    manifest.unlink()
+    assert scan(inbox) == {"P1": "ready"} and read_manifest(manifest)["plate"] == "P1"
+
+
+def test_a_broken_mark_of_a_failed_plate_says_what_it_is(inbox):
+    put(inbox, "P1")
+    scan(inbox), scan(inbox)
+    results = inbox.parent / "plates"
+    with pytest.raises(InputError), quarantine(results, "P1", "s"):
+        raise InputError("2.tif: truncated")
+    (results / "failed" / "P1.json").write_text("{")
+    with pytest.raises(InputError, match=r"P1\.json: the mark of a plate that failed .*: delete it"):
+        scan(inbox)
+
+
+def test_an_inbox_that_is_not_there_is_reported(tmp_path):
     with pytest.raises(InputError, match=r"inbox .*nowhere is not a folder"):
         scan(tmp_path / "nowhere")
 

@@ -1,4 +1,4 @@
-"""Plates side by side: what is followed, what is told to drift, and the page in a real browser."""
+"""Plates side by side: what is followed, which plates are reported to drift, and the page in a real browser."""
 
 import html
 import re
@@ -54,7 +54,7 @@ def test_negative_controls_are_followed_where_they_are_known(tmp_path):
     assert 0.5 < float(table["z_prime"][0]) < 1 and table["z_prime"][1] == ""
 
 
-def test_a_plate_that_departs_from_the_others_of_its_model_is_told(tmp_path):
+def test_a_plate_that_departs_from_the_others_of_its_model_is_reported(tmp_path):
     noise = np.random.default_rng(0).normal(0, 5, 12)
     plates = [put(tmp_path, f"p{n}", n + 1, mean_intensity=900 + noise[n]) for n in range(12)]
     plates.append(put(tmp_path, "dim", 20, mean_intensity=500.0))
@@ -93,7 +93,7 @@ def test_names_are_data(tmp_path):
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:|javascript:)""", dom)
 
 
-def test_a_plate_map_that_cannot_be_used_is_told(tmp_path):
+def test_a_plate_map_that_cannot_be_used_is_reported(tmp_path):
     (tmp_path / "map.tsv").write_text("a\tb\n1\t2\n")
     with pytest.raises(InputError, match=r"map\.tsv: column well, treatment is missing"):
         compare(tmp_path, [put(tmp_path, "a", plate_map=tmp_path / "map.tsv")])

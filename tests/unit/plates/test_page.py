@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from equinuclei.plates.page import THUMBNAIL, well_thumbnail, write_page
+from equinuclei.plates.page import THUMBNAIL, PlatePage, well_thumbnail, write_page
 from equinuclei.wells import well_name
 from support.browser import HOSTILE, in_browser
 
@@ -28,7 +28,7 @@ def page(tmp_path, rows=2, columns=3, **more):
     wells, fields = plate(rows, columns)
     more = {"plate": "P1", "model": "m", "images": {}} | more
     path = tmp_path / "report.html"
-    write_page(path, wells=wells, fields=fields, **more)
+    write_page(PlatePage(wells=wells, fields=fields, **more), path)
     return path
 
 
@@ -79,8 +79,10 @@ def test_conditions_and_truth_are_shown(tmp_path):
     plate_map = pd.DataFrame({"well": wells["well"], "treatment": ["DMSO"] * 3 + ["drug"] * 3, "concentration": 2.0,
                               "control": ["negative"] * 3 + ["positive"] * 3})  # fmt: skip
     path = tmp_path / "report.html"
-    write_page(path, plate="P", model="m", wells=wells, fields=fields, images={}, plate_map=plate_map,
-               truth={"object F1": 0.9312})  # fmt: skip
+    truth = {"object F1": 0.9312}
+    write_page(
+        PlatePage(plate="P", model="m", wells=wells, fields=fields, images={}, plate_map=plate_map, truth=truth), path
+    )
     text = path.read_text()
     assert "0.931" in text and "object F1 against the truth" in text and re.search(r"mean intensity <b>0\.9[23]<", text)
 

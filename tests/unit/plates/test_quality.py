@@ -1,6 +1,8 @@
 """Plate layouts, quality scores with known answers, and conditions."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -38,7 +40,7 @@ def test_a_sound_plate_has_no_warnings():
     assert plate_warnings(wells()).empty
 
 
-def test_every_fault_is_told_with_its_well():
+def test_every_fault_is_reported_with_its_well():
     table = wells().set_index("well")
     table.loc["B02", "failed_fields"] = 0.5
     table.loc["C03", "count"] = 0
@@ -50,7 +52,7 @@ def test_every_fault_is_told_with_its_well():
     }  # fmt: skip
 
 
-def test_an_edge_effect_is_told():
+def test_an_edge_effect_is_reported():
     table = wells()
     at_edge = [row in (1, 8) or column in (1, 12) for row, column in map(parse_well, table["well"])]
     table.loc[at_edge, "count"] = 60
@@ -96,15 +98,22 @@ def test_conditions_are_in_dose_order(tmp_path):
     "text, message",
     [
         ("well\nA1\n", "column treatment is missing"),
-        ("well\ttreatment\nA1\tx\nA01\ty\n", "well A01 stands twice"),
+        ("well\ttreatment\nA1\tx\nA01\ty\n", "well A01 is listed twice"),
         ("well\ttreatment\nQ99x\tx\n", "'Q99x' is no well such as B02"),
         ("well\ttreatment\tcontrol\nA1\tx\tyes\n", "control 'yes' is neither"),
-        ("well\ttreatment\tconcentration\nA1\tx\t1 uM\n", "concentration '1 uM' is no number"),
+        ("well\ttreatment\tconcentration\nA1\tx\t1 uM\n", "concentration '1 uM' is not a number"),
         ("", "not a readable table"),
     ],
 )
-def test_a_map_that_cannot_be_used_is_told(tmp_path, text, message):
+def test_a_map_that_cannot_be_used_is_reported(tmp_path, text, message):
     path = tmp_path / "map.tsv"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_plate_map(path)
+
+
+def test_quality_needs_little_of_the_library():
+    """It is arithmetic on tables: neither networks nor plates on disk are loaded with it."""
+    command = "import equinuclei.plates.quality, sys; print(*(n for n in sys.modules if n.startswith('equinuclei')))"
+    loaded = subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True).stdout.split()
+    assert "equinuclei.plates.quality" in loaded and len(loaded) <= 8, loaded

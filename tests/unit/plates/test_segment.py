@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import tifffile
 import torch
+import zarr
 
 from equinuclei.checksums import tree_sha256
 from equinuclei.errors import InputError
@@ -16,13 +17,14 @@ from equinuclei.images.instances import parted_nuclei
 from equinuclei.inference.tiling import flipped_pixels, predict_mosaic
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.folding import fold
-from equinuclei.networks.targets import TARGETS
-from equinuclei.omezarr.plates import list_wells, open_well, plate_attributes
+from equinuclei.networks.targets import target_of
+from equinuclei.omezarr.plates import Plate
 from equinuclei.plates import segment as plate_segmentation
-from equinuclei.plates.convert import convert_plate
-from equinuclei.plates.results import measure_plate
-from equinuclei.plates.segment import join_parts, segment_plate
+from equinuclei.plates.convert import PlateExport, convert_plate
+from equinuclei.plates.measure import measure_plate
+from equinuclei.plates.segment import SegmentationSettings, join_parts, segment_plate
 from equinuclei.simulation.fields import simulate_field
+from equinuclei.specs import TARGETS
 from support.tiny_model import tiny_weights
 
 
@@ -45,19 +47,20 @@ def put_plate(folder, fields, channel="DAPI"):
             {"well": well, "field": field, "channel": channel, "path": f"{number}.tif", "y": y, "x": x, "pixel_size": 1}
         )
     pd.DataFrame(rows).to_csv(source / "planes.tsv", sep="\t", index=False)
-    convert_plate({"path": source}, folder / "plate.ome.zarr", folder / "fields.parquet", workers=1, max_bad_fraction=1)
+    export = PlateExport(source)
+    convert_plate(export, folder / "plate.ome.zarr", folder / "fields.parquet", workers=1, max_bad_fraction=1)
     return folder
 
 
-def segment(folder, name="segmentation.ome.zarr", target="binary", **more):
-    options = {"channel": None, "min_area": 5, "tile": 2048, "weights": tiny_weights(target)} | more
-    output = folder / name
-    segment_plate(folder / "plate.ome.zarr", folder / "fields.parquet", output=output, **options)
+def segment(folder, name="segmentation.ome.zarr", target="binary", weights=None, part=(0, 1), **more):
+    settings = SegmentationSettings(**{"channel": None, "min_area": 5} | more)
+    output, weights = folder / name, weights or tiny_weights(target)
+    segment_plate(folder / "plate.ome.zarr", folder / "fields.parquet", weights, output, settings, part)
     return output
 
 
 def labels_of(store, well):
-    return np.asarray(open_well(store, well, label="nuclei")[:])
+    return Plate(store).image(well).label("nuclei").read()
 
 
 def simulated(wells, edge=2, size=96):
@@ -124,7 +127,7 @@ def test_tiles_change_no_label(tmp_path, target):
     folder = put_plate(tmp_path, simulated(["A01"], edge=4))
     whole, tiled = segment(folder, target=target), segment(folder, "tiled.ome.zarr", target=target, tile=256)
     assert labels_of(whole, "A01").max() > 20
-    probabilities = [open_well(store, "A01")[0].astype(int) for store in (whole, tiled)]
+    probabilities = [Plate(store).image("A01").level(0)[0].astype(int) for store in (whole, tiled)]
     assert np.abs(probabilities[0] - probabilities[1]).max() <= 1
     assert np.array_equal(labels_of(whole, "A01"), labels_of(tiled, "A01"))
     assert flipped_pixels(*(p.astype(np.float32) - 127.5 for p in probabilities)) == 0
@@ -135,9 +138,9 @@ def test_nuclei_are_those_of_the_target_of_the_network(tmp_path, target):
     image = simulate_field("HeLa", 7, 96, 96).images["fluorescence"]
     store = segment(put_plate(tmp_path, {("A01", 1, 0, 0): image}), target=target, min_area=0)
     maps = predict_mosaic(fold(load_model(tiny_weights(target))), image)
-    np.testing.assert_array_equal(labels_of(store, "A01"), parted_nuclei(TARGETS[target].codes(maps), target))
-    probability = np.rint(255 * TARGETS[target].probability(maps)).astype(np.uint8)
-    np.testing.assert_array_equal(np.asarray(open_well(store, "A01")[0]), probability)
+    np.testing.assert_array_equal(labels_of(store, "A01"), parted_nuclei(target_of(target).codes(maps), target))
+    probability = np.rint(255 * target_of(target).probability(maps)).astype(np.uint8)
+    np.testing.assert_array_equal(np.asarray(Plate(store).image("A01").level(0)[0]), probability)
     assert labels_of(store, "A01").any()
 
 
@@ -159,7 +162,7 @@ def test_a_field_without_image_and_a_well_without_any_have_no_nuclei(tmp_path, b
     table.to_parquet(folder / "fields.parquet", index=False)
     store = segment(folder)
     assert labels_of(store, "A01").max() == 1 and not labels_of(store, "A01")[:, 60:].any()
-    assert labels_of(store, "A02").max() == 0 and list_wells(store) == ["A01", "A02"]
+    assert labels_of(store, "A02").max() == 0 and Plate(store).wells == ["A01", "A02"]
 
 
 def test_killed_and_run_again_gives_the_same_bytes(tmp_path):
@@ -167,7 +170,7 @@ def test_killed_and_run_again_gives_the_same_bytes(tmp_path):
     folder = put_plate(tmp_path, simulated(["A01", "B02", "C03"]))
     killed = """
 import os, signal, sys, zarr
-from equinuclei import plate_segmentation
+from equinuclei.plates.segment import SegmentationSettings, segment_plate
 write, written = zarr.Array.__setitem__, []
 def stop(array, region, block):
     write(array, region, block)
@@ -176,8 +179,8 @@ def stop(array, region, block):
         os.kill(os.getpid(), signal.SIGKILL)
 zarr.Array.__setitem__ = stop
 folder, weights = sys.argv[1:]
-plate_segmentation.segment_plate(folder + "/plate.ome.zarr", folder + "/fields.parquet", weights,
-                                 folder + "/segmentation.ome.zarr", channel=None, min_area=5, tile=2048)
+segment_plate(folder + "/plate.ome.zarr", folder + "/fields.parquet", weights, folder + "/segmentation.ome.zarr",
+              SegmentationSettings(channel=None, min_area=5))
 """
     scripts = Path(plate_segmentation.__file__).parents[2]
     command = [sys.executable, "-W", "ignore", "-c", killed, str(folder), str(tiny_weights())]
@@ -206,7 +209,7 @@ def test_finished_wells_are_not_predicted_again(tmp_path, monkeypatch):
     assert len(predicted) == 4 and not (folder / "segmentation.ome.zarr" / ".done-A01").exists()
 
 
-def test_an_absent_channel_is_told_before_any_work(tmp_path):
+def test_an_absent_channel_is_reported_before_any_work(tmp_path):
     folder = put_plate(tmp_path, simulated(["A01"], edge=1), channel="DAPI")
     with pytest.raises(InputError, match=r"unknown channel of .*'GFP'\. Known: DAPI"):
         segment(folder, channel="GFP")
@@ -217,7 +220,7 @@ def test_the_plate_is_not_touched(tmp_path):
     folder = put_plate(tmp_path, simulated(["A01"], edge=1))
     before = tree_sha256(folder / "plate.ome.zarr")
     segment(folder)
-    assert tree_sha256(folder / "plate.ome.zarr") == before and plate_attributes(folder / "plate.ome.zarr")
+    assert tree_sha256(folder / "plate.ome.zarr") == before
 
 
 def test_a_well_does_not_depend_on_the_other_wells(tmp_path):
@@ -225,17 +228,18 @@ def test_a_well_does_not_depend_on_the_other_wells(tmp_path):
     small = simulated(["A01"], edge=1, size=100)
     alone = put_plate(tmp_path / "alone", small)
     beside = put_plate(tmp_path / "beside", small | simulated(["A02"], edge=2, size=100))
-    shapes = {open_well(beside / "plate.ome.zarr", well).shape for well in ("A01", "A02")}
+    beside_plate = Plate(beside / "plate.ome.zarr")
+    shapes = {beside_plate.image(well).level(0).shape for well in ("A01", "A02")}
     assert shapes == {(1, 200, 200)}
     stores = segment(alone), segment(beside)
     assert np.array_equal(labels_of(stores[0], "A01"), labels_of(stores[1], "A01")[:100, :100])
     assert labels_of(stores[0], "A01").max() > 1 and not labels_of(stores[1], "A01")[100:].any()
-    probabilities = [np.asarray(open_well(store, "A01")[0, :100, :100]) for store in stores]
+    probabilities = [np.asarray(Plate(store).image("A01").level(0)[0, :100, :100]) for store in stores]
     assert np.array_equal(*probabilities)
 
 
 @pytest.mark.parametrize("damage", ["chunk", "pixels"])
-def test_pixels_that_changed_since_they_were_written_are_told(tmp_path, damage):
+def test_pixels_that_changed_since_they_were_written_are_reported(tmp_path, damage):
     """A page says that the raw folder may be deleted: only if the plate holds what was read from there."""
     folder = put_plate(tmp_path, simulated(["A01"], edge=1))
     store = segment(folder)
@@ -245,7 +249,7 @@ def test_pixels_that_changed_since_they_were_written_are_told(tmp_path, damage):
         content[len(content) // 2] ^= 0xFF
         shard.write_bytes(content)
     else:
-        array = open_well(folder / "plate.ome.zarr", "A01", mode="r+")
+        array = Plate(folder / "plate.ome.zarr").image("A01").level(0, mode="r+")
         array[0, 3, 4] = array[0, 3, 4] + 1
     tables = {"nuclei_table": folder / "n.parquet", "fields_table": folder / "f.tsv", "wells_table": folder / "w.tsv"}
     with pytest.raises(InputError, match="the pixels of well A01 are not those that were written"):
@@ -263,14 +267,23 @@ def test_parts_make_the_plate_that_one_job_makes(tmp_path, count):
     join_parts(folder / "plate.ome.zarr", parts, joined)
     assert tree_sha256(joined) == tree_sha256(segment(folder, "whole.ome.zarr"))
     if count == 2:
-        assert [list_wells(part) for part in parts] == [["A01", "C03"], ["B02"]]
+        assert [Plate(part).wells for part in parts] == [["A01", "C03"], ["B02"]]
 
 
-def test_a_well_that_no_part_holds_is_told(tmp_path):
+def test_a_well_that_no_part_holds_is_reported(tmp_path):
     folder = put_plate(tmp_path, simulated(["A01", "B02"], edge=1))
     part = segment(folder, "0.ome.zarr", part=(0, 2))
     with pytest.raises(InputError, match="no part holds well B02"):
         join_parts(folder / "plate.ome.zarr", [part], folder / "joined.ome.zarr")
+    assert not (folder / "joined.ome.zarr").exists()
+
+
+def test_parts_of_different_magnification_are_not_joined(tmp_path):
+    folder = put_plate(tmp_path, simulated(["A01", "B02"], edge=1))
+    parts = [segment(folder, f"{number}.ome.zarr", part=(number, 2)) for number in range(2)]
+    zarr.open_group(parts[1], mode="r+").attrs["equinuclei"] = {"nucleus_diameter": 30.0, "magnification": 0.8}
+    with pytest.raises(InputError, match=r"took nuclei for different sizes.*set `plates: \{diameter: \.\.\.\}`"):
+        join_parts(folder / "plate.ome.zarr", parts, folder / "joined.ome.zarr")
     assert not (folder / "joined.ome.zarr").exists()
 
 
@@ -283,16 +296,16 @@ def test_a_plate_is_magnified_to_the_size_that_the_model_knows(tmp_path):
     folder, weights = put_plate(tmp_path, fields), tiny_weights("distance", diameter=24)
     truths = put_plate(tmp_path / "small", small)
     expected = segment(truths, weights=weights)
-    assert plate_attributes(expected)["equinuclei"]["magnification"] == 1
+    assert Plate(expected).notes["magnification"] == 1
     made = {
         diameter: segment(folder, f"{diameter}.ome.zarr", weights=weights, diameter=diameter)
         for diameter in ("estimated", 66.0, None)
     }
-    told = {diameter: plate_attributes(plate)["equinuclei"] for diameter, plate in made.items()}
-    assert told["estimated"]["nucleus_diameter"] == pytest.approx(66, rel=0.25)
-    assert told["estimated"]["magnification"] == pytest.approx(1 / 3, rel=0.25)
-    assert told[66.0] == {"nucleus_diameter": 66, "magnification": 0.36}
-    assert told[None] == {"nucleus_diameter": None, "magnification": 1}
+    notes = {diameter: Plate(plate).notes for diameter, plate in made.items()}
+    assert notes["estimated"]["nucleus_diameter"] == pytest.approx(66, rel=0.25)
+    assert notes["estimated"]["magnification"] == pytest.approx(1 / 3, rel=0.25)
+    assert notes[66.0] == {"nucleus_diameter": 66, "magnification": 0.36}
+    assert notes[None] == {"nucleus_diameter": None, "magnification": 1}
     count, *counts = (
         sum(int(labels_of(plate, well).max()) for well in ("A01", "B02", "C03")) for plate in (expected, *made.values())
     )

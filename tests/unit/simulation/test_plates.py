@@ -6,8 +6,8 @@ import tifffile
 
 from equinuclei.checksums import tree_sha256
 from equinuclei.errors import InputError
-from equinuclei.omezarr.plates import open_well, read_channels
-from equinuclei.plates.convert import convert_plate
+from equinuclei.omezarr.plates import Plate
+from equinuclei.plates.convert import PlateExport, convert_plate
 from equinuclei.simulation.fields import simulate_field
 from equinuclei.simulation.plates import simulate_plate
 from equinuclei.sources.plates import find_plate_source
@@ -22,10 +22,10 @@ def simulate(folder, **changes):
 def test_the_mosaic_of_a_well_is_the_sample(tmp_path):
     source = find_plate_source(simulate(tmp_path))
     assert source.layout == "harmony" and source.name == "S<1>" and len(source.planes) == 2 * 4 * 2
-    convert_plate({"path": str(tmp_path / "export")}, tmp_path / "plate.ome.zarr", tmp_path / "fields.parquet", 1)
+    convert_plate(PlateExport(tmp_path / "export"), tmp_path / "plate.ome.zarr", tmp_path / "fields.parquet", 1)
     sample = simulate_field("HeLa", [7, 2, 2], 96, 96)
-    channels = read_channels(tmp_path / "plate.ome.zarr", "B02")
-    stored = dict(zip(channels, np.asarray(open_well(tmp_path / "plate.ome.zarr", "B02")[:]), strict=True))
+    image = Plate(tmp_path / "plate.ome.zarr").image("B02")
+    stored = dict(zip(image.channels, image.read(), strict=True))
     np.testing.assert_array_equal(stored["DAPI"], sample.images["fluorescence"])
     np.testing.assert_array_equal(stored["Brightfield"], sample.images["brightfield"])
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "truth" / "B02.tif"), sample.instances)

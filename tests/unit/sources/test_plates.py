@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equinuclei.errors import InputError
-from equinuclei.omezarr import plates as plate_store
+from equinuclei.omezarr.metadata import NGFF_VERSIONS
+from equinuclei.omezarr.writing import PlateChannel, create_image, create_plate, write_pixels
 from equinuclei.sources.plates import (
     LAYOUTS,
     PLANE_COLUMNS,
@@ -264,23 +265,16 @@ class TestCellVoyager:
 
 
 class TestOmeZarr:
-    @pytest.mark.parametrize("version", plate_store.NGFF_VERSIONS)
+    @pytest.mark.parametrize("version", NGFF_VERSIONS)
     def test_reads(self, tmp_path, version):
         pixels = {}
         path = tmp_path / "p.zarr"
-        plate_store.create_plate(path, "my plate", ["B02", "AF48"], version)
+        plate = create_plate(path, "my plate", ["B02", "AF48"], version)
         for well in ("B02", "AF48"):
             image = np.stack([random_image(1), random_image(2)])
-            plate_store.create_well_image(
-                path,
-                well,
-                [plate_store.PlateChannel("DAPI", 450.0), plate_store.PlateChannel("BF")],
-                16,
-                20,
-                "uint16",
-                0.5,
-            )
-            plate_store.write_well(path, well, lambda c, y, x, image=image: image[c, y, x])
+            channels = [PlateChannel("DAPI", 450.0), PlateChannel("BF")]
+            stored = create_image(plate, well, channels, (16, 20), "uint16", 0.5)
+            write_pixels(stored, lambda c, y, x, image=image: image[c, y, x])
             pixels |= {(well, 1, "DAPI", 0): image[0], (well, 1, "BF", 0): image[1]}
         source = find_plate_source(path)
         assert source.layout == "ome-zarr" and source.name == "my plate"

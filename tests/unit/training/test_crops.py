@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from equinuclei.images.intensity import normalize
 from equinuclei.symmetry import Group
@@ -152,3 +153,29 @@ def test_photometric_changes_the_image_and_not_the_truth():
     assert torch.equal(changed, again)
     constant, _ = next(iter(sampler([np.full((8, 8), 3, np.uint8)], photometric=True).epoch(0)))
     assert constant.isfinite().all()
+
+
+class CudaIndexing(TorchDispatchMode):
+    """Refuses what CUDA does: to index uint16 pixels by a tensor."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert function is not torch.ops.aten.index.Tensor or args[0].dtype is not torch.uint16
+        return function(*args, **(kwargs or {}))
+
+
+def test_an_image_smaller_than_a_crop_is_reflected_as_a_gpu_can():
+    image = numbered((6, 12))
+    expected = np.pad(normalize(image), ((1, 1), (0, 0)), mode="symmetric")[:, 2:10]
+    with CudaIndexing():
+        ((crop, _),) = sampler([image]).centre_crops()
+    np.testing.assert_array_equal(crop[0, 0].numpy(), expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_crops_are_the_same_on_a_gpu():
+    images = [numbered((6, 12)), numbered((20, 20)), numbered((30, 9))]
+    settings = {"augmentation": "dihedral", "photometric": True}
+    here, there = (list(sampler(images, device=device, **settings).epoch(0)) for device in ("cpu", "cuda"))
+    for (crops, truths), (on_gpu, truths_on_gpu) in zip(here, there, strict=True):
+        assert on_gpu.is_cuda and torch.equal(truths, truths_on_gpu.cpu())
+        torch.testing.assert_close(crops, on_gpu.cpu(), rtol=1e-4, atol=1e-4)

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from equinuclei.errors import InputError
+from equinuclei.training.devices import environment_of_followers, folder_of_leader, share_of
 from support.training import changed
 
 ROOT = Path(__file__).parents[3]
@@ -27,21 +28,22 @@ sys.path[:0] = [{root!r}, {tests!r}]
 from equinuclei.runtime.job import job
 from support.training import changed, part
 from equinuclei.specs import ModelSpec
-from equinuclei.training.train import SegmentationTask, train_model
+from equinuclei.training.task import SegmentationTask
+from equinuclei.training.train import TrainingFiles, train_model
 
 folder = Path({folder!r})
 stop_at = {stop_at}
 if stop_at is not None and os.environ.get("LOCAL_RANK") == "1":
-    step = SegmentationTask.training_step
-    def told(self, batch, index):
-        if self.global_step == stop_at:
+    hook, at_step = stop_at
+    original = getattr(SegmentationTask, hook)
+    def end(self, batch, index):
+        if self.global_step == at_step:
             os.kill(os.getpid(), signal.SIGUSR1)
-        return step(self, batch, index)
-    SegmentationTask.training_step = told
+        return original(self, batch, index)
+    setattr(SegmentationTask, hook, end)
 with job(folder / "train.log"):
     train_model(ModelSpec("simplified", "p4", (2, 4)), part(11), part(5, seed=1),
-                changed(devices={devices}, batch_size=5), seed=3, weights=folder / "weights.safetensors",
-                history=folder / "history.csv", run=folder / "run.json")
+                changed(devices={devices}, batch_size=5), seed=3, files=TrainingFiles.inside(folder))
 """
 
 
@@ -93,14 +95,41 @@ def test_the_leader_alone_writes(runs):
     ]  # fmt: skip
 
 
-def test_a_follower_that_is_told_its_end_stops_all_and_they_resume_bit_for_bit(runs, tmp_path):
-    stopped = train(tmp_path / "a", 2, stop_at=4)
-    assert stopped.returncode == 1 and "the training is saved after epoch 1" in stopped.stderr, stopped.stderr
+@pytest.mark.parametrize(
+    "stop_at, saved, epochs",
+    [(("training_step", 4), "epoch 1", 1), (("validation_step", 6), "step 6", 2)],
+    ids=["within an epoch", "at its end"],
+)
+def test_a_follower_whose_job_ends_stops_all_and_they_resume_bit_for_bit(runs, tmp_path, stop_at, saved, epochs):
+    stopped = train(tmp_path / "a", 2, stop_at=stop_at)
+    assert stopped.returncode == 1 and f"the training is saved after {saved}" in stopped.stderr, stopped.stderr
     resumed = train(tmp_path / "a", 2)
     assert resumed.returncode == 0, resumed.stderr
-    assert "resuming after epoch 1 of 4" in (tmp_path / "a/train.log").read_text()
+    assert f"resuming after epoch {epochs} of 4" in (tmp_path / "a/train.log").read_text()
     for name in ("weights.safetensors", "history.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (runs[2] / name).read_bytes()
+
+
+def test_followers_keep_to_the_threads_of_the_settings(tmp_path, monkeypatch):
+    """Lightning would share the cores out among the devices, and leave its variables behind."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    with environment_of_followers(tmp_path, changed(torch_threads=3)):
+        assert os.environ["OMP_NUM_THREADS"] == "3" and folder_of_leader() == tmp_path
+        os.environ["LOCAL_RANK"] = "0"  # as Lightning does
+    assert "OMP_NUM_THREADS" not in os.environ and "LOCAL_RANK" not in os.environ
+
+
+@pytest.mark.parametrize("crops, shares", [(5, [3, 2]), (4, [2, 2]), (1, [1, 1])])
+def test_shares_of_a_batch_make_up_the_whole(crops, shares):
+    batch = torch.arange(crops), torch.arange(crops)
+    taken = [share_of(batch, rank, 2) for rank in range(2)]
+    assert [len(share.crops) for share in taken] == shares
+    counted = torch.cat([share.crops for share in taken if share.weight])
+    assert sorted(counted.tolist()) == list(range(crops))
+    # The average of the weighted means over devices is the mean over the batch.
+    means = [share.crops.double().mean() * share.weight for share in taken]
+    assert sum(means) / 2 == pytest.approx(batch[0].double().mean())
 
 
 def test_more_devices_than_crops_in_a_batch_are_refused():

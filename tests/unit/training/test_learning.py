@@ -9,7 +9,8 @@ from equinuclei.networks.checkpoint import load_model
 from equinuclei.simulation.fields import simulate_field
 from equinuclei.specs import ARCHITECTURES, GROUPS, ModelSpec
 from equinuclei.symmetry import IDENTITY
-from equinuclei.training.train import TrainingSettings, train_model
+from equinuclei.training.settings import TrainingSettings
+from equinuclei.training.train import TrainingFiles, train_model
 
 # Full depth, small widths: about the parameters of one another across the groups.
 WIDTHS = {
@@ -40,9 +41,11 @@ def test_every_network_overfits_a_handful_of_images(tmp_path, architecture, grou
         precision="float32", device="cpu", devices=1, torch_threads=1, deterministic=True, sampling="images", zoom=1,
         photometric=False,
     )  # fmt: skip
-    files = {name: tmp_path / name for name in ("weights", "history", "run")}
-    train_model(ModelSpec(architecture, group, WIDTHS[architecture][group]), repeated, None, settings, seed=0, **files)
-    network = load_model(files["weights"])
+    files = TrainingFiles.inside(tmp_path)
+    train_model(
+        ModelSpec(architecture, group, WIDTHS[architecture][group]), repeated, None, settings, seed=0, files=files
+    )
+    network = load_model(files.weights)
     predicted = [predict_transforms(network, image, [IDENTITY])[IDENTITY][0] > 0 for image in images]
     hits = 2 * sum((p & t).sum() for p, t in zip(predicted, targets, strict=True))
     F1 = hits / sum(p.sum() + t.sum() for p, t in zip(predicted, targets, strict=True))

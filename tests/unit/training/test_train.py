@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from equinuclei.checksums import sha256
 from equinuclei.dataset.parts import Part
@@ -13,19 +14,13 @@ from equinuclei.errors import InputError, StoppedError
 from equinuclei.images.masks import to_distance, to_instances, to_three_class
 from equinuclei.inference.whole_images import predict_transforms
 from equinuclei.networks.checkpoint import load_model
-from equinuclei.networks.targets import TARGETS
+from equinuclei.networks.targets import target_of
 from equinuclei.runtime.files import write_json
-from equinuclei.runtime.provenance import read_record
+from equinuclei.runtime.provenance import read_run
 from equinuclei.specs import ModelSpec
 from equinuclei.symmetry import IDENTITY
-from equinuclei.training.train import (
-    DivergedError,
-    SegmentationTask,
-    TrainingSettings,
-    learning_rate_factor,
-    resolve_settings,
-    train_model,
-)
+from equinuclei.training.settings import resolve_settings
+from equinuclei.training.task import DivergedError, SegmentationTask, learning_rate_factor
 from support.training import SETTINGS, SPEC, changed, part, train
 
 
@@ -65,7 +60,7 @@ def test_a_small_network_learns_every_target(tmp_path, target):
     assert history["train_F1"].iloc[-1] > 0.95  # of the foreground, the same for all targets
     network = load_model(files["weights"])
     maps = [predict_transforms(network, image, [IDENTITY])[IDENTITY] for image in discs.images]
-    codes, truth = np.stack([TARGETS[target].codes(of_image) for of_image in maps]), np.stack(truths)
+    codes, truth = np.stack([target_of(target).codes(of_image) for of_image in maps]), np.stack(truths)
     both = (codes > 0) & (truth > 0)
     if target == "distance":
         assert np.corrcoef(codes[both], truth[both])[0, 1] > 0.8
@@ -89,7 +84,7 @@ def test_the_record_tells_what_was_done(tmp_path):
     metrics = ("loss", "accuracy", "precision", "recall", "F1")
     assert set(history) == {"epoch", *(f"{stage}_{name}" for stage in ("train", "val") for name in metrics)}
     assert history["epoch"].tolist() == [1, 2, 3, 4]
-    run = read_record(files["run"])
+    run = read_run(files["run"])
     assert run["dataset"] == "discs" and run["seed"] == 3 and run["code_sha256"] == "abc"
     assert run["spec"] == SPEC.to_dict() and run["training"]["epochs"] == 4
     assert run["parameters"] == sum(p.numel() for p in load_model(files["weights"]).parameters())
@@ -108,8 +103,8 @@ def test_an_interrupted_training_resumes_bit_for_bit(tmp_path, monkeypatch):
     interrupt_after_epoch_2(monkeypatch, tmp_path / "b")
     assert not (tmp_path / "b" / "weights.safetensors").exists()
     resumed = train(tmp_path / "b")
-    assert read_record(resumed["run"])["resumed_after_epoch"] == 2
-    assert read_record(resumed["run"])["train_seconds"] >= 100  # of the first two epochs, as the clock below tells
+    assert read_run(resumed["run"])["resumed_after_epoch"] == 2
+    assert read_run(resumed["run"])["train_seconds"] >= 100  # of the first two epochs, as the clock below tells
     assert sha256(resumed["weights"]) == sha256(undisturbed["weights"])
     assert resumed["history"].read_text() == undisturbed["history"].read_text()
 
@@ -142,6 +137,24 @@ def test_a_job_that_is_told_its_end_saves_at_once_and_resumes_bit_for_bit(tmp_pa
     assert resumed["history"].read_text() == undisturbed["history"].read_text()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_training_stopped_within_an_epoch_resumes_bit_for_bit_on_a_gpu(tmp_path, monkeypatch, precision):
+    def stop(task, batch, index):
+        if task.global_step == 4:  # of 12, three an epoch
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return training_step(task, batch, index)
+
+    settings, training_step = changed(device="cuda", precision=precision), SegmentationTask.training_step
+    undisturbed = train(tmp_path / "a", settings)
+    with monkeypatch.context() as patch, pytest.raises(StoppedError):
+        patch.setattr(SegmentationTask, "training_step", stop)
+        train(tmp_path / "b", settings)
+    resumed = train(tmp_path / "b", settings)
+    assert sha256(resumed["weights"]) == sha256(undisturbed["weights"])
+    assert resumed["history"].read_text() == undisturbed["history"].read_text()
+
+
 def test_a_training_that_another_job_took_over_ends(tmp_path, monkeypatch):
     def lose(task):
         if task.current_epoch == 2:
@@ -156,7 +169,7 @@ def test_a_training_that_another_job_took_over_ends(tmp_path, monkeypatch):
 def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path, monkeypatch):
     interrupt_after_epoch_2(monkeypatch, tmp_path)
     files = train(tmp_path, changed(learning_rate=5e-3))
-    assert read_record(files["run"])["resumed_after_epoch"] == 0
+    assert read_run(files["run"])["resumed_after_epoch"] == 0
 
 
 def test_the_learning_rate_is_the_number_given_or_the_one_chosen(tmp_path):
@@ -176,11 +189,9 @@ def test_what_cannot_be_trained_is_refused(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="crops of 33 pixels: this network needs a multiple of 2"):
         train(tmp_path, changed(crop=33))
     with pytest.raises(InputError, match="training part is empty"):
-        train_model(SPEC, Part(pd.DataFrame(), [], []), None, SETTINGS, seed=0, weights="w", history="h", run="r")
-    with pytest.raises(InputError, match=r"unknown training setting 'epoch'\. Did you mean 'epochs'"):
-        TrainingSettings.from_mapping({"epoch": 3})
+        train(tmp_path, training=Part(pd.DataFrame(), [], []))
 
 
 def test_a_broken_record_is_told(tmp_path):
     with pytest.raises(InputError, match=r"run.json.*train the model again"):
-        read_record(tmp_path / "run.json")
+        read_run(tmp_path / "run.json")

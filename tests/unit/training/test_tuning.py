@@ -16,7 +16,9 @@ from equinuclei.networks.checkpoint import load_model
 from equinuclei.specs import ModelSpec
 from equinuclei.symmetry import IDENTITY
 from equinuclei.training import tuning
-from equinuclei.training.train import SegmentationTask, TrainingSettings, train_model
+from equinuclei.training.settings import TrainingSettings
+from equinuclei.training.task import SegmentationTask
+from equinuclei.training.train import TrainingFiles, train_model
 from equinuclei.training.tuning import choose_learning_rate, hold_out
 from support.training import SETTINGS
 from support.training import part as discs
@@ -48,9 +50,9 @@ def held_out_f1(folder, rate):
         [image for image, out in zip(training.images, held, strict=True) if not out],
         [target for target, out in zip(training.targets, held, strict=True) if not out],
     )
-    files = {name: folder / f"{name}-{rate}" for name in ("weights", "history", "run")}
-    train_model(SPEC, rest, None, TrainingSettings(**TUNED, learning_rate=rate), seed=3, **files)
-    network = load_model(files["weights"])
+    files = TrainingFiles.inside(folder / f"{rate}")
+    train_model(SPEC, rest, None, TrainingSettings(**TUNED, learning_rate=rate), seed=3, files=files)
+    network = load_model(files.weights)
     logits = [predict_transforms(network, training.images[n], [IDENTITY])[IDENTITY] for n in np.flatnonzero(held)]
     truth = np.concatenate([training.targets[n].ravel() for n in np.flatnonzero(held)])
     return pixel_scores(truth, np.concatenate([image.ravel() for image in logits]) > 0)["F1"]
@@ -89,7 +91,7 @@ def test_the_best_on_the_images_held_out_is_chosen(chosen, tmp_path):
 )
 def test_the_choice_follows_the_scores(tmp_path, monkeypatch, caplog, scores, best, warning):
     left = iter(scores)
-    monkeypatch.setattr(tuning, "train_model", lambda *_, **files: pretend(**files))
+    monkeypatch.setattr(tuning, "train_model", lambda *_, files, **more: pretend(files))
     monkeypatch.setattr(tuning, "load_model", lambda *_: None)
     monkeypatch.setattr(tuning, "predict_transforms", lambda *_: {IDENTITY: np.zeros((1, 40, 48))})
     monkeypatch.setattr(tuning, "pixel_scores", lambda *_: {"F1": next(left)})
@@ -99,10 +101,10 @@ def test_the_choice_follows_the_scores(tmp_path, monkeypatch, caplog, scores, be
     assert warning is None or warning in warnings[0]
 
 
-def pretend(history, run, **_):
-    history.parent.mkdir(exist_ok=True)
-    history.write_text("epoch,train_loss\n1,0.5\n")
-    run.write_text('{"train_seconds": 1.0}')
+def pretend(files):
+    files.history.parent.mkdir(exist_ok=True)
+    files.history.write_text("epoch,train_loss\n1,0.5\n")
+    files.run.write_text('{"train_seconds": 1.0}')
 
 
 def test_the_file_tells_what_was_done(chosen):

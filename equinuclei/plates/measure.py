@@ -1,0 +1,142 @@
+"""The nuclei of a segmented plate, measured: tables of nuclei, fields and wells."""
+
+import logging
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from equinuclei.images.measure import measure_nuclei, summarize
+from equinuclei.omezarr.plates import Plate, WellImage
+from equinuclei.plates.fields import LABEL, ConvertedPlate, ConvertedWell
+from equinuclei.plates.quality import focus_score, saturated_share
+from equinuclei.runtime.files import replacing
+from equinuclei.tables.files import write_table
+
+logger = logging.getLogger("equinuclei.plates.measure")
+
+
+def measure_plate(
+    plate: str | Path,
+    fields: str | Path,
+    segmentation: str | Path,
+    *,
+    channel: str | float | None,
+    nuclei_table: str | Path,
+    fields_table: str | Path,
+    wells_table: str | Path,
+) -> None:
+    """Measure every nucleus of a plate, in all channels.
+
+    Parameters
+    ----------
+    plate, fields
+        `plate.ome.zarr` and `fields.parquet` of `equinuclei.plates.convert.convert_plate`.
+    segmentation
+        Of `equinuclei.plates.segment.segment_plate`.
+    channel
+        The one in which nuclei were segmented: the summaries give its intensity, the quality scores are of its pixels.
+    nuclei_table
+        Parquet file to make: plate, well, and the columns of `equinuclei.images.measure.measure_nuclei`; a row per
+        nucleus. `label` is its number in `labels/nuclei` of its well.
+    fields_table, wells_table
+        TSV files to make: count, at_border, median_area (pixels), median_area_um2, a mean per channel, mean_intensity
+        (of `channel`), focus, saturated (share of pixels); of fields status (ok, missing, ...), of wells fields and
+        failed_fields (share).
+
+    Raises
+    ------
+    InputError
+        If an input or the channel is missing, or stored pixels are damaged.
+    """
+    converted, segmented = ConvertedPlate(plate, fields, channel), Plate(segmentation)
+    statuses = _channel_statuses(fields, converted)
+    of_fields: list[pd.DataFrame] = []
+    of_wells: list[pd.DataFrame] = []
+
+    def measured_wells() -> Iterator[pd.DataFrame]:
+        for name in converted.store.wells:
+            well = converted.well(name)
+            nuclei, scores = _measure_well(well, segmented.image(name))
+            of_well = statuses[statuses["well"] == name]
+            of_fields.append(_summarize_fields(well, nuclei, scores, of_well))
+            of_wells.append(_summarize_well(well, nuclei, scores, of_well))
+            yield nuclei
+
+    _write_nuclei(nuclei_table, converted.store.name, measured_wells())
+    for tables, path in ((of_fields, fields_table), (of_wells, wells_table)):
+        write_table(pd.concat(tables, ignore_index=True), path, missing="")
+    logger.info("%d nuclei in %d wells", sum(int(table["count"].sum()) for table in of_wells), len(of_wells))
+
+
+def _channel_statuses(fields: str | Path, plate: ConvertedPlate) -> pd.DataFrame:
+    """well, field, status and acquired of every field in the nuclear channel."""
+    name = plate.store.image(plate.store.wells[0]).channels[plate.channel]
+    table = pd.read_parquet(fields, columns=["well", "field", "channel", "status", "acquired"])
+    return table[table["channel"] == name].drop(columns="channel")
+
+
+def _measure_well(well: ConvertedWell, segmented: WellImage) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Nuclei of a well; and focus and saturation of its readable fields, nuclear channel: field, focus, saturated."""
+    # Whole and compared with their checksums: what the page says of the raw folder rests on them.
+    mosaic, labels = well.image.read(), segmented.label(LABEL).read()
+    placed = well.readable if len(well.readable) else well.placed
+    nuclei = measure_nuclei(
+        labels,
+        mosaic,
+        channels=well.image.channels,
+        pixel_size=well.image.pixel_size,
+        fields=placed.rename(columns={"y0": "y", "x0": "x"}),
+        probability=segmented.read()[0] / np.float32(255),
+    )
+    scores = []
+    for row in well.readable.itertuples():
+        pixels = mosaic[well.nuclear_channel, row.y0 : row.y0 + row.height, row.x0 : row.x0 + row.width]
+        scores.append({"field": row.field, "focus": focus_score(pixels), "saturated": saturated_share(pixels)})
+    return nuclei.assign(well=well.name), pd.DataFrame(scores, columns=["field", "focus", "saturated"])
+
+
+def _summarize_fields(
+    well: ConvertedWell, nuclei: pd.DataFrame, scores: pd.DataFrame, statuses: pd.DataFrame
+) -> pd.DataFrame:
+    """A row per field of a well: its nuclei, scores, status and time."""
+    table = summarize(nuclei, ["well", "field"], statuses[["well", "field"]])
+    table = table.merge(scores, on="field", how="left").merge(statuses, on=["well", "field"])
+    return table.assign(mean_intensity=table[_nuclear_mean(well)])
+
+
+def _summarize_well(
+    well: ConvertedWell, nuclei: pd.DataFrame, scores: pd.DataFrame, statuses: pd.DataFrame
+) -> pd.DataFrame:
+    """One row: the nuclei of a well, its scores, and how many of its fields could not be read."""
+    table = summarize(nuclei, ["well"], pd.DataFrame({"well": [well.name]}))
+    return table.assign(
+        mean_intensity=table[_nuclear_mean(well)],
+        focus=scores["focus"].median(),
+        saturated=scores["saturated"].mean() if len(scores) else 0.0,
+        fields=len(statuses),
+        failed_fields=float((statuses["status"] != "ok").mean()),
+    )
+
+
+def _nuclear_mean(well: ConvertedWell) -> str:
+    """Column that holds the mean of the nuclear channel."""
+    return f"mean_{well.image.channels[well.nuclear_channel]}"
+
+
+def _write_nuclei(path: str | Path, plate: str, wells: Iterator[pd.DataFrame]) -> None:
+    """Write the nuclei of all wells into one Parquet file, holding one well at a time in memory."""
+
+    def to_table(nuclei: pd.DataFrame) -> pa.Table:
+        ordered = nuclei.assign(plate=plate)[["plate", "well", *nuclei.columns.drop("well")]]
+        return pa.Table.from_pandas(ordered, preserve_index=False)
+
+    tables = map(to_table, wells)
+    first = next(tables)
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, first.schema, compression="zstd") as writer:
+        for table in chain([first], tables):
+            writer.write_table(table.cast(writer.schema))

@@ -1,0 +1,146 @@
+"""The page of a plate, from what was measured; and whether its raw folder may be deleted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from equinuclei.errors import InputError
+from equinuclei.images.metrics import object_scores
+from equinuclei.images.pixel_metrics import pixel_scores
+from equinuclei.omezarr.plates import Plate, is_plate
+from equinuclei.plates.fields import LABEL
+from equinuclei.plates.page import THUMBNAIL, PlatePage, well_thumbnail, write_page
+from equinuclei.plates.quality import read_plate_map
+from equinuclei.sources import read_mask
+from equinuclei.tables.files import read_table
+
+
+@dataclass(frozen=True)
+class MeasuredPlate:
+    """Where a plate lies, and what was found on it.
+
+    plate : `plate.ome.zarr` of `equinuclei.plates.convert.convert_plate`
+    segmentation : of `equinuclei.plates.segment.segment_plate`
+    fields, wells : tables of `equinuclei.plates.measure.measure_plate`
+    """
+
+    plate: str | Path
+    segmentation: str | Path
+    fields: str | Path
+    wells: str | Path
+
+
+def report_plate(
+    measured: MeasuredPlate,
+    page: str | Path,
+    *,
+    model: str,
+    channel: str | float | None,
+    plate_map: str | Path | None = None,
+    truth: str | Path | None = None,
+) -> None:
+    """Write the page of a plate (`equinuclei.plates.page.write_page`).
+
+    Parameters
+    ----------
+    measured
+        What the page shows.
+    page
+        HTML file to make.
+    model
+        Name of the network that segmented the plate.
+    channel
+        The one in which nuclei were segmented: thumbnails show it.
+    plate_map
+        Table of what is in the wells (see `equinuclei.plates.quality.read_plate_map`); None: unknown.
+    truth
+        Folder with `<well>.tif`, the true labels of a well's mosaic (y, x), where they are known: the page then shows
+        pixel and object F1 (IoU 0.5), pooled over the wells.
+
+    Raises
+    ------
+    InputError
+        If an input or the channel is missing, the plate map cannot be used, or a truth has another size than its well.
+    """
+    plate, segmentation = Plate(measured.plate), Plate(measured.segmentation)
+    wells, fields = read_table(measured.wells, "plates/wells.tsv"), read_table(measured.fields, "plates/fields.tsv")
+    number = plate.channel_index(channel)
+    why_keep = why_keep_raw(measured.plate, fields)
+    in_micrometres = wells["median_area_um2"].notna().any()
+    if in_micrometres:
+        wells, fields = (table.assign(median_area=table["median_area_um2"]) for table in (wells, fields))
+    acquired = sorted(set(fields["acquired"].dropna()) - {""})
+    content = PlatePage(
+        plate=plate.name,
+        model=model,
+        wells=wells,
+        fields=fields,
+        images={well: _thumbnail(plate, segmentation, well, number) for well in wells["well"]},
+        area_unit="µm²" if in_micrometres else "px²",
+        acquired=acquired[0][:16].replace("T", " ") if acquired else "",
+        plate_map=read_plate_map(plate_map) if plate_map else None,
+        truth=_score(segmentation, Path(truth), list(wells["well"])) if truth else {},
+        footer=_footer(why_keep),
+    )
+    write_page(content, page)
+
+
+def why_keep_raw(plate: str | Path, fields: pd.DataFrame) -> str:
+    """What a plate's raw folder holds that its conversion does not; empty if nothing.
+
+    plate : `plate.ome.zarr`; fields : the table of fields that `equinuclei.plates.measure.measure_plate` has made of
+    it, pixels compared.
+    """
+    notes = Plate(plate).notes if is_plate(plate) else {}
+    failed = int((fields["status"] != "ok").sum())
+    reasons = [f"{failed} of {len(fields)} fields could not be read"] if failed else []
+    if left_out := notes.get("channels_left_out"):
+        reasons.append(f"not converted: {', '.join(left_out)}")
+    if corrected := notes.get("flat_field_corrected"):
+        reasons.append(f"corrected for uneven illumination: {', '.join(corrected)}")
+    return "; ".join(reasons)
+
+
+def _footer(why_keep: str) -> str:
+    if why_keep:
+        return f"Keep the raw folder: {why_keep}."
+    return (
+        "All fields were read, and plate.ome.zarr keeps their pixels (of stacks the plane or projection that was "
+        "chosen). For this workflow the raw folder may be deleted."
+    )
+
+
+def _score(segmentation: Plate, truth: Path, wells: Sequence[str]) -> dict[str, float]:
+    """Pixel and object F1 of all wells together, by the text that the page shows."""
+    counts = {"pixel": np.zeros(3, np.int64), "object": np.zeros(3, np.int64)}
+    for well in wells:
+        true, found = read_mask(truth / f"{well}.tif"), _labels(segmentation, well, level=0)
+        if true.shape != found.shape:
+            raise InputError(f"{truth}/{well}.tif is {true.shape}, but the well {found.shape} pixels (y, x)")
+        pixels = pixel_scores(true > 0, found > 0)
+        objects = object_scores(true, found, [0.5]).iloc[0]
+        for kind, scores in (("pixel", pixels), ("object", objects)):
+            counts[kind] += np.array([scores[name] for name in ("TP", "FP", "FN")], np.int64)
+    return {f"{kind} F1": _f1(*map(int, of_kind)) for kind, of_kind in counts.items()}
+
+
+def _f1(tp: int, fp: int, fn: int) -> float:
+    return 2 * tp / max(1, 2 * tp + fp + fn)
+
+
+def _labels(segmentation: Plate, well: str, level: int) -> np.ndarray:
+    return np.asarray(segmentation.image(well).label(LABEL).level(level)[:])
+
+
+def _thumbnail(plate: Plate, segmentation: Plate, well: str, number: int) -> bytes:
+    """Image and outlines from the coarsest levels of both pyramids that are still as large as a thumbnail."""
+    pyramid = plate.image(well)
+    levels = min(pyramid.level_count, segmentation.image(well).label(LABEL).level_count)
+    level = max((n for n in range(levels) if max(pyramid.level(n).shape) >= THUMBNAIL), default=0)
+    image = np.asarray(pyramid.level(level)[number])
+    labels = _labels(segmentation, well, level)
+    height, width = (min(a, b) for a, b in zip(image.shape, labels.shape, strict=True))
+    return well_thumbnail(image[:height, :width], labels[:height, :width])

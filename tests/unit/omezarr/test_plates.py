@@ -1,0 +1,82 @@
+"""Plates read back: what was written, and what to do about a plate that is absent, unfinished or damaged."""
+
+import numpy as np
+import pytest
+import zarr
+
+from equinuclei.errors import InputError
+from equinuclei.omezarr.plates import FIELD_TABLE, Plate, is_plate
+from equinuclei.omezarr.writing import PlateChannel, create_image, create_label, create_plate, write_pixels
+
+
+@pytest.fixture
+def plate(tmp_path):
+    """One well of two channels, 8 x 9 pixels."""
+    plate = create_plate(tmp_path / "p", "p", ["B02"])
+    image = create_image(plate, "B02", [PlateChannel("DAPI", 455.0), PlateChannel("BF")], (8, 9), "uint8", 0.5)
+    write_pixels(image, lambda c, y, x: np.full((8, 9), 7 + c, np.uint8))
+    return plate
+
+
+def test_no_plate_is_there(tmp_path):
+    path = tmp_path / "p"
+    with pytest.raises(InputError, match="does not exist"):
+        Plate(path)
+    path.mkdir()
+    with pytest.raises(InputError, match="is not an OME-Zarr plate"):
+        Plate(path)
+    zarr.open_group(path, mode="a")
+    assert not is_plate(path)
+    with pytest.raises(InputError, match="is not an OME-Zarr plate"):
+        Plate(path)
+
+
+def test_a_well_an_image_or_a_level_that_is_not_there(tmp_path, plate):
+    unfinished = create_plate(tmp_path / "q", "q", ["B02"])
+    with pytest.raises(InputError, match=r"well B02 has no image: was the plate written whole\?"):
+        unfinished.image("B02")
+    with pytest.raises(InputError, match="has no well C03"):
+        plate.image("C03")
+    image = plate.image("B02")
+    with pytest.raises(InputError, match="well B02 has no label image 'nuclei'"):
+        image.label("nuclei")
+    with pytest.raises(InputError, match="has no image of level 1"):
+        image.level(1)
+    with pytest.raises(InputError, match=f"has no table '{FIELD_TABLE}'"):
+        image.field_table()
+
+
+def test_what_is_known_of_a_plate_and_its_image(plate):
+    opened = Plate(plate.path)
+    assert (opened.name, opened.ngff_version, opened.wells, opened.notes) == ("p", "0.5", ["B02"], {})
+    image = opened.image("B02")
+    assert (image.height, image.width, image.level_count, image.pixel_size) == (8, 9, 1, 0.5)
+    assert image.channels == ["DAPI", "BF"] and image.wavelengths["DAPI"] == 455 and np.isnan(image.wavelengths["BF"])
+    assert image.read().tolist() == [[[7] * 9] * 8, [[8] * 9] * 8]
+    assert image.read_channel(1).tolist() == [[8] * 9] * 8
+
+
+def test_a_channel_by_its_name_or_wavelength(plate):
+    assert [plate.channel_index(wanted) for wanted in ("bf", "DAPI", 460)] == [1, 0, 0]
+    with pytest.raises(InputError, match=r"has the channels DAPI, BF: set `plates: \{channel: \.\.\.\}`"):
+        plate.channel_index(None)
+    with pytest.raises(InputError, match="unknown channel"):
+        plate.channel_index("GFP")
+
+
+def test_pixels_that_changed_are_reported(plate):
+    image = plate.image("B02")
+    image.level(0, mode="r+")[0, 3, 4] = 0
+    with pytest.raises(
+        InputError, match=r"pixels of well B02 are not those that were written \(the checksum differs\)"
+    ):
+        image.read()
+
+
+def test_labels_that_changed_are_reported(plate):
+    label = create_label(plate, "B02", "nuclei")
+    write_pixels(label, lambda y, x: np.zeros((8, 9), np.uint32))
+    assert not plate.image("B02").label("nuclei").read().any()
+    label.level(0, mode="r+")[0, 0] = 1
+    with pytest.raises(InputError, match="the checksum differs"):
+        plate.image("B02").label("nuclei").read()

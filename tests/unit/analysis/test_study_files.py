@@ -1,7 +1,6 @@
 """Prediction, scoring, tables and figures of a small data set on disk, step by step."""
 
 import json
-import sys
 
 import numpy as np
 import pandas as pd

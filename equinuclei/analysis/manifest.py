@@ -35,7 +35,7 @@ def write_provenance(
         Results of one data set. `files` (weights, records, tables, ...) and `stores` (OME-Zarr) lie in it and are
         named relative to it, with the SHA-256 of their bytes, of a store those of all its files.
     runs
-        run.json of every training; what each tells of its environment is kept.
+        run.json of every training, whose seed, environment and checksums are kept.
     source
         source.json of `equinuclei.dataset.convert.convert_dataset`.
     config
@@ -128,7 +128,7 @@ def check_provenance(folder: str | Path, root: str | Path, *, fast: bool = False
 def _compare_code(code: RuleCode, entry: Mapping) -> tuple[str, str, str]:
     """The code behind a rule against the recorded digest, or one that is known to make the same bytes.
 
-    Records of before the statements of a rule were told apart name a script and the file of an architecture.
+    Older records, whose digests covered whole modules, name a script and the file of an architecture.
     """
     rule, architectures = entry.get("rule"), [entry.get("architecture", "")]
     what = " ".join(filter(None, [rule, *architectures]))

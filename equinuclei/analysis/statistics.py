@@ -70,7 +70,7 @@ def f1_by_seed(scores: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
 def f1_table(scores: pd.DataFrame, models: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:
     """The comparison of models: a row per dataset, modality, model and inference, on the images as they are.
 
-    Parameters as told in the module.
+    Parameters as described in the module.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def f1_difference(scores: pd.DataFrame) -> pd.DataFrame:
 def f1_difference_table(scores: pd.DataFrame, models: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:
     """Summary of `f1_difference`: a row per dataset, modality, model, inference and level.
 
-    Parameters as told in the module.
+    Parameters as described in the module.
 
     Returns
     -------

@@ -107,7 +107,7 @@ def learning_curve_contrasts(
 def left_out_table(
     values: pd.DataFrame, points: Sequence[Mapping[str, str]], equivariant: Collection[str]
 ) -> pd.DataFrame:
-    """What it costs not to have trained on a cell line: scores on its images, of both models on the same.
+    """What leaving a cell line out of training costs: scores of the models with and without it, on its images.
 
     Returns
     -------

@@ -110,7 +110,7 @@ class Study:
         return tuple(dict.fromkeys(m for dataset in self.datasets.values() for m in dataset["modalities"]))
 
     def training_of(self, dataset: str, model: str) -> dict:
-        """All training settings of a run, without those of the choice of its learning rate.
+        """All training settings of a run, without those that only concern the choice of its learning rate.
 
         `learning_rate` is a number, or the list of `candidates`.
         """
@@ -120,7 +120,7 @@ class Study:
         return settings | {"learning_rate": candidates} if candidates else settings
 
     def candidates(self, dataset: str, model: str) -> list[float]:
-        """The learning rates, ascending, that a run's is chosen from; none where the configuration gives its number."""
+        """The learning rates to choose a run's from, ascending; empty where the configuration gives one number."""
         rate = self._training(dataset, model)["learning_rate"]
         return sorted(rate) if isinstance(rate, list) else []
 
@@ -132,7 +132,7 @@ class Study:
 
     @cached_property
     def equivariant(self) -> list[str]:
-        """The models whose architecture is equivariant under quarter turns at least."""
+        """The models whose architecture is equivariant, at least under quarter turns."""
         return [name for name, model in self.models.items() if model.spec.group != "trivial"]
 
     @cached_property
@@ -167,7 +167,7 @@ class Study:
         return source | {"mask": dict(self.datasets[dataset]["mask"])}
 
     def source_record(self, dataset: str) -> str:
-        """Path of the record that a data set's conversion leaves: its source and the state of that."""
+        """Path of the record of a data set's conversion: its source, and the state of its files."""
         return f"{self.results}/{dataset}/source.json"
 
     def resolved(self, dataset: str) -> dict:
@@ -246,7 +246,7 @@ class Study:
                     )
                 if setting["mask"]["kind"] == "binary" and model.spec.diameter is not None:
                     raise InputError(
-                        f"models: {name}: its `diameter` needs masks that tell how large nuclei are, and those of "
+                        f"models: {name}: its `diameter` needs masks that show how large nuclei are, and those of "
                         f"{dataset} are binary; leave `diameter` out, or one of the two out of this study"
                     )
 

@@ -15,7 +15,7 @@ from equinuclei.inference.nuclei import segment_image
 from equinuclei.library.names import SHIPPED, WEIGHTS, known_models
 from equinuclei.networks.checkpoint import load_model, read_metadata
 from equinuclei.networks.folding import fold
-from equinuclei.runtime.provenance import read_record
+from equinuclei.runtime.provenance import read_run
 from equinuclei.simulation.fields import simulate_field
 from equinuclei.specs import resolve_spec
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.mark.parametrize("name", known_models(SHIPPED))
 def test_a_model_is_small_and_whole_and_its_card_is_about_it(name):
-    weights, record = SHIPPED / name / WEIGHTS, read_record(SHIPPED / name / "run.json")
+    weights, record = SHIPPED / name / WEIGHTS, read_run(SHIPPED / name / "run.json")
     card = (SHIPPED / name / "README.md").read_text(encoding="utf-8")
     assert weights.stat().st_size <= 10e6 and sha256(weights) in card
     assert load_model(weights).group == record["group"] != "trivial"

@@ -7,6 +7,9 @@ configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/study_inputs.smk"
+include: "workflow/rules/study_outputs.smk"
+include: "workflow/rules/plates_inputs.smk"
 include: "workflow/rules/dataset.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/evaluation.smk"

@@ -1,35 +1,15 @@
 """Models compared with each other: which is better, by how much, and how sure that is.
 
-`scores` is the table that `equinuclei.analysis.statistics` tells of. Every comparison is paired: the same images and
-seeds.
+`scores` is the table that `equinuclei.analysis.statistics` describes. Every comparison is paired: the same images and
+seeds. Intervals and tests are those of `equinuclei.analysis.resampling`: groups of images and seeds are resampled.
 
-**Unit.** What is resampled is the `group` (the fields of a well, the tiles of a field) within its cell line, never an
-image, crop or rotation: images of a group resemble each other, and an interval that takes them for independent is too
-narrow. Seeds are crossed with groups, as every net is scored on every image, and are resampled too.
-
-**Interval.** Estimate +- t * SE, 95 %. SE is the standard deviation over `REPLICATES` bootstrap samples, which draw
-groups within cell lines, and seeds, with replacement and independently of each other (the pigeonhole bootstrap: Owen,
-Annals of Applied Statistics 1, 2007, 386-411; of models and seeds: Sellam et al., The MultiBERTs, ICLR 2022). Of n
-units n - 1 are drawn, each with weight n / (n - 1), so that the variance is right for few units too (Rao and Wu, J. Am.
-Stat. Assoc. 83, 1988, 231-241). t is Student's, with the degrees of freedom of Welch and Satterthwaite: groups less
-strata, and seeds less one, weighed by the variance that each has when resampled alone. There are two to five seeds and
-sometimes a dozen groups, and percentile intervals are too narrow then (Hesterberg, The American Statistician 69, 2015,
-371-386). In simulations with 78 % of the variance between groups, of 12 groups and one seed, these intervals covered
-the truth in 95 %, percentiles of the same samples in 91 %; of 40 groups and two seeds that differ more than the groups
-do, in 91 and 84 %.
-
-A cell line with one group cannot be resampled by itself: such lines form a stratum together, and if there is one of
-them, it joins the line with the most groups. With one group in all there is no interval.
-
-**With one seed** the interval tells how sure the difference between *these trained nets* is, over other images of these
+**With one seed** the interval says how sure the difference between *these trained nets* is, over other images of these
 cell lines. It does not cover what another seed would give. No interval here covers other cell lines, microscopes or
 annotators.
 
-**Test.** Scores: Student's t of estimate / SE. Magnitudes of the f1-score_difference and shares of exact zeros, which
-are far from normal and full of ties: a permutation test that flips the signs of the groups' differences (Fisher, The
-Design of Experiments, 1935; seeds averaged), exact for up to `EXACT_GROUPS` groups that differ, else from `FLIPS`
-random flips with p = (k + 1) / (n + 1) (Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9, 2010, 39). A net that is
-zero by construction, and was zero on every image, needs no test.
+**Test.** Scores: Student's t. Magnitudes of the f1-score_difference and shares of exact zeros, which are far from
+normal and full of ties: flipped signs of the groups' differences, seeds averaged. A net that is zero by construction,
+and was zero on every image, needs no test.
 
 **Declared** contrasts were written into the configuration before the run. Their p are corrected together, within a
 modality (Holm, Scand. J. Stat. 6, 1979, 65-70). All other pairs are **exploratory**, and nothing is corrected: of
@@ -41,25 +21,17 @@ decided".
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtr, stdtrit
 
+from equinuclei.analysis.resampling import ALPHA, Resampled, group_sums, holm, resample, sign_flip_p
 from equinuclei.analysis.statistics import LEVELS, f1_difference, in_order
 from equinuclei.specs import OTSU
 
 MARGIN = 0.005
 """Differences between two scores that are smaller than this do not matter."""
-
-ALPHA = 0.05
-REPLICATES = 4000
-FLIPS = 9999
-EXACT_GROUPS = 12
-SEED = 0
-"""Seed of the bootstrap and the random flips: the same scores give the same tables."""
 
 SCORES = ("pixel_F1", "pixel_F1_pooled", "object50_F1", "object50_F1_pooled", "object50_AP", "object50_PQ")
 DIFFERENCES = ("pixel_difference", "object50_difference")
@@ -195,112 +167,6 @@ def interval_table(values: pd.DataFrame, order: Sequence[str] | None = None) -> 
     return in_order(_joined(tables, columns), [], order)
 
 
-@dataclass(frozen=True)
-class Resampled:
-    """Estimates of several nets, and of the bootstrap samples.
-
-    value: (nets,). both, groups, seeds: (REPLICATES, nets), where groups and seeds, groups alone, or seeds alone were
-    resampled; NaN with one group. freedom: degrees of freedom of groups and of seeds. sizes: numbers of images, groups
-    and seeds.
-    """
-
-    value: np.ndarray
-    both: np.ndarray
-    groups: np.ndarray
-    seeds: np.ndarray
-    freedom: tuple[int, int]
-    sizes: Mapping[str, int]
-
-    def interval(
-        self, a: np.ndarray, b: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Estimate, lower and upper end of its 95 % interval, and p, of the nets a, or of the differences a - b."""
-
-        def of(values: np.ndarray) -> np.ndarray:
-            return values[..., a] if b is None else values[..., a] - values[..., b]
-
-        estimate, error = of(self.value), of(self.both).std(axis=0, ddof=1)
-        parts = [of(part).var(axis=0, ddof=1) for part in (self.groups, self.seeds)]
-        # Sums in another order, of equal numbers, are no variance.
-        error = np.where(error < 1e-12, 0.0, error)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            terms = [part**2 / max(n, 1) for part, n in zip(parts, self.freedom, strict=True)]
-            freedom = np.where(error > 0, sum(parts) ** 2 / sum(terms), 1.0)
-            t = np.where(estimate == 0, 0.0, np.abs(estimate) / error)
-        half = np.where(error > 0, stdtrit(freedom, 1 - ALPHA / 2) * error, error)
-        p = np.where(np.isnan(error), np.nan, 2 * stdtr(freedom, -t))
-        return estimate, estimate - half, estimate + half, p
-
-
-def resample(numerator: np.ndarray, denominator: np.ndarray, groups: Sequence[str], lines: Sequence[str]) -> Resampled:
-    """Estimates of ratios of sums over images, mean over seeds, with their bootstrap samples; see the module.
-
-    Parameters
-    ----------
-    numerator, denominator: (nets, seeds, images) of numbers. The estimate of a net and seed is the sum of one divided
-        by the sum of the other: of a mean over images the denominator is 1, and 0 for images that do not count.
-    groups, lines: group and cell line of every image.
-    """
-    counted = (denominator > 0).any(axis=(0, 1))
-    numerator, denominator = numerator[..., counted], denominator[..., counted]
-    table = pd.MultiIndex.from_arrays([np.asarray(lines)[counted], np.asarray(groups)[counted]])
-    of_image, units = table.factorize(sort=True)
-    strata = _strata(units.get_level_values(0))
-    sums = [_group_sums(array, of_image, len(units)) for array in (numerator, denominator)]
-    seeds = numerator.shape[1]
-    by_seed = sums[0].sum(axis=-1) / sums[1].sum(axis=-1)
-    random = np.random.default_rng(SEED)
-    draws = np.empty((REPLICATES, len(units)))
-    for stratum in np.unique(strata):
-        draws[:, strata == stratum] = _draws(int((strata == stratum).sum()), random)
-    seed_draws = _draws(seeds, random) if seeds > 1 else np.ones((REPLICATES, 1))
-    tops, bottoms = (np.moveaxis(np.tensordot(draws, array, axes=(1, 2)), 1, -1) for array in sums)
-    with np.errstate(invalid="ignore"):  # a sample may hold no object at all; then there is no interval
-        resampled = tops / bottoms  # (replicates, seeds, nets)
-    return Resampled(
-        value=by_seed.mean(axis=1),
-        both=(resampled * seed_draws[:, :, np.newaxis]).mean(axis=1),
-        groups=resampled.mean(axis=1),
-        seeds=seed_draws @ by_seed.T / seeds,
-        freedom=(len(units) - len(np.unique(strata)), seeds - 1),
-        sizes={"images": int(counted.sum()), "groups": len(units), "seeds": seeds},
-    )
-
-
-def sign_flip_p(differences: np.ndarray) -> np.ndarray:
-    """Two-sided p of the hypothesis that the sign of every group's difference is as likely + as -.
-
-    differences: (groups, contrasts), the sums over each group. The statistic is the absolute sum over groups. Exact for
-    contrasts with up to EXACT_GROUPS groups that are not 0, else from FLIPS random flips.
-    """
-    observed = np.abs(differences.sum(axis=0))
-    # Equal sums in another order differ by rounding.
-    least = observed - 1e-9 * np.abs(differences).sum(axis=0)
-    p = np.empty(differences.shape[1])
-    many = np.count_nonzero(differences, axis=0) > EXACT_GROUPS
-    if many.any():
-        flips = np.random.default_rng(SEED).choice([-1.0, 1.0], size=(FLIPS, len(differences)))
-        reached = np.abs(flips @ differences[:, many]) >= least[many]
-        p[many] = (reached.sum(axis=0) + 1) / (FLIPS + 1)
-    for contrast in np.flatnonzero(~many):
-        column = differences[:, contrast]
-        column = column[column != 0]
-        flips = 1 - 2 * (np.arange(2**column.size)[:, np.newaxis] >> np.arange(column.size) & 1)
-        p[contrast] = (np.abs(flips @ column) >= least[contrast]).mean()
-    return p
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """p corrected for all that are tested together (Holm 1979); NaN are not tested, and stay NaN."""
-    p = np.asarray(p, dtype=float)
-    corrected = np.full(p.shape, np.nan)
-    tested = np.flatnonzero(~np.isnan(p))
-    ordered = tested[np.argsort(p[tested], kind="stable")]
-    steps = p[ordered] * np.arange(len(ordered), 0, -1)
-    corrected[ordered] = np.minimum(np.maximum.accumulate(steps), 1)
-    return corrected
-
-
 def verdict(measure: str, low: float, high: float, p: float) -> str:
     """What can be said of model a against model b: "better", "worse", "equivalent" or "not decided"; see the module.
 
@@ -365,7 +231,7 @@ class _Design:
     def sign_flip_p(self, measure: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """p of the permutation test for pairs of nets, seeds averaged."""
         of_image, units = pd.MultiIndex.from_arrays([self._lines, self._groups]).factorize()
-        sums = _group_sums(self.parts(measure)[0].mean(axis=1), of_image, len(units))
+        sums = group_sums(self.parts(measure)[0].mean(axis=1), of_image, len(units))
         return sign_flip_p((sums[a] - sums[b]).T)
 
 
@@ -389,7 +255,7 @@ def _contrasts(
             table[[end, f"{end}_inference"]] = nets.iloc[place].to_numpy()
             table[f"{end}_value"] = resampled.value[place]
             table[f"{end}_zero"] = [
-                zero_by_construction(*design.nets[net], measure, resampled.value[net], equivariant) for net in place
+                zero_by_construction(design.nets[net], measure, resampled.value[net], equivariant) for net in place
             ]
         tables.append(table.assign(difference=difference, low=low, high=high, p=p))
     if not tables:
@@ -419,11 +285,13 @@ def _note(row: Mapping) -> str:
     return f"{' and '.join(zero)}: zero by construction" if zero else ""
 
 
-def zero_by_construction(model: str, inference: str, measure: str, value: float, equivariant: Collection[str]) -> bool:
+def zero_by_construction(net: tuple[str, str], measure: str, value: float, equivariant: Collection[str]) -> bool:
     """Whether a net's f1-score_difference is zero by construction, and was on every image.
 
-    measure : one of DIFFERENCES or ZEROS, whose value of the net is `value`; others are never.
+    net : model and inference mode. measure : one of DIFFERENCES or ZEROS, whose value of the net is `value`; others are
+    never.
     """
+    model, inference = net
     by_construction = model in equivariant or model == OTSU or inference in _EXACT_MODES
     return by_construction and ((measure in DIFFERENCES and value == 0) or (measure in ZEROS and value == 1))
 
@@ -432,28 +300,3 @@ def _joined(tables: Sequence[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
     """The tables one below the other; those without rows, whose columns have no types, are left out."""
     filled = [table for table in tables if len(table)]
     return pd.concat(filled, ignore_index=True)[columns] if filled else pd.DataFrame(columns=columns)
-
-
-def _strata(lines: Sequence[str]) -> np.ndarray:
-    """Stratum of every group (a number), from its cell line; lines of one group are put together."""
-    codes, _ = pd.factorize(np.asarray(lines))
-    counts = np.bincount(codes)
-    single = counts == 1
-    if single.all() or not single.any():
-        return np.zeros_like(codes) if single.all() else codes
-    together = int(np.argmax(counts)) if single.sum() == 1 else len(counts)
-    return np.where(single[codes], together, codes)
-
-
-def _draws(units: int, random: np.random.Generator) -> np.ndarray:
-    """Weights of `units` in every bootstrap sample, (REPLICATES, units); NaN for a single unit."""
-    if units == 1:
-        return np.full((REPLICATES, 1), np.nan)
-    return random.multinomial(units - 1, np.full(units, 1 / units), size=REPLICATES) * (units / (units - 1))
-
-
-def _group_sums(values: np.ndarray, of_image: np.ndarray, groups: int) -> np.ndarray:
-    """Sums over the images of each group: (..., images) to (..., groups)."""
-    sums = np.zeros((*values.shape[:-1], groups))
-    np.add.at(sums, (..., of_image), values)
-    return sums

@@ -1,8 +1,7 @@
 """What the results of a data set were made from: written beside its tables, and compared with what is there now."""
 
-import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from equinuclei.checksums import sha256, tree_sha256
@@ -11,6 +10,7 @@ from equinuclei.runtime.equivalent_code import RuleCode
 from equinuclei.runtime.files import read_record, write_json
 from equinuclei.runtime.provenance import code_version, hardware, package_versions, read_run
 from equinuclei.specs import ARCHITECTURES
+from equinuclei.tables.files import read_table
 
 TRAINING_KEYS = ("seed", "train_seconds", "resumed_after_epoch", "images", "data_sha256", "code_sha256", "code_version")
 FORMAT = 1
@@ -35,7 +35,7 @@ def write_provenance(
         Results of one data set. `files` (weights, records, tables, ...) and `stores` (OME-Zarr) lie in it and are
         named relative to it, with the SHA-256 of their bytes, of a store those of all its files.
     runs
-        run.json of every training; what each tells of its environment is kept.
+        run.json of every training, whose seed, environment and checksums are kept.
     source
         source.json of `equinuclei.dataset.convert.convert_dataset`.
     config
@@ -128,7 +128,7 @@ def check_provenance(folder: str | Path, root: str | Path, *, fast: bool = False
 def _compare_code(code: RuleCode, entry: Mapping) -> tuple[str, str, str]:
     """The code behind a rule against the recorded digest, or one that is known to make the same bytes.
 
-    Records of before the statements of a rule were told apart name a script and the file of an architecture.
+    Older records, whose digests covered whole modules, name a script and the file of an architecture.
     """
     rule, architectures = entry.get("rule"), [entry.get("architecture", "")]
     what = " ".join(filter(None, [rule, *architectures]))
@@ -143,7 +143,7 @@ def _compare_code(code: RuleCode, entry: Mapping) -> tuple[str, str, str]:
     return "differs", what, "the code is another than the one that made the results"
 
 
-def _compare(path: Path, name: str, checksum: str, of) -> tuple[str, str, str]:
+def _compare(path: Path, name: str, checksum: str, of: Callable[[Path], str]) -> tuple[str, str, str]:
     if not path.exists():
         return "missing", name, "it was recorded, and is not there"
     return ("ok", name, "") if of(path) == checksum else ("differs", name, "its content is not the recorded one")
@@ -156,9 +156,12 @@ def _check_source(fields: Path, source: Mapping) -> Iterator[tuple[str, str, str
     if not root.is_dir() or not fields.is_file():
         yield "unchecked", "source", f"{root} is not here"
         return
-    with fields.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    expected = {row[f"{kind}_file"]: row[f"{kind}_sha256"] for row in rows for kind in ("image", "mask")}
+    of_source = read_table(fields, "study/fields.tsv", ["image_file", "image_sha256", "mask_file", "mask_sha256"])
+    expected = {
+        name: checksum
+        for kind in ("image", "mask")
+        for name, checksum in zip(of_source[f"{kind}_file"], of_source[f"{kind}_sha256"], strict=True)
+    }
     wrong = 0
     for name, checksum in sorted(expected.items()):
         verdict = _compare(root / name, name, checksum, sha256)

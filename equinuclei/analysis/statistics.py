@@ -17,12 +17,10 @@ then averaged over seeds.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from equinuclei.runtime.files import replacing
 from equinuclei.specs import INFERENCES, OTSU
 
 LEVELS = ("pixel", "object50")
@@ -72,7 +70,7 @@ def f1_by_seed(scores: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
 def f1_table(scores: pd.DataFrame, models: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:
     """The comparison of models: a row per dataset, modality, model and inference, on the images as they are.
 
-    Parameters as told in the module.
+    Parameters as described in the module.
 
     Returns
     -------
@@ -152,7 +150,7 @@ def f1_difference(scores: pd.DataFrame) -> pd.DataFrame:
 def f1_difference_table(scores: pd.DataFrame, models: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:
     """Summary of `f1_difference`: a row per dataset, modality, model, inference and level.
 
-    Parameters as told in the module.
+    Parameters as described in the module.
 
     Returns
     -------
@@ -230,14 +228,6 @@ def difference_reduction(
     return in_order(table.assign(reduction=1 - ratio), ["level"], order)[columns]
 
 
-def write_table(table: pd.DataFrame, path: str | Path) -> None:
-    """Write a table as tab-separated text, atomically: floats with 6 significant digits, 0 as 0, NaN as NaN."""
-    with replacing(path) as temporary:
-        _without_negative_zero(table).to_csv(
-            temporary, sep="\t", index=False, float_format="%.6g", na_rep="NaN", lineterminator="\n"
-        )
-
-
 def net_name(model: str, inference: str) -> str:
     """A model and its inference mode; "deployed" goes without saying."""
     return model if inference == "deployed" else f"{model}, {inference}"
@@ -287,11 +277,6 @@ def _number(value: float, decimals: int) -> str:
     if abs(value) < 0.5 * 10.0**-decimals:
         return f"{value:.1e}"
     return f"{value:,.{decimals}f}"
-
-
-def _without_negative_zero(table: pd.DataFrame) -> pd.DataFrame:
-    floats = table.select_dtypes("float").columns
-    return table.assign(**{column: table[column] + 0.0 for column in floats})
 
 
 def _summary(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:

@@ -18,7 +18,8 @@ from equinuclei.analysis.contrasts import (
     image_values,
     interval_table,
 )
-from equinuclei.analysis.statistics import in_order, write_table
+from equinuclei.analysis.statistics import in_order
+from equinuclei.tables.files import read_table, write_table
 
 _SIZES = ["train_groups", "train_images"]
 
@@ -39,7 +40,7 @@ def aggregate_learning_curve(
     (`learning_curve_contrasts`), TSV.
     """
     values = image_values(pd.concat([pd.read_parquet(path) for path in scores], ignore_index=True))
-    sizes = subset_sizes(pd.read_csv(subsets, sep="\t", dtype=str, keep_default_na=False).astype({"images": int}))
+    sizes = subset_sizes(read_table(subsets, "study/subsets.tsv"))
     write_table(learning_curve_table(values, points, sizes), curve)
     write_table(learning_curve_contrasts(values, points, sizes, equivariant), contrasts)
 
@@ -59,9 +60,10 @@ def aggregate_left_out(
 def subset_sizes(subsets: pd.DataFrame) -> pd.DataFrame:
     """train_groups and train_images of every modality and subset: means over seeds, as groups may differ in size.
 
-    subsets : columns modality, subset, seed, group, images, a row per group.
+    subsets : columns modality, subset, seed (missing where a subset is the same for all), group, images; a row per
+    group.
     """
-    by_seed = subsets.groupby(["modality", "subset", "seed"], sort=False)
+    by_seed = subsets.groupby(["modality", "subset", "seed"], sort=False, dropna=False)
     sizes = by_seed.agg(train_groups=("group", "size"), train_images=("images", "sum"))
     sizes = sizes.groupby(["modality", "subset"], sort=False).mean().reset_index()
     return sizes.astype({"train_groups": int})
@@ -105,7 +107,7 @@ def learning_curve_contrasts(
 def left_out_table(
     values: pd.DataFrame, points: Sequence[Mapping[str, str]], equivariant: Collection[str]
 ) -> pd.DataFrame:
-    """What it costs not to have trained on a cell line: scores on its images, of both models on the same.
+    """What leaving a cell line out of training costs: scores of the models with and without it, on its images.
 
     Returns
     -------

@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from equinuclei.analysis.contrasts import MARGIN, contrast_table, contrasts_by_cell_line, image_values, interval_table
+from equinuclei.analysis.folder import StudyFolder
 from equinuclei.analysis.statistics import (
     crops_as_images,
     difference_reduction,
@@ -17,10 +19,9 @@ from equinuclei.analysis.statistics import (
     f1_difference_table,
     f1_table,
     format_table,
-    write_table,
 )
 from equinuclei.runtime.files import replacing
-from equinuclei.runtime.provenance import read_run
+from equinuclei.tables.files import write_table
 
 logger = logging.getLogger("equinuclei.analysis.tables")
 
@@ -67,76 +68,72 @@ _CONTRASTS_SHOWN = {
 _PIXELS = ["pixel_TP", "pixel_FP", "pixel_FN", "pixel_TN"]
 
 
-def aggregate_f1(
-    scores: Sequence[str | Path],
-    *,
-    crop_scores: Sequence[str | Path],
-    runs: Sequence[str | Path],
-    models: Sequence[str],
-    twins: Mapping[str, str],
-    declared: Sequence[Mapping[str, str]],
-    equivariant: Collection[str],
-    f1: str | Path,
-    by_cell_line: str | Path,
-    by_threshold: str | Path,
-    difference: str | Path,
-    differences: str | Path,
-    difference_crops: str | Path,
-    differences_crops: str | Path,
-    reduction: str | Path,
-    intervals: str | Path,
-    contrasts: str | Path,
-    contrasts_by_line: str | Path,
-    summary: str | Path,
-) -> None:
-    """Aggregate the scores of all models of a data set.
+@dataclass(frozen=True)
+class Comparison:
+    """What a study compares.
 
-    scores : scores.parquet of every model, and of Otsu's threshold; crop_scores and runs : crop_scores.parquet and
-    run.json of every model; models : their names in the order of the tables; twins : see
-    `equinuclei.analysis.statistics.difference_reduction`; declared and equivariant : see
-    `equinuclei.analysis.contrasts.contrast_table`. Writes the TSV files `f1`, `by_cell_line`, `by_threshold`,
-    `difference`, `difference_crops` (as `difference`, where every crop is an image) and `reduction` (see
-    `equinuclei.analysis.statistics`), `intervals`, `contrasts` and `contrasts_by_line` (see
-    `equinuclei.analysis.contrasts`), every single difference as parquet (`differences`, `differences_crops`), and a
-    text for the terminal (`summary`).
+    models : their names in the order of the tables
+    twins : the plain twin of every model that has one (`equinuclei.analysis.statistics.difference_reduction`)
+    contrasts : those that were declared (`equinuclei.analysis.contrasts.contrast_table`)
+    equivariant : names of the models whose architecture is equivariant under quarter turns
     """
-    table = pd.concat([pd.read_parquet(path) for path in scores], ignore_index=True)
-    _warn_of_constant_predictions(table)
-    records = read_runs(runs)
-    summary_f1 = f1_table(table, records, models)
-    summary_difference = f1_difference_table(table, records, models)
-    write_table(summary_f1, f1)
-    write_table(f1_by_cell_line(table, records, models), by_cell_line)
-    write_table(f1_by_threshold(table, models), by_threshold)
-    write_table(summary_difference, difference)
-    values = image_values(table)
-    compared = contrast_table(values, declared, equivariant, models)
-    write_table(interval_table(values, models), intervals)
-    write_table(compared, contrasts)
-    write_table(contrasts_by_cell_line(values, declared, equivariant, models), contrasts_by_line)
-    crops = crops_as_images(pd.concat([pd.read_parquet(path) for path in crop_scores], ignore_index=True))
-    write_table(f1_difference_table(crops, records, models), difference_crops)
-    write_table(difference_reduction(summary_difference, twins, models), reduction)
-    for of, path in ((table, differences), (crops, differences_crops)):
-        with replacing(path) as temporary:
+
+    models: Sequence[str]
+    twins: Mapping[str, str]
+    contrasts: Sequence[Mapping[str, str]]
+    equivariant: Collection[str]
+
+
+def aggregate_f1(study: StudyFolder, compared: Comparison) -> None:
+    """Write the tables of a data set from the scores of all of its models.
+
+    study : with scores, crop_scores and runs. Into its folder of tables come, as TSV, f1, f1_by_cell_line,
+    f1_by_threshold, f1_difference, f1_difference_crops (as f1_difference, where every crop is an image) and
+    difference_reduction (see `equinuclei.analysis.statistics`), intervals, contrasts and contrasts_by_cell_line (see
+    `equinuclei.analysis.contrasts`); every single difference as parquet, f1_differences and f1_differences_crops; and
+    summary.txt, for the terminal.
+    """
+    scores, models = study.all_scores, compared.models
+    _warn_of_constant_predictions(scores)
+    costs = training_costs(study.records)
+    values = image_values(scores)
+    crops = crops_as_images(study.all_crop_scores)
+    f1, difference = f1_table(scores, costs, models), f1_difference_table(scores, costs, models)
+    contrasts = contrast_table(values, compared.contrasts, compared.equivariant, models)
+    by_line = contrasts_by_cell_line(values, compared.contrasts, compared.equivariant, models)
+    tables = {
+        "f1": f1,
+        "f1_by_cell_line": f1_by_cell_line(scores, costs, models),
+        "f1_by_threshold": f1_by_threshold(scores, models),
+        "f1_difference": difference,
+        "f1_difference_crops": f1_difference_table(crops, costs, models),
+        "difference_reduction": difference_reduction(difference, compared.twins, models),
+        "intervals": interval_table(values, models),
+        "contrasts": contrasts,
+        "contrasts_by_cell_line": by_line,
+    }
+    for name, table in tables.items():
+        write_table(table, study.table_file(name))
+    for name, of in (("f1_differences", scores), ("f1_differences_crops", crops)):
+        with replacing(study.differences_file(name)) as temporary:
             f1_difference(of).to_parquet(temporary, index=False)
-    with replacing(summary) as temporary:
-        temporary.write_text(_summary(summary_f1, summary_difference, compared), encoding="utf-8")
+    with replacing(study.tables / "summary.txt") as temporary:
+        temporary.write_text(_summary(f1, difference, contrasts), encoding="utf-8")
 
 
-def read_runs(paths: Sequence[str | Path]) -> pd.DataFrame:
-    """Model, modality, seed, parameters, gflops and train_seconds of every run.json, a row each.
+def training_costs(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Model, modality, seed, parameters, gflops and train_seconds of every training, a row each.
 
-    Raises InputError if a file is missing or broken.
+    records : of the trainings, run.json.
     """
     columns = ["model", "modality", "seed", "parameters", "gflops", "train_seconds"]
-    return pd.DataFrame([read_run(path) for path in paths])[columns]
+    return pd.DataFrame(records)[columns]
 
 
 def _warn_of_constant_predictions(scores: pd.DataFrame) -> None:
-    """A model that predicts no nucleus at all, or nucleus everywhere, has learnt nothing, and is trivially equivariant.
+    """Warn of a model that predicts no nucleus at all, or nucleus everywhere: its equivariance is trivial.
 
-    Told of the networks as deployed: the other modes evaluate the same ones.
+    Looks at the networks as deployed: the other modes evaluate the same ones.
     """
     deployed = scores[scores["inference"] == "deployed"]
     pixels = deployed.groupby(["modality", "model", "seed"], sort=False, observed=True)[_PIXELS].sum()

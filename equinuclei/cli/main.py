@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import io
 import sys
 
 from equinuclei import __version__
@@ -33,7 +34,8 @@ def main(words: list[str] | None = None) -> int:
             subparser.description, subparser.epilog = command.DESCRIPTION, command.EPILOG
             command.add_arguments(subparser)
     arguments = parser.parse_args(words)
-    sys.stderr.reconfigure(errors="backslashreplace")  # a file name need not be text that the terminal can show
+    if isinstance(sys.stderr, io.TextIOWrapper):  # a file name need not be text that the terminal can show
+        sys.stderr.reconfigure(errors="backslashreplace")
     try:
         return command.run(arguments)
     except InputError as error:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from equinuclei.simulation.cell_lines import CELL_LINES
+from equinuclei.errors import check_known
 from equinuclei.wells import well_name
 
 DESCRIPTION = "Simulate a plate as a microscope writes it (Harmony; DAPI and brightfield), to try things on.\n"
@@ -21,15 +21,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wells", type=int, default=96, choices=SHAPES, help="of the plate, all of them imaged")
     parser.add_argument("--fields", type=int, default=4, help="per well: a square number (default: 4)")
     parser.add_argument("--size", type=int, default=512, help="edge of a field in pixels (default: 512)")
-    parser.add_argument("--cell-line", default="HeLa", choices=CELL_LINES)
+    parser.add_argument("--cell-line", default="HeLa", help="one of those that can be simulated (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the plate, and the truth beside it. Returns the exit status."""
+    # Not at the top: `--help` need not wait for the libraries of the simulation.
+    from equinuclei.simulation.cell_lines import CELL_LINES
     from equinuclei.simulation.plates import simulate_plate
 
+    check_known("cell line", arguments.cell_line, CELL_LINES)
     rows, columns = SHAPES[arguments.wells]
     simulate_plate(
         arguments.folder,

@@ -1,31 +1,23 @@
-"""The configuration, checked and expanded before any job starts.
+"""The configuration of a study, checked and expanded before any job starts.
 
 Imports nothing beyond the standard library and jsonschema, which Snakemake brings: the workflow is parsed in an
 environment that may hold Snakemake alone.
 """
 
-import csv
-import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
+from typing import Any
 
-import jsonschema
-
-from equinuclei.checksums import digest
+from equinuclei.config.contrasts import declared_contrasts
+from equinuclei.config.plates import Plates
+from equinuclei.config.schema import about, check_schema
 from equinuclei.dataset.source_state import source_state
 from equinuclei.errors import InputError, check_known
-from equinuclei.library.names import WEIGHTS, find_weights
-from equinuclei.plates.inbox import waiting_plates
 from equinuclei.specs import ARCHITECTURES, INFERENCES, OTSU, PRESETS, ModelSpec, resolve_spec
-
-CONTRAST_MEASURE = "object50_F1"
-"""What a declared contrast compares where it names no measure."""
-
 
 WHOLE = "all"
 """Name of the whole training part among its subsets."""
@@ -33,10 +25,12 @@ WHOLE = "all"
 
 @dataclass(frozen=True)
 class StudyModel:
-    """One model of the study: its network, the keys of `training` that differ for it, its inference modes, and how its
-    predictions become nuclei (a method of `instances.nuclei`, None for the target's own).
+    """One model of the study.
 
-    A derived model is another one that learns from a `subset` of the training part (`equinuclei.dataset.subsets`)."""
+    spec : its network. training : the keys of `training` that differ for it. inferences : its inference modes.
+    instances : how its predictions become nuclei (a method of `instances.nuclei`; None for that of its target).
+    subset : what it learns from where it was derived from another model (`equinuclei.dataset.subsets`).
+    """
 
     name: str
     spec: ModelSpec
@@ -76,7 +70,9 @@ class Study:
         for entry in config["models"]:
             model = self._model(entry)
             _add_unique(self.models, model.name, model, "model")
-        self.contrasts: list[dict[str, str]] = _contrasts(config["contrasts"], self.models)
+        self.contrasts: list[dict[str, str]] = declared_contrasts(
+            config["contrasts"], {name: model.inferences for name, model in self.models.items()}
+        )
         self._check_targets()
         curve, left_out = config["learning_curve"], config["leave_one_cell_line_out"]
         sizes = {f"{count}groups": {"groups": count} for count in sorted(curve["groups"])}
@@ -114,7 +110,7 @@ class Study:
         return tuple(dict.fromkeys(m for dataset in self.datasets.values() for m in dataset["modalities"]))
 
     def training_of(self, dataset: str, model: str) -> dict:
-        """All training settings of a run, without those of the choice of its learning rate.
+        """All training settings of a run, without those that only concern the choice of its learning rate.
 
         `learning_rate` is a number, or the list of `candidates`.
         """
@@ -124,7 +120,7 @@ class Study:
         return settings | {"learning_rate": candidates} if candidates else settings
 
     def candidates(self, dataset: str, model: str) -> list[float]:
-        """The learning rates, ascending, that a run's is chosen from; none where the configuration gives its number."""
+        """The learning rates to choose a run's from, ascending; empty where the configuration gives one number."""
         rate = self._training(dataset, model)["learning_rate"]
         return sorted(rate) if isinstance(rate, list) else []
 
@@ -136,23 +132,25 @@ class Study:
 
     @cached_property
     def equivariant(self) -> list[str]:
-        """The models whose architecture is equivariant under quarter turns at least."""
+        """The models whose architecture is equivariant, at least under quarter turns."""
         return [name for name, model in self.models.items() if model.spec.group != "trivial"]
 
     @cached_property
     def twins(self) -> dict[str, str]:
-        """The plain twin of every model that has one: of the same network, target, normalisation of images and size of
-        nuclei, without symmetry, and as far as there is one, without augmentation and alike in batch norm. A twin is
-        its own."""
+        """The plain twin of every model that has one.
+
+        It has the same network, target, normalisation of images and size of nuclei, and no symmetry; where there is a
+        choice, the same batch norm and no augmentation. A plain model is its own twin.
+        """
         twins = {}
         for name, model in self.models.items():
             plain = [
                 (other.spec.architecture != model.spec.architecture, other.spec.augmentation != "none", candidate)
                 for candidate, other in self.models.items()
-                if other.spec.group == "trivial" and _alike(other.spec) == _alike(model.spec)
+                if other.spec.group == "trivial" and _shared_with_twin(other.spec) == _shared_with_twin(model.spec)
             ]
             if plain:
-                twins[name] = min(plain, key=lambda found: found[:2])[2]  # of equals the first
+                twins[name] = min(plain, key=lambda found: found[:2])[2]  # the first of equals
         return twins
 
     def inference_of(self, model: str) -> list[str]:
@@ -169,7 +167,7 @@ class Study:
         return source | {"mask": dict(self.datasets[dataset]["mask"])}
 
     def source_record(self, dataset: str) -> str:
-        """Path of the record that a data set's conversion leaves: its source and the state of that."""
+        """Path of the record of a data set's conversion: its source, and the state of its files."""
         return f"{self.results}/{dataset}/source.json"
 
     def resolved(self, dataset: str) -> dict:
@@ -219,7 +217,7 @@ class Study:
         """
         points = []
         for name in models:
-            with _told_of(option):
+            with about(option):
                 check_known("model", name, self.models)
                 for subset, chosen in subsets.items():
                     derived = replace(self.models[name], name=f"{name}_{subset}", subset=chosen)
@@ -238,7 +236,7 @@ class Study:
                 )
 
     def _check_targets(self) -> None:
-        """Raise InputError where a model is to learn to tell nuclei apart from masks that do not."""
+        """Raise InputError for a model that needs masks of single nuclei where those of a data set are binary."""
         for dataset, setting in self.datasets.items():
             for name, model in self.models.items():
                 if setting["mask"]["kind"] == "binary" and model.spec.target != "binary":
@@ -248,202 +246,25 @@ class Study:
                     )
                 if setting["mask"]["kind"] == "binary" and model.spec.diameter is not None:
                     raise InputError(
-                        f"models: {name}: its `diameter` needs masks that tell how large nuclei are, and those of "
+                        f"models: {name}: its `diameter` needs masks that show how large nuclei are, and those of "
                         f"{dataset} are binary; leave `diameter` out, or one of the two out of this study"
                     )
 
     def _model(self, entry: str | Mapping) -> StudyModel:
-        spec = {"name": entry} if isinstance(entry, str) else dict(entry)
+        spec: dict[str, Any] = {"name": entry} if isinstance(entry, str) else dict(entry)
         name, training, instances = spec.pop("name"), spec.pop("training", {}), spec.pop("instances", None)
         inferences = _inference_modes(f"models: {name}", spec.pop("inference", self._inferences))
         if name == OTSU:
             raise InputError(f"models: {OTSU!r} is the name of the threshold every model is compared with; use another")
         if "architecture" not in spec and (name in PRESETS or not spec):
             spec.setdefault("preset", name)  # named after the preset that it changes, or is
-        with _told_of("models"):
+        with about("models"):
             return StudyModel(name, resolve_spec(spec), training, inferences, instances)
 
 
 def _in_paths(name: str) -> str:
     """A name with "-" in the place of what is illegal in the name of a model."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
-
-
-def _contrasts(entries: Sequence[Mapping], models: Mapping[str, StudyModel]) -> list[dict[str, str]]:
-    """The declared contrasts as plain values: a, a_inference, b, b_inference, measure.
-
-    A contrast of a preset that is no model of the study is left out, so that the list of config.yaml serves studies of
-    fewer models. Any other name that the study lacks is a mistake.
-    """
-    contrasts: list[dict[str, str]] = []
-    for entry in entries:
-        names = (entry["a"], entry["b"])
-        for name in names:
-            if name not in PRESETS:
-                with _told_of("contrasts"):
-                    check_known("model", name, [*models, OTSU])
-        if any(name not in models and name != OTSU for name in names):
-            continue
-        modes = entry.get("inference", "deployed")
-        contrast = {}
-        for end, name, mode in zip("ab", names, [modes, modes] if isinstance(modes, str) else modes, strict=True):
-            of_model = ("deployed",) if name == OTSU else models[name].inferences
-            if mode not in of_model:
-                raise InputError(
-                    f"contrasts: {name} is not predicted under {mode!r}, only {', '.join(of_model)}: "
-                    f"add the mode to the model's `inference` or to that of `evaluation`"
-                )
-            contrast |= {end: name, f"{end}_inference": mode}
-        contrast["measure"] = entry.get("measure", CONTRAST_MEASURE)
-        _check_contrast(contrast, contrasts)
-        contrasts.append(contrast)
-    return contrasts
-
-
-def _check_contrast(contrast: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> None:
-    """Raise InputError for a contrast of a net with itself, or of two that are compared already."""
-
-    def nets(of: Mapping[str, str]) -> set[tuple[str, str]]:
-        return {(of[end], of[f"{end}_inference"]) for end in "ab"}
-
-    told = f"contrasts: {contrast['a']} against {contrast['b']} ({contrast['measure']})"
-    if len(nets(contrast)) == 1:
-        raise InputError(f"{told} compares a model with itself: change one of them")
-    if any(contrast["measure"] == other["measure"] and nets(contrast) == nets(other) for other in others):
-        raise InputError(f"{told} is declared twice: remove one")
-
-
-class Plates:
-    """What is done with the plates of an inbox. Its methods raise InputError for a table that cannot be used.
-
-    section : `plates` of the checked configuration
-    """
-
-    COLUMNS = ("plate", "channel", "model", "exclude", "plate_map", "truth")
-
-    def __init__(self, section: Mapping) -> None:
-        self.section = section
-        self.results: str = section["results"].rstrip("/")
-
-    @cached_property
-    def _rows(self) -> dict[str, dict[str, str]]:
-        return _read_plates_table(self.section["table"], self.COLUMNS) if self.section["table"] else {}
-
-    @cached_property
-    def digest(self) -> str:
-        """Digest of what decides how a plate is processed: when it changes, plates that failed are tried again."""
-        asides = ("inbox", "results", "quiet_minutes", "device", "threads", "parts", "table")
-        return digest([{key: value for key, value in self.section.items() if key not in asides}, self._rows])
-
-    def waiting(self) -> list[str]:
-        """The plates that are to be processed: complete, not failed as they are, and not excluded."""
-        return [
-            plate
-            for plate in waiting_plates(self.results, self.digest)
-            if self._of(plate, "exclude").lower() not in _YES
-        ]
-
-    def channel_of(self, plate: str) -> str | None:
-        """The channel that a plate's nuclei are seen in."""
-        return self._of(plate, "channel") or self.section["channel"]
-
-    def model_of(self, plate: str) -> str:
-        """Name of a plate's model in paths: its name in the library, or the name of its weights' folder."""
-        weights = Path(self.weights_of(plate))
-        return weights.parent.name if weights.name == WEIGHTS else weights.stem
-
-    def weights_of(self, plate: str) -> str:
-        """Weights that a plate is segmented with. Raises InputError if the configuration names none that is there."""
-        return str(find_weights(self._of(plate, "model") or self.section["model"], self.section["models"]))
-
-    def plate_map_of(self, plate: str) -> str:
-        """The file that tells what is in a plate's wells, or an empty text."""
-        return self._beside_table(plate, "plate_map")
-
-    def truth_of(self, plate: str) -> str:
-        """The folder with the true labels of a plate's wells, or an empty text."""
-        return self._beside_table(plate, "truth")
-
-    def _beside_table(self, plate: str, column: str) -> str:
-        name = self._of(plate, column)
-        return str(Path(self.section["table"]).parent / name) if name else ""
-
-    def _of(self, plate: str, column: str) -> str:
-        return self._rows.get(plate, {}).get(column, "")
-
-
-_YES = ("yes", "true", "1", "x")
-
-
-def _read_plates_table(path: str | Path, columns: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Rows of plates.tsv by plate. Raises InputError for a missing table, an unknown column or a repeated plate."""
-    try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a readable table ({error}); `plates: {{table: ...}}` names it") from error
-    found: dict[str, dict[str, str]] = {}
-    for row in rows:
-        for column in row:
-            check_known(f"column in {path}:", column, columns)
-        if not row.get("plate"):
-            raise InputError(f"{path}: a row has no plate; the column holds identifiers as in scan.tsv")
-        if row["plate"] in found:
-            raise InputError(f"{path}: plate {row['plate']!r} stands twice")
-        found[row["plate"]] = {column: (value or "").strip() for column, value in row.items()}
-    return found
-
-
-def check_schema(config: Mapping, schema: Mapping) -> None:
-    """Raise InputError with one line for every key or value of `config` that the JSON schema does not allow."""
-    validator = jsonschema.Draft202012Validator(schema)
-    errors = sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
-    if errors:
-        raise InputError("the configuration cannot be used:\n" + "\n".join(f"  {_explain(e)}" for e in errors))
-
-
-def _explain(error: jsonschema.ValidationError) -> str:
-    """One schema error in plain words, with the nearest known key for an unknown one."""
-    if error.validator == "oneOf" and error.context:
-        error = _nearest_alternative(error)
-    where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.absolute_path).lstrip(".")
-    if error.validator == "additionalProperties":
-        known = list(error.schema.get("properties", {}))
-        unknown = [key for key in error.instance if key not in known]
-        hints = []
-        for key in unknown:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hints.append(f"{key!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
-        return f"{where or 'top level'}: unknown key {', '.join(hints)}; known are {', '.join(known)}"
-    return f"{where or 'top level'}: {error.message}"
-
-
-def _nearest_alternative(error: jsonschema.ValidationError) -> jsonschema.ValidationError:
-    """Of the alternatives of a `oneOf`, the error of the one that the value resembles most.
-
-    An alternative whose own type or a `const` in it does not fit is not meant; a choice that fits none is told by that
-    error.
-    """
-    branches: dict[int, list[jsonschema.ValidationError]] = {}
-    for part in error.context:
-        branches.setdefault(part.schema_path[0], []).append(part)
-    meant = [b for b in branches.values() if not any(map(_tells_apart, b))]
-    if meant:
-        return min(meant, key=len)[0]
-    choices = [part for branch in branches.values() for part in branch if part.validator == "const"]
-    if choices:
-        allowed = ", ".join(repr(part.validator_value) for part in choices)
-        return _reworded(choices[0], f"{choices[0].instance!r} is not one of {allowed}")
-    return error.context[0]
-
-
-def _tells_apart(part: jsonschema.ValidationError) -> bool:
-    return part.validator == "const" or (part.validator == "type" and not part.path)
-
-
-def _reworded(error: jsonschema.ValidationError, message: str) -> jsonschema.ValidationError:
-    error.message = message
-    return error
 
 
 def _inference_modes(where: str, chosen: Sequence[str]) -> tuple[str, ...]:
@@ -455,22 +276,13 @@ def _inference_modes(where: str, chosen: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in INFERENCES if name in chosen)
 
 
-@contextmanager
-def _told_of(key: str) -> Iterator[None]:
-    """An InputError of the block, with the key of the configuration that it is about."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{key}: {error}") from error
-
-
 def _add_unique(named: dict, name: str, value: object, what: str) -> None:
     if name in named:
         raise InputError(f"two {what}s are named {name!r}: give each its own name")
     named[name] = value
 
 
-def _alike(spec: ModelSpec) -> tuple:
-    """What a plain twin has in common with a model."""
+def _shared_with_twin(spec: ModelSpec) -> tuple:
+    """What a model and its plain twin have to share."""
     module, name, arguments = ARCHITECTURES[spec.architecture]
     return module, name, arguments.get("strided", False), spec.target, spec.normalization, spec.diameter

@@ -17,9 +17,10 @@ from equinuclei.dataset.source_state import source_content, source_files
 from equinuclei.errors import InputError, raise_problems
 from equinuclei.images import masks
 from equinuclei.omezarr import stacks as store
-from equinuclei.runtime.files import is_done, make_folder, mark_done, replacing, require_space, write_json
+from equinuclei.runtime.files import is_done, make_folder, mark_done, require_space, write_json
 from equinuclei.runtime.provenance import code_version, package_versions
 from equinuclei.sources import read_image, read_mask, read_source, source_folder
+from equinuclei.tables.files import write_table
 
 logger = logging.getLogger("equinuclei.dataset.convert")
 
@@ -94,8 +95,7 @@ def convert_dataset(
     annotations = _stacks_of_files(plan, "mask", "mask_dtype", read_mask, pixel_size)
     _write_store(output.images, "images", key, images, workers)
     _write_store(output.annotations, "annotations", key, annotations, workers)
-    with replacing(output.fields) as temporary:
-        plan[FIELDS_COLUMNS].to_csv(temporary, sep="\t", index=False, lineterminator="\n")
+    write_table(plan[FIELDS_COLUMNS], output.fields)
     if output.record is not None:
         versions = {"code_version": code_version(), "packages": package_versions()}
         write_json(output.record, {"source": dict(source), "state": state, "content": content, **versions})

@@ -1,7 +1,7 @@
 """Parts of a converted data set: reading its tables, and its images and targets at once or one by one."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +15,7 @@ import pandas as pd
 from equinuclei.errors import InputError
 from equinuclei.images.rescaling import typical_diameter
 from equinuclei.omezarr.stacks import open_stack, read_row, read_rows
+from equinuclei.tables.files import read_table
 
 PARTS = ("train", "val", "test")
 FIELDS_COLUMNS = [
@@ -193,7 +194,7 @@ def scored_part(splits: str | Path) -> str:
 
 def read_fields(path: str | Path) -> pd.DataFrame:
     """Read fields.tsv: columns `FIELDS_COLUMNS`; row, height and width are int64, the others strings."""
-    return _read_tsv(path, FIELDS_COLUMNS).astype({"row": "int64", "height": "int64", "width": "int64"})
+    return read_table(path, "study/fields.tsv", FIELDS_COLUMNS)
 
 
 def read_splits(path: str | Path) -> pd.DataFrame:
@@ -201,7 +202,7 @@ def read_splits(path: str | Path) -> pd.DataFrame:
 
     Raises InputError for a part other than train, val and test.
     """
-    splits = _read_tsv(path, SPLITS_COLUMNS)
+    splits = read_table(path, "study/splits.tsv", SPLITS_COLUMNS)
     unknown = sorted(set(splits["part"]) - set(PARTS))
     if unknown:
         raise InputError(f"{path}: part {unknown[0]!r} is not one of {', '.join(PARTS)}.")
@@ -209,8 +210,8 @@ def read_splits(path: str | Path) -> pd.DataFrame:
 
 
 def read_predictions(path: str | Path) -> pd.DataFrame:
-    """Read predictions.tsv, the place of each image in predictions.zarr; row is int64, the other columns strings."""
-    return _read_tsv(path, PREDICTIONS_COLUMNS).astype({"row": "int64"})
+    """Read predictions.tsv: where in predictions.zarr each image is; row is int64, all else strings."""
+    return read_table(path, "study/predictions.tsv", PREDICTIONS_COLUMNS)
 
 
 def _load_rows(rows: pd.DataFrame, store: str | Path, workers: int) -> list[np.ndarray]:
@@ -220,15 +221,3 @@ def _load_rows(rows: pd.DataFrame, store: str | Path, workers: int) -> list[np.n
         pixels = read_rows(open_stack(store, array), of_array["row"].to_numpy(), workers)
         loaded.update(zip(of_array.index, pixels, strict=True))
     return [loaded[place] for place in range(len(rows))]
-
-
-def _read_tsv(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
-    """The given columns of a table, as strings. Raises InputError if the file or a column is missing."""
-    if not Path(path).is_file():
-        raise InputError(f"{path} does not exist.")
-    # pandas must not interpret an image_id such as "NA" or "007".
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise InputError(f"{path}: column {', '.join(map(repr, missing))} is missing.")
-    return table[list(columns)]

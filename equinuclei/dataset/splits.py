@@ -12,6 +12,7 @@ from equinuclei.checksums import sha256
 from equinuclei.dataset.parts import PARTS
 from equinuclei.errors import InputError, raise_problems
 from equinuclei.runtime.files import replacing
+from equinuclei.tables.files import write_table
 
 
 def split_dataset(fields: pd.DataFrame, sizes: Sequence[int] | Sequence[float], seed: int) -> pd.DataFrame:
@@ -72,8 +73,7 @@ def split_dataset(fields: pd.DataFrame, sizes: Sequence[int] | Sequence[float], 
 def write_splits(table: pd.DataFrame, path: str | Path) -> None:
     """Write a table of `split_dataset` as TSV, and beside it `<path>.sha256` for `sha256sum --check`."""
     path = Path(path)
-    with replacing(path) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
+    write_table(table, path)
     with replacing(path.with_name(path.name + ".sha256")) as temporary:
         temporary.write_text(f"{sha256(path)}  {path.name}\n", encoding="utf-8")
 

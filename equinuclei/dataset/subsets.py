@@ -15,7 +15,7 @@ import pandas as pd
 from equinuclei.checksums import digest
 from equinuclei.dataset.parts import ChooseRows, part_fields
 from equinuclei.errors import InputError
-from equinuclei.runtime.files import replacing
+from equinuclei.tables.files import write_table
 
 
 def subset_rows(rows: pd.DataFrame, subset: Mapping, seed: int) -> np.ndarray:
@@ -88,8 +88,7 @@ def list_subsets(
                 groups = chosen.groupby(["cell_line", "group"]).size().rename("images").reset_index()
                 tables.append(groups.assign(modality=modality, subset=name, seed=seed if depends_on_seed else ""))
     columns = ["modality", "subset", "seed", "cell_line", "group", "images"]
-    with replacing(output) as temporary:
-        pd.concat(tables)[columns].to_csv(temporary, sep="\t", index=False, lineterminator="\n")
+    write_table(pd.concat(tables)[columns], output)
 
 
 def _without(rows: pd.DataFrame, line: str) -> np.ndarray:

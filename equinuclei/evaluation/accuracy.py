@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from equinuclei.analysis.contrasts import resample
+from equinuclei.analysis.resampling import resample
 from equinuclei.dataset.parts import iterate_images
 from equinuclei.evaluation.scored import ScoredPart
 from equinuclei.evaluation.scoring import otsu_mask
@@ -28,6 +28,7 @@ from equinuclei.networks.folding import fold
 from equinuclei.networks.network import SegmentationNetwork
 from equinuclei.runtime.files import replacing
 from equinuclei.symmetry import Group
+from equinuclei.tables.files import write_table
 
 logger = logging.getLogger("equinuclei.evaluation.accuracy")
 
@@ -76,8 +77,7 @@ def evaluate_model(
         scores += _score_methods(network, row, stored)
         logger.info("%s  AP %.3f", row.image_id, scores[-2]["AP50"])
     scored = pd.DataFrame(scores)
-    with replacing(table) as temporary:
-        scored.to_csv(temporary, sep="\t", index=False, float_format="%.6g", lineterminator="\n")
+    write_table(scored, table, missing="")
     with replacing(summary) as temporary:
         temporary.write_text(summarize(scored), encoding="utf-8")
 

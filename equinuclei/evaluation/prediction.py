@@ -22,9 +22,10 @@ from equinuclei.networks.folding import fold
 from equinuclei.networks.network import SegmentationNetwork
 from equinuclei.networks.targets import target_of
 from equinuclei.omezarr.stacks import create_stack, create_store, plan_stacks, shard_rows, write_rows
-from equinuclei.runtime.files import is_done, make_folder, mark_done, replacing
+from equinuclei.runtime.files import is_done, make_folder, mark_done
 from equinuclei.runtime.ownership import require_ownership
 from equinuclei.symmetry import IDENTITY, Element, Group
+from equinuclei.tables.files import write_table
 
 logger = logging.getLogger("equinuclei.evaluation.prediction")
 
@@ -105,8 +106,7 @@ def predict_part(
         examples = list(predictor.examples(chosen, images, part))
         require_ownership(folder)
         write_examples(files.examples, examples)
-        with replacing(files.index) as temporary:
-            planned[PREDICTIONS_COLUMNS].to_csv(temporary, sep="\t", index=False, lineterminator="\n")
+        write_table(planned[PREDICTIONS_COLUMNS], files.index)
 
     key = digest([code, sha256(weights), sha256(part.fields), sha256(part.splits), made])
     make_folder(files.predictions, key, predict)

@@ -57,7 +57,7 @@ def contrast_intervals(contrasts: pd.DataFrame) -> Figure:
     """
     declared = contrasts[contrasts["kind"] == "declared"]
     if declared.empty:
-        return _said("No contrast was declared in the configuration.")
+        return _message_figure("No contrast was declared in the configuration.")
     one_dataset(declared)
     panels = [
         (f"{modality}: {title}", part)
@@ -205,7 +205,7 @@ def difference_reduction_bars(table: pd.DataFrame) -> Figure:
     which end at -100 %, are of models whose difference is larger than their twin's.
     """
     if table.empty:
-        return _said("No model of this study has a plain twin to compare with.")
+        return _message_figure("No model of this study has a plain twin to compare with.")
     one_dataset(table)
     rows, places = places_of_modes(table)
     modes = [mode for mode in INFERENCES if any(mode == inference for _, inference in rows)]
@@ -284,8 +284,8 @@ def _against(model: str, twin: str) -> str:
     return model if model == twin else f"{model} ({twin})"
 
 
-def _said(text: str) -> Figure:
-    """A figure of one sentence, where there is nothing to draw."""
+def _message_figure(text: str) -> Figure:
+    """A figure with one sentence, for where there is nothing to draw."""
     with style():
         figure = Figure(figsize=(WIDTH, 0.6))
         figure.text(0.5, 0.5, text, ha="center", va="center")

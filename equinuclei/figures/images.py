@@ -108,18 +108,18 @@ def rotations(example: Mapping, predictions: Mapping[str, Mapping]) -> Figure:
         lines = 1 + max(1 + name.count("\n") for name in names.values())
         figure, panels = _grid([shape] * rows, 4, beside=0.4, above=0.15 * lines + 0.1, around=1.6)
         cells = panels.reshape(2 * rows, 2)
-        for (left, right), model in zip(cells, pairs, strict=False):
-            if model is None:
+        for (left, right), shown_model in zip(cells, pairs, strict=False):
+            if shown_model is None:
                 _grey(left, example["image"])
                 _classes(right, example["classes"])
                 left.set_title(f"image: {example['title']}")
                 right.set_title("truth")
                 continue
-            single = left.imshow(predictions[model]["probability"], cmap="viridis", vmin=0, vmax=1)
-            total = right.imshow(predictions[model]["probability_sum"], cmap="magma", vmin=0, vmax=4)
+            single = left.imshow(predictions[shown_model]["probability"], cmap="viridis", vmin=0, vmax=1)
+            total = right.imshow(predictions[shown_model]["probability_sum"], cmap="magma", vmin=0, vmax=4)
             for axes, what in ((left, "single"), (right, "sum of 4 rotations")):
                 outline(axes, example["truth"], "white", 0.5)
-                axes.set_title(f"{names[model]}\n{what}", fontsize=8)
+                axes.set_title(f"{names[shown_model]}\n{what}", fontsize=8)
         for axes in cells[len(pairs) :].flat:
             axes.set_visible(False)
         for shown, label in ((single, "single prediction"), (total, "sum over four rotations")):

@@ -8,6 +8,7 @@ from itertools import cycle, product
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -178,15 +179,15 @@ def training_curves(histories: pd.DataFrame, colours: Mapping[str, str] | None =
                 axes.grid(color="0.9", linewidth=0.6)
                 axes.set(title=f"{modality}: {'loss' if quantity == 'loss' else 'F1 by pixels'}", ylabel=quantity)
             row[1].set_ylim(0, 1)
-            handles = [
+            of_models = [
                 Line2D([], [], color=colours[name], marker=markers[name], markersize=4, label=name) for name in names
             ]
-            row[1].legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0)
+            row[1].legend(handles=of_models, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0)
         for axes in panels[-1]:
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.suptitle("Training of the models")
-        handles = [Line2D([], [], color="black", label="training part")]
+        handles: list[Artist] = [Line2D([], [], color="black", label="training part")]
         if any(name in histories and histories[name].notna().any() for name in ("val_loss", "val_F1")):
             handles.append(Line2D([], [], color="black", linestyle=DASHES, label="validation part"))
         if len(set(histories["seed"])) > 1:

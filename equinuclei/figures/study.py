@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import pandas as pd
 from matplotlib.figure import Figure
 
+from equinuclei.analysis.folder import StudyFolder
 from equinuclei.evaluation.examples import read_examples
 from equinuclei.figures.comparisons import (
     contrast_intervals,
@@ -19,31 +19,17 @@ from equinuclei.figures.comparisons import (
 from equinuclei.figures.images import contours, masks, rotations
 from equinuclei.figures.scores import f1_bars, f1_difference_boxes, training_curves
 from equinuclei.figures.style import model_colours, save
-from equinuclei.runtime.provenance import read_run
 
 
 @dataclass(frozen=True)
-class StudyFiles:
-    """Where the results of a data set lie.
+class Drawn:
+    """What the figures of a data set are drawn from.
 
-    tables: its folder of tables. scores: scores.parquet of every training and of Otsu's threshold. histories, runs and
-    examples: files of the same trainings in the same order. models: names in the order of the figures.
+    study : with scores, histories, runs and examples. models : names in the order of the figures.
     """
 
-    tables: Path
-    scores: Sequence[str | Path]
-    histories: Sequence[str | Path]
-    runs: Sequence[str | Path]
-    examples: Sequence[str | Path]
+    study: StudyFolder
     models: Sequence[str]
-
-    def table(self, name: str) -> pd.DataFrame:
-        """A table by its name."""
-        return pd.read_csv(self.tables / f"{name}.tsv", sep="\t")
-
-    def differences(self, name: str) -> pd.DataFrame:
-        """A table of single differences by its name."""
-        return pd.read_parquet(self.tables / f"{name}.parquet")
 
     @cached_property
     def colours(self) -> dict[str, str]:
@@ -51,66 +37,45 @@ class StudyFiles:
         return model_colours(self.models)
 
     @cached_property
-    def records(self) -> list[dict]:
-        """run.json of every training."""
-        return [read_run(path) for path in self.runs]
-
-    @cached_property
-    def all_scores(self) -> pd.DataFrame:
-        """The scores of all trainings and of Otsu's threshold."""
-        return pd.concat([pd.read_parquet(path) for path in self.scores], ignore_index=True)
-
-    @cached_property
-    def history(self) -> pd.DataFrame:
-        """The histories of all trainings, with model, modality and seed."""
-        names = ("model", "modality", "seed")
-        return pd.concat(
-            [
-                pd.read_csv(path).assign(**{name: record[name] for name in names})
-                for path, record in zip(self.histories, self.records, strict=True)
-            ],
-            ignore_index=True,
-        )
-
-    @cached_property
-    def shown(self) -> dict[str, dict[str, list[dict]]]:
+    def examples(self) -> dict[str, dict[str, list[dict]]]:
         """The examples of the first seed by modality, then model; the image's name is their title."""
-        first = min(record["seed"] for record in self.records)
+        records = self.study.records
+        first = min(record["seed"] for record in records)
         found: dict[str, dict[str, list[dict]]] = {}
-        for path, record in zip(self.examples, self.records, strict=True):
+        for path, record in zip(self.study.examples, records, strict=True):
             if record["seed"] == first:
                 examples = [{**example, "title": _shortened(example["image_id"])} for example in read_examples(path)]
                 found.setdefault(record["modality"], {})[record["model"]] = examples
         return found
 
 
-FIGURES: dict[str, Callable[[StudyFiles], Figure]] = {
-    "contrasts": lambda study: contrast_intervals(study.table("contrasts")),
-    "f1": lambda study: f1_bars(study.table("f1"), study.all_scores, study.colours),
-    "f1_difference": lambda study: f1_difference_boxes(
-        study.differences("f1_differences"), study.table("f1_difference")
+FIGURES: dict[str, Callable[[Drawn], Figure]] = {
+    "contrasts": lambda drawn: contrast_intervals(drawn.study.table("contrasts")),
+    "f1": lambda drawn: f1_bars(drawn.study.table("f1"), drawn.study.all_scores, drawn.colours),
+    "f1_difference": lambda drawn: f1_difference_boxes(
+        drawn.study.differences("f1_differences"), drawn.study.table("f1_difference")
     ),
-    "difference_reduction": lambda study: difference_reduction_bars(study.table("difference_reduction")),
-    "f1_by_threshold": lambda study: f1_by_threshold_lines(study.table("f1_by_threshold"), study.colours),
-    "f1_by_cell_line": lambda study: f1_by_cell_line_map(study.table("f1_by_cell_line")),
-    "cost": lambda study: cost_against_score(study.table("f1"), study.colours),
-    "training_curves": lambda study: training_curves(study.history, study.colours),
+    "difference_reduction": lambda drawn: difference_reduction_bars(drawn.study.table("difference_reduction")),
+    "f1_by_threshold": lambda drawn: f1_by_threshold_lines(drawn.study.table("f1_by_threshold"), drawn.colours),
+    "f1_by_cell_line": lambda drawn: f1_by_cell_line_map(drawn.study.table("f1_by_cell_line")),
+    "cost": lambda drawn: cost_against_score(drawn.study.table("f1"), drawn.colours),
+    "training_curves": lambda drawn: training_curves(drawn.study.history, drawn.colours),
 }
 """Figures of a data set by the name of their file: how each is drawn."""
 
 
-def _contours(study: StudyFiles) -> dict[str, Figure]:
+def _contours(drawn: Drawn) -> dict[str, Figure]:
     """Every model's predictions, per modality."""
     return {
         f"{modality}_{model}": contours(examples)
-        for modality, of_modality in study.shown.items()
+        for modality, of_modality in drawn.examples.items()
         for model, examples in of_modality.items()
     }
 
 
-def _masks(study: StudyFiles) -> dict[str, Figure]:
+def _masks(drawn: Drawn) -> dict[str, Figure]:
     """Images and masks per modality; a field that was seen in several is shown once, with all of its images."""
-    of_any_model = {modality: next(iter(models.values())) for modality, models in study.shown.items()}
+    of_any_model = {modality: next(iter(models.values())) for modality, models in drawn.examples.items()}
     fields: dict[tuple, dict[str, list[dict]]] = {}
     for modality, examples in of_any_model.items():
         fields.setdefault(tuple((e["image_id"], e["classes"].tobytes()) for e in examples), {})[modality] = examples
@@ -125,23 +90,23 @@ def _masks(study: StudyFiles) -> dict[str, Figure]:
     }
 
 
-def _rotations(study: StudyFiles) -> dict[str, Figure]:
+def _rotations(drawn: Drawn) -> dict[str, Figure]:
     """What all models make of the first example, per modality."""
     return {
         modality: rotations(next(iter(models.values()))[0], {model: found[0] for model, found in models.items()})
-        for modality, models in study.shown.items()
+        for modality, models in drawn.examples.items()
     }
 
 
-def _crops(study: StudyFiles) -> dict[str, Figure]:
+def _crops(drawn: Drawn) -> dict[str, Figure]:
     """The f1-score_difference of crops, where images are large enough to have them."""
-    summary = study.table("f1_difference_crops")
+    summary = drawn.study.table("f1_difference_crops")
     if summary.empty:
         return {}
-    return {"f1_difference": f1_difference_boxes(study.differences("f1_differences_crops"), summary, "crop")}
+    return {"f1_difference": f1_difference_boxes(drawn.study.differences("f1_differences_crops"), summary, "crop")}
 
 
-GALLERIES: dict[str, Callable[[StudyFiles], Mapping[str, Figure]]] = {
+GALLERIES: dict[str, Callable[[Drawn], Mapping[str, Figure]]] = {
     "crops": _crops,
     "masks": _masks,
     "contours": _contours,
@@ -150,17 +115,20 @@ GALLERIES: dict[str, Callable[[StudyFiles], Mapping[str, Figure]]] = {
 """Folders of figures by name: what each holds, by the names of the files."""
 
 
-def draw_figures(study: StudyFiles, *, figures: Sequence[str | Path], galleries: Sequence[str | Path]) -> None:
+def draw_figures(
+    study: StudyFolder, models: Sequence[str], *, figures: Sequence[str | Path], galleries: Sequence[str | Path]
+) -> None:
     """Draw figures of a data set, each as PDF and PNG.
 
-    figures : the PNG to make, named as in FIGURES; the PDF stands beside it. galleries : the folders to make, named as
-    in GALLERIES.
+    study, models : see `Drawn`. figures : the PNG to make, named as in FIGURES; the PDF stands beside it. galleries :
+    the folders to make, named as in GALLERIES.
     """
+    drawn = Drawn(study, models)
     for path in map(Path, figures):
-        save(FIGURES[path.stem](study), path.with_suffix(""))
+        save(FIGURES[path.stem](drawn), path.with_suffix(""))
     for folder in map(Path, galleries):
         folder.mkdir(parents=True, exist_ok=True)
-        for name, figure in GALLERIES[folder.name](study).items():
+        for name, figure in GALLERIES[folder.name](drawn).items():
             save(figure, folder / name)
 
 

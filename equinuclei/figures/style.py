@@ -32,7 +32,7 @@ OTSU_COLOUR = "#6E6E6E"
 DASHES = (0, (4, 2))
 MARKERS = "os^DvPX"
 # Okabe and Ito's palette (2008) without its black and yellow, then Tol's "muted" (2021) and darker neighbours:
-# told apart with any colour vision, and dark enough on white paper.
+# distinguishable with any colour vision, and dark enough on white paper.
 PALETTE = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#332288", "#882255",
     "#999933", "#117733", "#661100", "#44AA99", "#AA4499", "#6699CC", "#CC6677", "#000000",
@@ -117,7 +117,8 @@ def places_of_modes(
     A row is 1 high; models, in the order of `summary` with Otsu last, have a gap of 0.4 between them.
     """
     pairs = summary[["model", "inference"]].drop_duplicates()
-    rows, places = {}, {}
+    rows: dict[tuple[str, str], float] = {}
+    places: dict[str, tuple[float, float]] = {}
     start = 0.0
     for model in sorted(dict.fromkeys(pairs["model"]), key=lambda name: name == OTSU):
         modes = pairs.loc[pairs["model"] == model, "inference"]

@@ -3,11 +3,13 @@
 In the style of `equinuclei.figures.style`; the tables are those of `equinuclei.analysis.subsets`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -15,7 +17,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from equinuclei.figures.style import LEVEL_NAMES, MARKERS, beside, model_colours, save, style
+from equinuclei.tables.files import read_table
 
+_Dashes = Literal["-"] | tuple[float, Sequence[float]]
 _CURVES = {
     "object50_F1": f"F1 by {LEVEL_NAMES['object50']}",
     "pixel_F1": f"F1 by {LEVEL_NAMES['pixel']}",
@@ -23,17 +27,22 @@ _CURVES = {
 }
 _SCORES = {measure: name for measure, name in _CURVES.items() if measure.endswith("_F1")}
 # "exact" is left out: it is "deployed" to rounding.
-_MODE_LINES = {"deployed": "-", "canonical": (0, (1, 1.5)), "tta4": (0, (4, 2)), "tta8": (0, (6, 2, 1, 2))}
+_MODE_LINES: dict[str, _Dashes] = {
+    "deployed": "-",
+    "canonical": (0, (1, 1.5)),
+    "tta4": (0, (4, 2)),
+    "tta8": (0, (6, 2, 1, 2)),
+}
 
 
 def draw_learning_curve(table: str | Path, *, models: Sequence[str], figure: str | Path) -> None:
     """`learning_curve` of a TSV as PDF and PNG. models : all of the study; figure : path of the PNG."""
-    _draw(learning_curve, table, models, figure)
+    _draw(learning_curve, read_table(table, "study/learning_curve.tsv"), models, figure)
 
 
 def draw_left_out(table: str | Path, *, models: Sequence[str], figure: str | Path) -> None:
     """`left_out_dots` of a TSV as PDF and PNG. models : all of the study; figure : path of the PNG."""
-    _draw(left_out_dots, table, models, figure)
+    _draw(left_out_dots, read_table(table, "study/leave_one_cell_line_out.tsv"), models, figure)
 
 
 def learning_curve(table: pd.DataFrame, colours: Mapping[str, str] | None = None) -> Figure:
@@ -69,7 +78,9 @@ def learning_curve(table: pd.DataFrame, colours: Mapping[str, str] | None = None
                     _line(axes, points, colours[model], markers[model], _MODE_LINES[mode])
                 _axis_of_groups(axes, of_modality)
                 axes.set(title=f"{modality}:\n{title}", ylabel="F1" if measure in _SCORES else "mean absolute value")
-        handles = [Line2D([], [], color=colours[m], marker=markers[m], markersize=4, label=m) for m in models]
+        handles: list[Artist] = [
+            Line2D([], [], color=colours[m], marker=markers[m], markersize=4, label=m) for m in models
+        ]
         handles += [Line2D([], [], color="black", linestyle=_MODE_LINES[mode], label=mode) for mode in modes]
         handles.append(Patch(color="0.8", label="95 % interval (deployed)"))
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4))
@@ -128,15 +139,20 @@ def left_out_dots(table: pd.DataFrame, colours: Mapping[str, str] | None = None)
     return figure
 
 
-def _draw(function, table: str | Path, models: Sequence[str], png: str | Path) -> None:
-    save(function(pd.read_csv(table, sep="\t"), model_colours(models)), Path(png).with_suffix(""))
+def _draw(
+    figure_of: Callable[[pd.DataFrame, Mapping[str, str]], Figure],
+    table: pd.DataFrame,
+    models: Sequence[str],
+    png: str | Path,
+) -> None:
+    save(figure_of(table, model_colours(models)), Path(png).with_suffix(""))
 
 
 def _band(axes: Axes, points: pd.DataFrame, colour: str) -> None:
     axes.fill_between(points["train_groups"], points["low"], points["high"], color=colour, alpha=0.15, linewidth=0)
 
 
-def _line(axes: Axes, points: pd.DataFrame, colour: str, marker: str, dashes) -> None:
+def _line(axes: Axes, points: pd.DataFrame, colour: str, marker: str, dashes: _Dashes) -> None:
     axes.plot(
         points["train_groups"],
         points["value"],

@@ -47,6 +47,7 @@ def write_exports(
     """
     exported = export_program(network)
     converted = torch.onnx.export(exported, input_names=["image"], output_names=["logits"], dynamo=True, verbose=False)
+    assert converted is not None  # it is None only where the export writes a file itself
     model = converted.model_proto
     texts = {name: json.dumps(value) for name, value in metadata.items()}
     onnx.helper.set_model_props(model, texts)

@@ -43,4 +43,13 @@ def find_weights(model: str | Path | None, library: str | Path) -> Path:
 
 def known_models(library: str | Path) -> list[str]:
     """Names of the models in a library and of those that come with the package, sorted."""
-    return sorted({path.parent.name for folder in (Path(library), SHIPPED) for path in folder.glob(f"*/{WEIGHTS}")})
+    return sorted(_models_in(Path(library)) | shipped_models())
+
+
+def shipped_models() -> set[str]:
+    """Names of the models that come with the package."""
+    return _models_in(SHIPPED)
+
+
+def _models_in(folder: Path) -> set[str]:
+    return {path.parent.name for path in folder.glob(f"*/{WEIGHTS}")}

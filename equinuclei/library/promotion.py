@@ -11,9 +11,9 @@ import pandas as pd
 
 from equinuclei.checksums import sha256
 from equinuclei.errors import InputError
-from equinuclei.library.names import NORMALIZATION_IN_WORDS, WEIGHTS
+from equinuclei.library.names import NORMALIZATION_IN_WORDS, WEIGHTS, shipped_models
 from equinuclei.networks.checkpoint import read_metadata
-from equinuclei.runtime.files import work_folder
+from equinuclei.runtime.files import make_folder
 from equinuclei.runtime.provenance import read_run
 
 CARD = "README.md"
@@ -40,11 +40,16 @@ def promote_model(run: str | Path, name: str, library: str | Path, *, notes: str
     Raises
     ------
     InputError
-        If the name is unusable or taken, or the folder holds no training.
+        If the name is unusable, taken, or that of a model that comes with the package, or the folder holds no
+        training.
     """
     run, target = Path(run), Path(library, name)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}", name):
         raise InputError(f"model name {name!r}: use letters, digits, '.', '_' and '-', such as simplified-p4-dapi-v1")
+    if name in shipped_models():
+        raise InputError(
+            f"model name {name!r} is that of a model that comes with the package: choose another, such as {name}-lab"
+        )
     if target.exists():
         raise InputError(
             f"{target} exists, and a name always means the same weights: choose another, such as {name}-v2"
@@ -54,16 +59,16 @@ def promote_model(run: str | Path, name: str, library: str | Path, *, notes: str
     accuracy = run / "accuracy.md"
     found = accuracy.read_text(encoding="utf-8") if accuracy.is_file() else ""
     scores = {} if found else _scores(run / "scores.parquet")
-    with work_folder(target, sha256(weights)) as folder:
-        if folder is None:
-            return target
+    checksum = sha256(weights)
+
+    def build(folder: Path) -> None:
         shutil.copyfile(weights, folder / WEIGHTS)
         shutil.copyfile(run / "run.json", folder / "run.json")
-        (folder / CARD).write_text(
-            _card(name, record, certificate, scores, sha256(weights), notes, found), encoding="utf-8"
-        )
+        (folder / CARD).write_text(_card(name, record, certificate, scores, checksum, notes, found), encoding="utf-8")
         for path in folder.iterdir():
             path.chmod(stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
+
+    make_folder(target, checksum, build)
     return target
 
 

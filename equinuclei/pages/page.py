@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import overload
 
 import jinja2
 import numpy as np
@@ -51,6 +52,14 @@ def text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}"
     return "" if value is None else str(value)
+
+
+@overload
+def data_url(image: bytes, kind: str) -> str: ...
+
+
+@overload
+def data_url(image: None, kind: str) -> None: ...
 
 
 def data_url(image: bytes | None, kind: str) -> str | None:

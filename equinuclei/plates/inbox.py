@@ -9,12 +9,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from equinuclei.checksums import digest
 from equinuclei.errors import InputError
 from equinuclei.runtime.files import read_record, replacing, write_json
-from equinuclei.sources.plates.contents import Contents
+
+if TYPE_CHECKING:  # the workflow is parsed with this module, where pandas, which readers need, may not be installed
+    from equinuclei.sources.plates.contents import Contents
 
 READY, COPYING, INCOMPLETE, UNREADABLE, DUPLICATE, FAILED, REMOVED = (
     "ready", "copying", "incomplete", "unreadable", "duplicate", "failed", "removed",
@@ -51,7 +53,7 @@ COLUMNS = tuple(field.name for field in fields(ScannedPlate))
 def scan_inbox(
     inbox: str | Path,
     results: str | Path,
-    read: Callable[[Path], Contents],
+    read: Callable[[Path], "Contents"],
     *,
     quiet_minutes: float,
     settings: str,
@@ -176,7 +178,7 @@ def plate_identifier(barcode: str, measurement: str) -> str:
 
 
 def _scan_folder(
-    folder: Path, before: ScannedPlate | None, read: Callable[[Path], Contents], newest_allowed: float
+    folder: Path, before: ScannedPlate | None, read: Callable[[Path], "Contents"], newest_allowed: float
 ) -> ScannedPlate:
     files = sorted(_walk(folder))
     size, newest = sum(entry[1] for entry in files), max((entry[2] for entry in files), default=0)

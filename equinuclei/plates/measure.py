@@ -15,6 +15,7 @@ from equinuclei.omezarr.plates import Plate, WellImage
 from equinuclei.plates.fields import LABEL, ConvertedPlate, ConvertedWell
 from equinuclei.plates.quality import focus_score, saturated_share
 from equinuclei.runtime.files import replacing
+from equinuclei.tables.files import write_table
 
 logger = logging.getLogger("equinuclei.plates.measure")
 
@@ -68,16 +69,8 @@ def measure_plate(
 
     _write_nuclei(nuclei_table, converted.store.name, measured_wells())
     for tables, path in ((of_fields, fields_table), (of_wells, wells_table)):
-        with replacing(path) as temporary:
-            table = pd.concat(tables, ignore_index=True)
-            table.to_csv(temporary, sep="\t", index=False, lineterminator="\n", float_format="%.6g")
+        write_table(pd.concat(tables, ignore_index=True), path, missing="")
     logger.info("%d nuclei in %d wells", sum(int(table["count"].sum()) for table in of_wells), len(of_wells))
-
-
-def read_table(path: str | Path) -> pd.DataFrame:
-    """The table of fields or of wells that `measure_plate` has made."""
-    # Field and well names such as "NA" stay text.
-    return pd.read_csv(path, sep="\t", dtype={"well": str, "acquired": str})
 
 
 def _channel_statuses(fields: str | Path, plate: ConvertedPlate) -> pd.DataFrame:

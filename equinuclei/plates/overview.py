@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 from equinuclei.pages.page import records, render, to_json
-from equinuclei.plates.measure import read_table
 from equinuclei.plates.page import METRICS
 from equinuclei.plates.quality import FEWEST_FOR_OUTLIERS, OUTLIER, modified_z, plate_warnings, read_plate_map, z_prime
 from equinuclei.plates.report import why_keep_raw
-from equinuclei.runtime.files import replacing
+from equinuclei.tables.files import read_table, write_table
 
 logger = logging.getLogger("equinuclei.plates.overview")
 
@@ -69,8 +68,7 @@ def compare_plates(plates: Iterable[FinishedPlate], table: str | Path, page: str
     found = found.sort_values(["acquired", "plate", "model"], ignore_index=True)
     found["drift"] = _drift(found)
     found = found[COLUMNS]
-    with replacing(table) as temporary:
-        found.to_csv(temporary, sep="\t", index=False, lineterminator="\n", float_format="%.6g")
+    write_table(found, table, missing="")
     data = {
         "plates": records(found.assign(link=[_link(row.plate, row.model) for row in found.itertuples()])),
         "metrics": [{"key": key, "label": _label(key)} for key in FOLLOWED],
@@ -88,7 +86,7 @@ def _label(key: str) -> str:
 
 
 def _row(plate: FinishedPlate) -> dict:
-    wells, fields = (read_table(Path(plate.folder, name)) for name in ("wells.tsv", "fields.tsv"))
+    wells, fields = (read_table(Path(plate.folder, name), f"plates/{name}") for name in ("wells.tsv", "fields.tsv"))
     plate_map = read_plate_map(plate.plate_map) if plate.plate_map else None
     reference, score = wells, float("nan")
     if plate_map is not None:

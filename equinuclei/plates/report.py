@@ -12,10 +12,10 @@ from equinuclei.images.metrics import object_scores
 from equinuclei.images.pixel_metrics import pixel_scores
 from equinuclei.omezarr.plates import Plate, is_plate
 from equinuclei.plates.fields import LABEL
-from equinuclei.plates.measure import read_table
 from equinuclei.plates.page import THUMBNAIL, PlatePage, well_thumbnail, write_page
 from equinuclei.plates.quality import read_plate_map
 from equinuclei.sources import read_mask
+from equinuclei.tables.files import read_table
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def report_plate(
         If an input or the channel is missing, the plate map cannot be used, or a truth has another size than its well.
     """
     plate, segmentation = Plate(measured.plate), Plate(measured.segmentation)
-    wells, fields = read_table(measured.wells), read_table(measured.fields)
+    wells, fields = read_table(measured.wells, "plates/wells.tsv"), read_table(measured.fields, "plates/fields.tsv")
     number = plate.channel_index(channel)
     why_keep = why_keep_raw(measured.plate, fields)
     in_micrometres = wells["median_area_um2"].notna().any()

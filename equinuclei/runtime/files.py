@@ -76,48 +76,6 @@ def with_scratch_folder(
             shutil.rmtree(base, ignore_errors=True)
 
 
-@contextmanager
-def scratch_folder(target: str | Path, key: str, result: str | Path | None = None) -> Iterator[Path | None]:
-    """Yield a folder for unfinished work that outlives an interruption, and is removed when the block ends well.
-
-    It lies in a hidden sibling of `target` named after `key`, a digest of the code, the configuration and the inputs
-    that the result depends on. A later call with the same key gets the same content; folders of other keys are stale
-    and removed. One job at a time owns it (`equinuclei.runtime.ownership`): another one with the same key waits, and
-    gets None if the first has finished the work, which the existence of `result` (default: `target`) tells.
-    """
-    target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    base = target.parent / f".{target.name}.work-{key[:16]}"
-    for stale in target.parent.glob(f".{target.name}.work-*"):
-        if not stale.name.startswith(base.name):
-            shutil.rmtree(stale, ignore_errors=True)
-    with owned(base, Path(result or target).exists) as folder:
-        yield folder
-        if folder is not None:
-            shutil.rmtree(base, ignore_errors=True)
-
-
-@contextmanager
-def work_folder(target: str | Path, key: str) -> Iterator[Path | None]:
-    """Yield a `scratch_folder` that becomes the folder `target` when the block ends well.
-
-    The caller marks finished units itself (`mark_done`, `is_done`). If `target` exists by then, another job finished
-    first and this result is discarded.
-    """
-    target = Path(target)
-    with scratch_folder(target, key) as folder:
-        yield folder
-        if folder is None:
-            return
-        require_ownership(folder)
-        for marker in folder.glob(".done-*"):
-            marker.unlink()
-        if target.is_dir() and not any(target.iterdir()):
-            target.rmdir()
-        if not target.exists():
-            folder.rename(target)
-
-
 def mark_done(folder: Path, unit: str) -> None:
     """Record that `unit` (a short name made by the program) of a work folder is finished.
 

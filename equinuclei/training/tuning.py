@@ -24,6 +24,7 @@ from equinuclei.runtime.files import with_scratch_folder, write_json
 from equinuclei.runtime.provenance import code_version, hardware, package_versions, read_run
 from equinuclei.specs import ModelSpec
 from equinuclei.symmetry import IDENTITY
+from equinuclei.tables.files import read_table
 from equinuclei.training.settings import TrainingSettings
 from equinuclei.training.task import DivergedError
 from equinuclei.training.train import TrainingFiles, train_model
@@ -62,7 +63,7 @@ class _Trial:
             return tried | {"F1": 0.0, "loss": None, "seconds": round(time.monotonic() - start, 2), "diverged": True}
         score = self._score(files.weights, settings)
         logger.info("learning rate %g: F1 %.4f", settings.learning_rate, score)
-        loss = float(pd.read_csv(files.history)["train_loss"].iloc[-1])
+        loss = float(read_table(files.history, "study/history.csv", ["train_loss"])["train_loss"].iloc[-1])
         seconds = read_run(files.run)["train_seconds"]
         return tried | {"F1": score, "loss": loss, "seconds": seconds, "diverged": False}
 

@@ -18,12 +18,12 @@ from conftest import WEIGHTS, project, small_disk
 from lab import Lab, jobs_of, make_old
 from ome_zarr_models.v05.hcs import HCS
 
-from equinuclei.analysis.data_dictionary import column_of, tables
 from equinuclei.checksums import tree_sha256
 from equinuclei.images.metrics import object_scores
 from equinuclei.omezarr.plates import Plate
 from equinuclei.simulation.fields import simulate_field
 from equinuclei.simulation.plates import simulate_plate
+from equinuclei.tables.columns import column_of, tables
 
 WELLS = ("A01", "B02", "H12")
 SIZE = (96, 110)

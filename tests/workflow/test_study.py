@@ -19,13 +19,13 @@ from conftest import TINY, planned_jobs, project, snakemake
 from edits import edited, statements
 from ome_zarr_models.v05 import Image
 
-from equinuclei.analysis.data_dictionary import column_of
-from equinuclei.analysis.data_dictionary import tables as dictionary
 from equinuclei.checksums import sha256
 from equinuclei.dataset.parts import read_fields, read_predictions, read_splits
 from equinuclei.networks.checkpoint import load_model, read_metadata
 from equinuclei.omezarr.stacks import open_stack, store_attributes
 from equinuclei.specs import INFERENCES
+from equinuclei.tables.columns import column_of
+from equinuclei.tables.columns import tables as dictionary
 from support.browser import in_browser
 
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from conftest import TINY, planned_jobs, snakemake
 
-from equinuclei.analysis.data_dictionary import tables as dictionary
 from equinuclei.checksums import sha256
 from equinuclei.dataset.parts import read_splits
+from equinuclei.tables.columns import tables as dictionary
 
 OPTIONS = {
     "learning_curve": {"models": ["turning"], "groups": [4]},

@@ -100,17 +100,10 @@ rule aggregate_f1:
         runs=of_every_run("run.json"),
         otsu=otsu_scores,
     output:
-        f1=table_output("f1"),
-        by_cell_line=table_output("f1_by_cell_line"),
-        by_threshold=table_output("f1_by_threshold"),
-        difference=table_output("f1_difference"),
-        difference_crops=table_output("f1_difference_crops"),
-        reduction=table_output("difference_reduction"),
-        intervals=table_output("intervals"),
-        contrasts=table_output("contrasts"),
-        contrasts_by_line=table_output("contrasts_by_cell_line"),
-        differences=f"{RESULTS}/{{dataset}}/tables/f1_differences.parquet",
-        differences_crops=f"{RESULTS}/{{dataset}}/tables/f1_differences_crops.parquet",
+        tables=[table_output(name) for name in TABLES],
+        differences=[
+            f"{RESULTS}/{{dataset}}/tables/{name}.parquet" for name in ("f1_differences", "f1_differences_crops")
+        ],
         summary=f"{RESULTS}/{{dataset}}/tables/summary.txt",
     log:
         f"{RESULTS}/logs/aggregate_f1/{{dataset}}.log",

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from equinuclei.figures.study import StudyFiles, draw_figures
+from equinuclei.analysis.folder import StudyFolder
+from equinuclei.figures.study import draw_figures
 from equinuclei.runtime.job import job
 
 with job(snakemake.log[0]):
-    study = StudyFiles(
+    study = StudyFolder(
         tables=Path(snakemake.input.f1).parent,
         scores=[*snakemake.input.scores, *snakemake.input.otsu],
-        histories=snakemake.input.histories,
         runs=snakemake.input.runs,
+        histories=snakemake.input.histories,
         examples=snakemake.input.examples,
-        models=snakemake.params.models,
     )
-    draw_figures(study, figures=snakemake.output.png, galleries=snakemake.output.galleries)
+    draw_figures(study, snakemake.params.models, figures=snakemake.output.png, galleries=snakemake.output.galleries)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from equinuclei.analysis.folder import StudyFolder
 from equinuclei.pages.study import Shown, write_study_page
 from equinuclei.runtime.job import job
 
@@ -13,13 +14,14 @@ with job(snakemake.log[0]):
         ]
         for kind in ("tables", "figures", "galleries")
     }
+    study = StudyFolder(tables=Path(snakemake.input.tables[0]).parent, runs=snakemake.input.runs)
     write_study_page(
         snakemake.output.page,
+        study,
         tables_shown=shown["tables"],
         figures=shown["figures"],
         galleries=shown["galleries"],
         provenance=snakemake.input.provenance,
         fields=snakemake.input.fields,
         splits=snakemake.input.splits,
-        runs=snakemake.input.runs,
     )

@@ -10,19 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from equinuclei.analysis import contrasts
+from equinuclei.analysis import resampling
 from equinuclei.analysis.contrasts import (
     MEASURES,
+    SCORES,
     contrast_table,
     contrasts_by_cell_line,
-    holm,
     image_values,
     interval_table,
-    resample,
-    sign_flip_p,
     verdict,
 )
-from equinuclei.config.study import CONTRAST_MEASURE
+from equinuclei.analysis.resampling import holm, resample, sign_flip_p
+from equinuclei.config.contrasts import CONTRAST_MEASURE
 from support.contrasts import study
 
 NAN = float("nan")
@@ -56,7 +55,7 @@ def differences(random, groups, *, seeds=1, seed_variance=0.0, truth=0.0):
 
 def coverage(monkeypatch, groups, *, by_image=False, **design):
     """The share of simulated studies whose 95 % interval holds the truth."""
-    monkeypatch.setattr(contrasts, "REPLICATES", 400)
+    monkeypatch.setattr(resampling, "REPLICATES", 400)
     covered = []
     for number in range(300):
         values, of_image, lines = differences(np.random.default_rng([number, 7]), groups, **design)
@@ -134,7 +133,7 @@ def test_sign_flips_are_enumerated_for_few_groups():
 def test_random_flips_agree_with_all_of_them(monkeypatch):
     values = np.random.default_rng(1).normal(0.4, 1, (12, 6))
     exact = sign_flip_p(values)
-    monkeypatch.setattr(contrasts, "EXACT_GROUPS", 3)
+    monkeypatch.setattr(resampling, "EXACT_GROUPS", 3)
     drawn = sign_flip_p(values)
     assert drawn == pytest.approx(exact, abs=0.02) and (drawn != exact).any()
     assert sign_flip_p(np.full((30, 1), 0.1)).tolist() == [1 / 10_000]  # never 0
@@ -240,9 +239,9 @@ def test_the_same_scores_give_the_same_table_in_any_order():
 
 def test_equal_nets_are_equivalent():
     table = contrast_table(image_values(study(noisy())))
-    scores = table[table["measure"].isin(contrasts.SCORES)]
+    scores = table[table["measure"].isin(SCORES)]
     assert (scores[["difference", "low", "high"]] == 0).all(axis=None) and scores["verdict"].eq("equivalent").all()
-    assert table.loc[~table["measure"].isin(contrasts.SCORES), "verdict"].eq("not decided").all()
+    assert table.loc[~table["measure"].isin(SCORES), "verdict"].eq("not decided").all()
 
 
 def test_declared_contrasts_come_first_and_are_corrected_together():
@@ -335,7 +334,7 @@ def test_images_without_a_true_nucleus_do_not_count_per_image():
 
 def test_without_rotations_scores_alone_are_compared():
     table = contrast_table(image_values(study(noisy(), rotations=(0,))))
-    assert table["measure"].tolist() == list(contrasts.SCORES)
+    assert table["measure"].tolist() == list(SCORES)
 
 
 def test_nets_are_scored_on_the_same_images_and_seeds():

@@ -342,23 +342,6 @@ def test_modes_are_compared_with_themselves():
         f1_difference(pd.DataFrame([rows[0], rows[3]]))
 
 
-def test_write_table(tmp_path):
-    table = pd.DataFrame(
-        {"name": ["a", "b", "c", "d"], "count": [1234567, 0, 1, 2], "value": [1 / 3, 0.0, -0.0, NAN], "cost": 1234567.0}
-    )
-    table["parameters"] = pd.array([1940001, None, 3, 4], dtype="Int64")
-    statistics.write_table(table, tmp_path / "new" / "table.tsv")
-    assert (tmp_path / "new" / "table.tsv").read_bytes().decode().split("\n") == [
-        "name\tcount\tvalue\tcost\tparameters",
-        "a\t1234567\t0.333333\t1.23457e+06\t1940001",
-        "b\t0\t0\t1.23457e+06\tNaN",
-        "c\t1\t0\t1.23457e+06\t3",
-        "d\t2\tNaN\t1.23457e+06\t4",
-        "",
-    ]
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["table.tsv"]
-
-
 def test_format_table():
     table = pd.DataFrame(
         {

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
+from equinuclei.analysis.folder import StudyFolder
 from equinuclei.analysis.statistics import crops_as_images, f1_difference
-from equinuclei.analysis.tables import _warn_of_constant_predictions, aggregate_f1, read_runs
+from equinuclei.analysis.tables import Comparison, _warn_of_constant_predictions, aggregate_f1
 from equinuclei.dataset.parts import DatasetFiles, load_training_parts, part_fields, scored_part
 from equinuclei.errors import InputError
 from equinuclei.evaluation import prediction, scoring
@@ -16,7 +17,7 @@ from equinuclei.evaluation.examples import read_examples, write_examples
 from equinuclei.evaluation.prediction import PredictionFiles, PredictionSettings, predict_part
 from equinuclei.evaluation.scored import ScoredPart
 from equinuclei.evaluation.scoring import RunLabels, otsu_mask, score_otsu, score_predictions
-from equinuclei.figures.study import FIGURES, GALLERIES, StudyFiles, draw_figures
+from equinuclei.figures.study import FIGURES, GALLERIES, draw_figures
 from equinuclei.inference.whole_images import predict_transforms
 from equinuclei.networks.build import build_model
 from equinuclei.networks.checkpoint import save_weights
@@ -215,64 +216,38 @@ def test_tables_and_figures_are_written(converted, tmp_path, caplog):
     run = names | {"parameters": 10, "gflops": 1.5, "train_seconds": 2.0}
     (tmp_path / "run.json").write_text(json.dumps(run))
     (tmp_path / "history.csv").write_text("epoch,train_loss,train_F1\n1,0.5,0.1\n2,0.4,0.2\n")
-    names_of_tables = (
-        "f1",
-        "by_cell_line",
-        "by_threshold",
-        "difference",
-        "difference_crops",
-        "reduction",
-        "intervals",
-        "contrasts",
-        "contrasts_by_line",
-    )
-    in_files = {"by_cell_line": "f1_by_cell_line", "by_threshold": "f1_by_threshold", "difference": "f1_difference"}
-    in_files |= {"difference_crops": "f1_difference_crops", "reduction": "difference_reduction"}
-    in_files |= {"contrasts_by_line": "contrasts_by_cell_line"}
-    tables = {name: tmp_path / f"{in_files.get(name, name)}.tsv" for name in names_of_tables}
-    tables |= {name: tmp_path / f"f1_{name}.parquet" for name in ("differences", "differences_crops")}
-    tables["summary"] = tmp_path / "summary.txt"
     scored = [tmp_path / "scores.parquet", tmp_path / "otsu.parquet"]
     declared = [{"a": "net", "a_inference": "deployed", "b": "otsu", "b_inference": "deployed", "measure": "pixel_F1"}]
     declared.append({**declared[0], "a_inference": "tta4", "measure": "pixel_difference"})
-    aggregate_f1(
-        scored,
-        crop_scores=[tmp_path / "crop_scores.parquet"],
+    study = StudyFolder(
+        tables=tmp_path,
+        scores=scored,
         runs=[tmp_path / "run.json"],
-        models=["net"],
-        twins={"net": "net"},
-        declared=declared,
-        equivariant=["net"],
-        **tables,
+        crop_scores=[tmp_path / "crop_scores.parquet"],
+        histories=[tmp_path / "history.csv"],
+        examples=[tmp_path / "examples.npz"],
     )
-    f1 = pd.read_csv(tables["f1"], sep="\t")
+    aggregate_f1(study, Comparison(["net"], twins={"net": "net"}, contrasts=declared, equivariant=["net"]))
+    f1 = study.table("f1")
     assert f1["model"].tolist() == ["net"] * 3 + ["otsu"] and f1["parameters"].iloc[0] == 10
     assert f1["gflops"].tolist()[:3] == [1.5, 1.5, 6]
     assert not warnings_of(caplog)
-    by_modality = tables["summary"].read_text().split("\n\n")
+    by_modality = (tmp_path / "summary.txt").read_text().split("\n\n")
     assert [sum(line.startswith("net ") for line in part.splitlines()) for part in by_modality[:2]] == [2, 6]
     assert "f1-score_difference" in by_modality[1] and "exact " not in by_modality[0]
-    contrasts = pd.read_csv(tables["contrasts"], sep="\t", keep_default_na=False)
+    contrasts = study.table("contrasts")
     assert contrasts["kind"].eq("declared").sum() == 2 and len(contrasts) == 3 * 10
     assert contrasts["note"].iloc[1] == "a and b: zero by construction"
     shown = by_modality[2].splitlines()
     assert shown[0] == "set, fluorescence: declared contrasts" and shown[3].startswith("net ")
     assert shown[4].startswith("net, tta4 ") and shown[4].endswith("a and b: zero by construction")
     assert "one seed" in shown[-1]
-    assert pd.read_csv(tables["contrasts_by_line"], sep="\t")["cell_line"].nunique() == 2
-    assert set(pd.read_csv(tables["intervals"], sep="\t")["model"]) == {"net", "otsu"}
-    assert pd.read_csv(tables["difference_crops"], sep="\t").empty  # the images are smaller
-    assert pd.read_csv(tables["reduction"], sep="\t")["inference"].tolist() == ["exact", "tta4"] * 2
-    study = StudyFiles(
-        tables=tmp_path,
-        scores=scored,
-        histories=[tmp_path / "history.csv"],
-        runs=[tmp_path / "run.json"],
-        examples=[tmp_path / "examples.npz"],
-        models=["net"],
-    )
+    assert study.table("contrasts_by_cell_line")["cell_line"].nunique() == 2
+    assert set(study.table("intervals")["model"]) == {"net", "otsu"}
+    assert study.table("f1_difference_crops").empty  # the images are smaller
+    assert study.table("difference_reduction")["inference"].tolist() == ["exact", "tta4"] * 2
     figures, galleries = [tmp_path / f"{name}.png" for name in FIGURES], [tmp_path / name for name in GALLERIES]
-    draw_figures(study, figures=figures, galleries=galleries)
+    draw_figures(study, ["net"], figures=figures, galleries=galleries)
     names = ["contours/fluorescence_net", "masks/fluorescence", "rotations/fluorescence"]
     assert (
         sorted(str(path.relative_to(tmp_path))[:-4] for folder in galleries for path in folder.glob("*.png")) == names
@@ -340,4 +315,4 @@ def test_a_modality_without_images_is_told(converted):
 def test_a_broken_record_is_told(tmp_path):
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(InputError, match=r"run.json.*train the model again"):
-        read_runs([tmp_path / "run.json"])
+        _ = StudyFolder(tmp_path, runs=[tmp_path / "run.json"]).records

@@ -1,11 +1,15 @@
 """The configuration: what is expanded, and what is refused in plain words."""
 
 import copy
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from equinuclei.config.schema import complete
 from equinuclei.config.study import Study
 from equinuclei.errors import InputError
 from equinuclei.sources.plates import LAYOUTS
@@ -31,10 +35,32 @@ def study(**changes):
     return Study(merge(copy.deepcopy(DEFAULT), changes), SCHEMA)
 
 
+def test_the_configuration_is_read_where_snakemake_alone_is_installed():
+    modules = re.findall(
+        r"^from (equinuclei\S*) import", (ROOT / "workflow/rules/common.smk").read_text(), re.MULTILINE
+    )
+    assert "equinuclei.config.study" in modules
+    script = (
+        "import importlib, sys\n"
+        "sys.modules.update(dict.fromkeys(('numpy', 'pandas', 'torch', 'zarr', 'skimage')))\n"  # cannot be imported
+        "[importlib.import_module(name) for name in sys.argv[1:]]"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *modules], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("name", [path.name for path in sorted((ROOT / "config").glob("*.yaml"))])
 def test_every_shipped_configuration_is_valid(name):
     shipped = study(**yaml.safe_load((ROOT / "config" / name).read_text()))
     assert shipped.runs
+
+
+def test_a_study_gives_every_key_of_a_training_and_a_model_may_change_most():
+    keys = complete(SCHEMA)["$defs"]["training"]["required"]
+    assert {*keys} == DEFAULT["training"].keys()
+    changes = complete(SCHEMA)["$defs"]["training_changes"]
+    assert {*keys} - changes["properties"].keys() == {"device", "devices", "torch_threads", "deterministic"}
+    assert "required" not in changes
 
 
 def test_the_layouts_of_the_schema_are_those_of_the_readers():

@@ -5,7 +5,7 @@ import torch
 
 from equinuclei.checksums import sha256
 from equinuclei.errors import InputError
-from equinuclei.library.names import find_weights, known_models
+from equinuclei.library.names import find_weights, known_models, shipped_models
 from equinuclei.library.promotion import promote_model
 from equinuclei.networks.build import build_model
 from equinuclei.networks.checkpoint import load_model, save_weights
@@ -31,7 +31,8 @@ def test_a_promoted_model_is_found_by_its_name(tmp_path, run):
     (run / "accuracy.md").write_text("AP at IoU 0.5: 0.9\n")
     folder = promote_model(run, "dapi-v1", library, notes="For DAPI at 20x.")
     weights = find_weights("dapi-v1", library)
-    assert sha256(weights) == sha256(run / "weights.safetensors") and known_models(library) == ["dapi-v1"]
+    assert sha256(weights) == sha256(run / "weights.safetensors")
+    assert known_models(library) == sorted({"dapi-v1"} | shipped_models())
     assert isinstance(load_model(weights), torch.nn.Module)
     card = (folder / "README.md").read_text()
     assert "For DAPI at 20x." in card and "1,234" in card and sha256(weights) in card
@@ -53,10 +54,17 @@ def test_unusable_names_are_refused(tmp_path, run, name):
     assert not (tmp_path / "library").exists()
 
 
+def test_a_lab_cannot_reuse_the_name_of_a_model_that_comes_with_the_package(tmp_path, run):
+    for name in shipped_models():
+        with pytest.raises(InputError, match="comes with the package: choose another"):
+            promote_model(run, name, tmp_path / "library")
+    assert shipped_models() and not (tmp_path / "library").exists()
+
+
 def test_a_model_that_is_not_there_is_told(tmp_path, run):
-    with pytest.raises(InputError, match=r"no model is chosen: set `plates: {model: NAME}`; .* holds none yet"):
+    with pytest.raises(InputError, match=r"no model is chosen: set `plates: {model: NAME}`; known are .*fluorescence"):
         find_weights(None, tmp_path / "library")
-    with pytest.raises(InputError, match="holds no model yet"):
+    with pytest.raises(InputError, match="unknown model 'dapi'"):
         find_weights("dapi", tmp_path / "library")
     promote_model(run, "dapi-v1", tmp_path / "library")
     with pytest.raises(InputError, match=r"unknown model 'dapi_v1'. Did you mean 'dapi-v1'"):

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from equinuclei.analysis.contrasts import contrast_table, contrasts_by_cell_line, image_values, interval_table
-from equinuclei.analysis.statistics import f1_difference_table, f1_table, write_table
+from equinuclei.analysis.folder import StudyFolder
+from equinuclei.analysis.statistics import f1_difference_table, f1_table
 from equinuclei.pages.study import Shown, write_study_page
+from equinuclei.tables.files import write_table
 from support.browser import HOSTILE, in_browser
 from support.scores import cost, score
 
@@ -25,14 +27,16 @@ def contrast(a, b, measure, a_inference="deployed"):
 DECLARED = [contrast("p4", PLAIN, "pixel_F1"), contrast("p4", PLAIN, "pixel_difference")]
 
 
-def scores(seeds):
+def scores(seeds, lines):
     random = np.random.default_rng(0)
     rows = []
     for model, seed in [(PLAIN, seed) for seed in seeds] + [("p4", seed) for seed in seeds] + [("otsu", 0)]:
         for number in range(12):
             for rotation in (0, 90, 180, 270):
                 level = {PLAIN: random.integers(60, 70), "p4": 90, "otsu": 20}[model]
-                row = score(model, seed, f"i{number}", (int(level), 5, 5 + number), rotation, line="ab"[number % 2])
+                row = score(
+                    model, seed, f"i{number}", (int(level), 5, 5 + number), rotation, line=lines[number % len(lines)]
+                )
                 rows.append(row | {"object50_PQ": row["object50_AP"]})
     return pd.DataFrame(rows)
 
@@ -59,8 +63,8 @@ def settings(seeds, declared, rates):
     return config, runs
 
 
-def page(folder, seeds=(0, 1), declared=tuple(DECLARED), scored="test", rates=None):
-    found = scores(seeds)
+def page(folder, seeds=(0, 1), declared=tuple(DECLARED), scored="test", rates=None, lines=("a", "b")):
+    found = scores(seeds, lines)
     costs = pd.DataFrame([cost(model, seed, 1.0) for model in (PLAIN, "p4") for seed in seeds])
     values, order = image_values(found), [PLAIN, "p4"]
     tables = {
@@ -88,20 +92,23 @@ def page(folder, seeds=(0, 1), declared=tuple(DECLARED), scored="test", rates=No
         paths.append(folder / f"run{number}.json")
         paths[-1].write_text(json.dumps(run))
     parts = [scored, "train", "train"] + (["val"] if scored == "test" else [])
-    rows = [{"image_id": f"i{n}", "cell_line": "ab"[n % 2], "group": f"g{n}", "part": p} for n, p in enumerate(parts)]
+    rows = [
+        {"image_id": f"i{n}", "cell_line": lines[n % len(lines)], "group": f"g{n}", "part": p}
+        for n, p in enumerate(parts)
+    ]
     pd.DataFrame(rows).to_csv(folder / "splits.tsv", sep="\t", index=False)
     more = dict.fromkeys(("split", "dtype", "image_file", "image_sha256", "mask_file", "mask_sha256", "array"), "")
     more |= {"modality": "fluorescent", "row": 0, "height": 30, "width": 40}
     pd.DataFrame([row | more for row in rows]).to_csv(folder / "fields.tsv", sep="\t", index=False)
     write_study_page(
         folder / "report.html",
+        StudyFolder(tables=folder, runs=paths),
         tables_shown=[Shown(folder / f"{name}.tsv", f"Table {name}", CAPTION) for name in tables],
         figures=[Shown(folder / "f1.png", "F1 figure", CAPTION)],
         galleries=[Shown(folder / name, f"Gallery {name}", CAPTION) for name in ("contours", "crops")],
         provenance=folder / "provenance.json",
         fields=folder / "fields.tsv",
         splits=folder / "splits.tsv",
-        runs=paths,
     )
     return folder / "report.html"
 
@@ -137,6 +144,15 @@ def test_limits_and_what_was_tuned_are_told(tmp_path):
     assert "The val part is shown in the training curves" in two
     three = words(page(tmp_path / "three", scored="val", rates=[0.1, 0.2]))
     assert "The set has no test part" in three and "was chosen from candidates" in three
+
+
+def test_cell_lines_are_names_whatever_they_look_like(tmp_path):
+    names = ["None", "NA", "nan", "1e5", "007"]
+    text = page(tmp_path, lines=names).read_text()
+    table = text[text.index('id="table-contrasts_by_cell_line"') : text.index('id="settings"')]
+    assert set(re.findall(r"<tr><td>fluorescent</td><td>([^<]*)</td>", table)) == set(names)
+    parts = text[text.index('id="parts"') :]
+    assert re.findall(r"<tr><td>([^<]*)</td>", parts[: parts.index("</table>")])[:-1] == sorted(names[:4])
 
 
 def test_in_a_browser_every_image_loads_and_a_click_sorts(tmp_path):

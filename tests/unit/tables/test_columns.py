@@ -5,20 +5,27 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from equinuclei.analysis.data_dictionary import COLUMNS_FILE, Column, column_of, tables
 from equinuclei.dataset.parts import FIELDS_COLUMNS, PREDICTIONS_COLUMNS, SPLITS_COLUMNS
 from equinuclei.images.measure import measure_nuclei
 from equinuclei.plates.convert import PLATE_FIELDS_COLUMNS
 from equinuclei.plates.inbox import COLUMNS as SCAN_COLUMNS
 from equinuclei.plates.overview import COLUMNS as OVERVIEW_COLUMNS
+from equinuclei.tables.columns import COLUMNS_FILE, TYPES, Column, column_of, tables
 
 
 def test_the_file_is_a_plain_table_of_sentences():
     lines = COLUMNS_FILE.read_text(encoding="utf-8").splitlines()
-    assert lines[0].split("\t") == ["tables", "column", "unit", "meaning"]
+    assert lines[0].split("\t") == ["tables", "column", "type", "unit", "meaning"]
     for line in lines[1:]:
-        of, name, _, meaning = line.split("\t")
-        assert of and name and len(meaning) > 1 and meaning == meaning.strip() and not meaning.endswith("."), line
+        of, name, kind, _, meaning = line.split("\t")
+        assert (
+            of
+            and name
+            and kind in TYPES
+            and len(meaning) > 1
+            and meaning == meaning.strip()
+            and not meaning.endswith(".")
+        ), line
         assert all(table.split("/")[0] in ("study", "plates", "images") for table in of.split()), line
 
 
@@ -56,8 +63,9 @@ def test_all_that_is_measured_of_a_nucleus_is_told():
 
 
 def test_a_pattern_stands_for_names_and_gives_way_to_one():
-    assert Column("mean_<channel>", "", "").fits("mean_DAPI (1)") and not Column("mean_<channel>", "", "").fits("mean_")
-    assert Column("a.b", "", "").fits("a.b") and not Column("a.b", "", "").fits("axb")
+    assert Column("mean_<channel>", "number", "", "").fits("mean_DAPI (1)")
+    assert not Column("mean_<channel>", "number", "", "").fits("mean_")
+    assert Column("a.b", "text", "", "").fits("a.b") and not Column("a.b", "text", "", "").fits("axb")
     assert column_of("study/scores.parquet", "object85_F1").name == "object<percent>_F1"
     assert column_of("plates/wells.tsv", "mean_intensity").name == "mean_intensity"
     assert column_of("study/f1.tsv", "nothing") is None

@@ -103,7 +103,7 @@ class Library:
 
     def _named_by_caller(self, name: str, loaded: set[str]) -> Iterator[tuple[str, int]]:
         module, _, member = name.partition(":")
-        found = Package(module) if self.module(module) else None
+        found: Found | None = Package(module) if self.module(module) else None
         if found and member:
             found = self.member(module, member)
         if found is None:
@@ -115,7 +115,7 @@ class Library:
         """The statements behind a reference, and what runs when their module is imported."""
         if isinstance(found, External) or not _counts(found):
             return
-        module = self.module(found.module)
+        module = self._known(found.module)
         if module.name not in loaded:
             yield from self._load(module, loaded)
         if isinstance(found, Object):
@@ -174,7 +174,7 @@ class Library:
     def _definitions(self, found: Found | None) -> list[tuple[ast.stmt, Module]]:
         if not isinstance(found, Object):
             return []
-        module = self.module(found.module)
+        module = self._known(found.module)
         return [(module.nodes[number], module) for number in module.defines[found.name]]
 
     # Modules and names.
@@ -195,11 +195,18 @@ class Library:
                 return Module(path, name)
         return None
 
+    def _known(self, name: str) -> Module:
+        """A script that was read, or a module that the library has."""
+        module = self._modules.get(name) or self.module(name)
+        if module is None:
+            raise InputError(f"{self.root}: the library has no module {name}")
+        return module
+
     def _script(self, entry: Path) -> Module:
         name = f"{SCRIPT}{entry}"
         if name not in self._modules:
             self._modules[name] = Module(entry, name)
-        return self._modules[name]
+        return self._known(name)
 
     def lookup(self, module: str, name: str, seen: frozenset = frozenset()) -> Found | None:
         """What a name of a module's top level means: through imports, where it is defined."""
@@ -253,7 +260,7 @@ class Library:
     def _form(self, module: str, number: int) -> Form:
         key = module, number
         if key not in self._forms:
-            of = self._modules[module]
+            of = self._known(module)
             node = of.nodes[number]
             form = normal_form([node], self._resolver(of))
             self._forms[key] = form._replace(text=form.text + "".join(f"import {m};" for m in of.acting_imports(node)))
@@ -270,7 +277,7 @@ class Library:
             summary = hashlib.sha256(form.text.encode())
             for reference in form.references:
                 if isinstance(reference, Object) and _counts(reference):
-                    for there in self._modules[reference.module].defines[reference.name]:
+                    for there in self._known(reference.module).defines[reference.name]:
                         text = self._form(reference.module, there).text
                         summary.update(hashlib.sha256(text.encode()).digest())
             self._sums[key] = summary.digest() if form.text else b""

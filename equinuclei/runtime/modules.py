@@ -19,6 +19,7 @@ HARMLESS_DECORATORS = frozenset(
 SCRIPT = "__script__"
 """Stands for the name of a module in the names of scripts."""
 
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _WITHOUT_BLOCKS = (*FUNCTIONS, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr)
 
 
@@ -113,7 +114,7 @@ def _binds(node: ast.AST) -> Iterator[str]:
         yield from stored_names(node.target)
 
 
-def _definitions(node: ast.stmt) -> Iterator[ast.stmt]:
+def _definitions(node: _Definition) -> Iterator[_Definition]:
     """A function; or a class with its methods and the classes in it."""
     yield node
     if isinstance(node, ast.ClassDef):
@@ -122,7 +123,7 @@ def _definitions(node: ast.stmt) -> Iterator[ast.stmt]:
                 yield from _definitions(part)
 
 
-def _is_decorated(node: ast.stmt) -> bool:
+def _is_decorated(node: _Definition) -> bool:
     """Whether a decorator may register the function or class."""
     for decorator in node.decorator_list:
         called = decorator.func if isinstance(decorator, ast.Call) else decorator

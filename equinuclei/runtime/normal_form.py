@@ -117,7 +117,8 @@ class _Writer:
             self._found(found, [])
 
     def _attribute(self, node: ast.Attribute) -> None:
-        attributes, root = [], node
+        attributes: list[str] = []
+        root: ast.expr = node
         while isinstance(root, ast.Attribute):
             attributes.append(root.attr)
             root = root.value
@@ -142,7 +143,8 @@ class _Writer:
             return
         self.out.append("A(" * len(attributes))
         self.out.append(f"{found.name if isinstance(found, Object) else '<module>'}~")
-        self.out.append(found)
+        if found is not None:
+            self.out.append(found)
         self.out.extend(f").{name}~" for name in attributes)
 
     def _named(self, node: ast.expr) -> Found | None:
@@ -198,12 +200,14 @@ class _Writer:
         self._class_has_fields = outer
         self.out.append(")")
 
-    def _comprehension(self, node: ast.expr) -> None:
+    def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> None:
         self.out.append(f"{type(node).__name__}(")
         problems, self._lists_problems = self._lists_problems, False
         first, *others = node.generators
         self.write(first.iter)  # it is looked up outside
-        names = {name: None for generator in node.generators for name in stored_names(generator.target)}
+        names: dict[str, Import | None] = {
+            name: None for generator in node.generators for name in stored_names(generator.target)
+        }
 
         def inside() -> None:
             for generator in (first, *others):
@@ -214,7 +218,7 @@ class _Writer:
                 self._field("ifs", generator.ifs)
             for name in ("elt", "key", "value"):
                 value = getattr(node, name, None)
-                if name == "elt" and problems:
+                if name == "elt" and problems and value is not None:
                     self._problem(value)
                 else:
                     self._field(name, value)
@@ -239,8 +243,8 @@ class _Writer:
     def _assign(self, node: ast.Assign) -> None:
         target = node.targets[0]
         scope = self._scopes[-1] if self._scopes else None
-        single = len(node.targets) == 1 and isinstance(target, ast.Name)
-        if single and scope is not None and target.id in scope.names and is_text(node.value) and not acts(node):
+        single = len(node.targets) == 1 and scope is not None and is_text(node.value) and not acts(node)
+        if single and scope is not None and isinstance(target, ast.Name) and target.id in scope.names:
             start, loads, scope.loads = len(self.out), scope.loads, set()
             self._assignment("Assign", node.targets, node.value)
             scope.texts.append((target.id, start, len(self.out), scope.loads))
@@ -364,7 +368,7 @@ class _Writer:
         text = ""
         for part in node.values:
             if isinstance(part, ast.Constant):
-                text += part.value
+                text += str(part.value)
                 continue
             self.out.append(f"{text!a},")
             text = ""

@@ -2,11 +2,12 @@
 
 import ast
 from collections.abc import Iterator
-from functools import cache
+from typing import TypeGuard
 
 from equinuclei.runtime.names import Import
 
 _OMITTED = frozenset({"ctx", "kind", "type_comment", "type_ignores", "type_params", "annotation", "returns"})
+_fields: dict[type[ast.AST], tuple[str, ...]] = {}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _LEAVES = frozenset({ast.Constant, ast.Pass, str, type(None), ast.alias})
@@ -29,7 +30,7 @@ def imports_of(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tupl
         yield alias.asname or alias.name, Import(module, alias.name)
 
 
-def is_type_checking(node: ast.AST) -> bool:
+def is_type_checking(node: ast.AST) -> TypeGuard[ast.If]:
     """Whether a statement is `if TYPE_CHECKING`, which does not run."""
     return isinstance(node, ast.If) and (
         (isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING")
@@ -37,10 +38,11 @@ def is_type_checking(node: ast.AST) -> bool:
     )
 
 
-@cache
 def fields_of(kind: type[ast.AST]) -> tuple[str, ...]:
     """The fields of a kind of node that can decide something."""
-    return tuple(name for name in kind._fields if name not in _OMITTED)
+    if kind not in _fields:
+        _fields[kind] = tuple(name for name in kind._fields if name not in _OMITTED)
+    return _fields[kind]
 
 
 def stored_names(node: ast.AST) -> Iterator[str]:

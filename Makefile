@@ -42,7 +42,7 @@ test-cluster: $(READY)
 # The longest first, so that both workers end at the same time.
 test-others: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/environments tests/workflow tests/oracle tests/unit -m "$(TESTS)" \
-	  -n 2 --dist loadgroup --no-loadscope-reorder --hypothesis-profile=ci
+	  -n 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile=ci
 
 conda-test: $(READY) $(CONDA)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/environments tests/unit/test_environments.py

@@ -17,12 +17,20 @@ TINY = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
 WEIGHTS = "results/tiny/models/turning/fluorescence/seed0/weights.safetensors"
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items) -> None:
-    """With `--dist loadgroup` one worker runs the tests of a file, and all of the workflow, which share a study."""
-    for item in items:
-        room, *rest = item.path.relative_to(ROOT / "tests").parts
-        item.add_marker(pytest.mark.xdist_group("workflow" if room == "workflow" else "/".join([room, *rest])))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With `--dist loadfile`, one worker runs all tests of the workflow, which share a study.
+
+    (pytest-xdist 3.8 does not see its own groups, `--dist loadgroup`, under pytest 9.2.)
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneStudy(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "workflow" if file.startswith("tests/workflow/") else file
+
+    return OneStudy(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def snakemake(

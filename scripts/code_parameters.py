@@ -6,10 +6,23 @@ Run by `acknowledge_refactoring.py`, once per checkout: `code_parameters.py SNAK
 import contextlib
 import json
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from snakemake.api import SnakemakeApi
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
+
+
+def recorded(entries: Iterable[Mapping]) -> list[list[str]]:
+    """What provenance.json tells of rules without a network: one that runs networks is there without them, too.
+
+    Earlier code named a script and the files of a network in place of rule and architecture.
+    """
+    return [
+        [entry.get("rule") or Path(entry["script"]).stem, "", entry["digest"]]
+        for entry in entries
+        if not (entry.get("architecture") or entry.get("extra"))
+    ]
 
 
 def main(snakefile: str, configfile: str, folder: str, *targets: str) -> None:
@@ -32,6 +45,8 @@ def main(snakefile: str, configfile: str, folder: str, *targets: str) -> None:
             for job in made.dag.jobs
             if "code" in dict(job.params.items())
         ]
+        for job in made.dag.jobs:
+            jobs += recorded(dict(job.params.items()).get("rules", []))
         rules = sorted(rule.name for rule in made.rules if "code" in dict(rule.params.items()))
     print(json.dumps({"jobs": sorted(jobs), "rules": rules}))
 

@@ -113,8 +113,8 @@ def test_a_record_with_names_of_scripts_is_checked_by_its_digests(recorded, tmp_
     """Records of before the move into packages name a script, and the file of an architecture."""
     code = RuleCode(ROOT)
     rows = [
-        ("score_test", "", code.of("score_test"), "a" * 16),
-        ("train_model", "unet", code.of("train_model", "unet"), "b" * 16),
+        ("score_test", "", code.digest("score_test"), "a" * 16),
+        ("train_model", "unet", code.digest("train_model", "unet"), "b" * 16),
     ]
     add_rows(tmp_path / "table.tsv", [dict(zip(COLUMNS, (*row, "a test"), strict=True)) for row in rows])
     monkeypatch.setattr("equinuclei.runtime.equivalent_code.TABLE", tmp_path / "table.tsv")

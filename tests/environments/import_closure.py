@@ -23,7 +23,7 @@ def import_closure(root: Path, entry: str, extra: Iterable[str] = ()) -> list[Pa
 def _imports(root: Path, path: Path) -> set[Path]:
     """Files below `root` that one file imports, the packages' `__init__.py` among them."""
     names = set()
-    for node in _walk_what_runs(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in walk_what_runs(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -38,10 +38,10 @@ def _imports(root: Path, path: Path) -> set[Path]:
     return files
 
 
-def _walk_what_runs(node: ast.AST) -> Iterator[ast.AST]:
+def walk_what_runs(node: ast.AST) -> Iterator[ast.AST]:
     """Walk a syntax tree, but for what stands under `if TYPE_CHECKING`."""
     yield node
     if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
         return
     for child in ast.iter_child_nodes(node):
-        yield from _walk_what_runs(child)
+        yield from walk_what_runs(child)

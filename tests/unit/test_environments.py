@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from environments.declarations import CONDA_NAMES, DISTRIBUTIONS, ENVIRONMENTS, WITH_TORCH, declared, rules
-from environments.import_closure import import_closure
+from environments.import_closure import import_closure, walk_what_runs
 from equinuclei.specs import ARCHITECTURES
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ def needed(script, environment):
     by_name = [f"equinuclei/networks/{module}.py" for module, *_ in ARCHITECTURES.values()]
     names, packages = set(), set()
     for path in import_closure(ROOT, f"workflow/scripts/{script}.py", by_name if environment in WITH_TORCH else []):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in walk_what_runs(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 names.update(alias.name.split(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom):

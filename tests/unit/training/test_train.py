@@ -182,7 +182,7 @@ def test_the_learning_rate_is_the_number_given_or_the_one_chosen(tmp_path):
 
 def test_what_cannot_be_trained_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(InputError, match="this job sees no GPU"):
+    with pytest.raises(InputError, match="this job finds no GPU"):
         train(tmp_path, changed(device="cuda"))
     with pytest.raises(DivergedError, match="lower `learning_rate`"):
         train(tmp_path, changed(learning_rate=1e36))

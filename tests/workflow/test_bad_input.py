@@ -236,7 +236,7 @@ def test_a_gpu_that_is_not_there_stops_training(trained):
     config["models"] = [{"name": "on-gpu", "preset": "simplified", "widths": [2, 4]}]
     target = "results/tiny/models/on-gpu/fluorescence/seed0/weights.safetensors"
     output = refused(trained, config, target)
-    assert "this job sees no GPU" in output
+    assert "this job finds no GPU" in output
     assert not (trained / target).exists()
 
 

@@ -11,7 +11,8 @@ from equinuclei.sources.checks import missing_path
 from equinuclei.sources.images import read_image
 from equinuclei.sources.plates import cellvoyager, harmony, metaxpress, plain, zarr_plate
 from equinuclei.sources.plates.contents import Contents
-from equinuclei.sources.plates.planes import PLANE_COLUMNS, PROJECTION, PlateSource, choose_channels, choose_planes
+from equinuclei.sources.plates.planes import PLANE_COLUMNS, PROJECTION, PlateSource
+from equinuclei.sources.plates.selection import choose_channels, choose_planes
 
 __all__ = [
     "LAYOUTS",

@@ -9,11 +9,9 @@ from typing import TypeVar
 from xml.etree.ElementTree import Element
 from xml.parsers import expat
 
-import numpy as np
 import pandas as pd
 import tifffile
 
-from equinuclei.channels import find_channel, listed
 from equinuclei.errors import InputError, raise_problems
 from equinuclei.wells import parse_well
 
@@ -32,11 +30,20 @@ PLANE_COLUMNS = [
     "width",
     "pixel_size",
     "acquired",
+    "acquisition",
 ]
+NO_FILE = ""  # path of a plane that the index lists without a file: the instrument recorded no image
 PROJECTION = -1  # z of a projection by the instrument
 
 _DTYPES = {"field": int, "wavelength": float, "z": int, "t": int, "page": int, "y": float, "x": float}
-_DTYPES |= {"height": int, "width": int, "pixel_size": float}
+_DTYPES |= {"height": int, "width": int, "pixel_size": float, "acquisition": int}
+
+PLANNED_COLUMNS = ["well", "field", "channel", "z", "t"]
+
+
+def no_planned_planes() -> pd.DataFrame:
+    """An empty table of planned planes (see `PlateSource`)."""
+    return pd.DataFrame({name: pd.Series(dtype=_DTYPES.get(name, str)) for name in PLANNED_COLUMNS})
 
 
 Key = TypeVar("Key", bound=Hashable)
@@ -60,11 +67,20 @@ class PlateSource:
         - field: number within the well, as given by the vendor;
         - channel: name; wavelength: emission in nanometres, NaN if unknown;
         - z: from 0, or `PROJECTION` for a projection by the instrument; t: from 0;
-        - path: absolute path of the file; page: page in it, counted from 0;
+        - path: absolute path of the file, which need not be there; `NO_FILE` if the index says that the instrument
+          recorded no image; page: page in it, counted from 0;
         - y, x: stage position of the field's upper left corner in micrometres, y pointing down, NaN if unknown. Each
           well has one origin;
         - height, width: pixels; pixel_size: micrometres, NaN if unknown;
-        - acquired: ISO time, or "".
+        - acquired: ISO time, or "";
+        - acquisition: number of the acquisition (cycle, round) that the plane belongs to, 0 where there is one. Planes
+          of several acquisitions have channels with different names.
+    planned
+        Planes that a plan of the acquisition names, and of which there is neither a record nor a file: well, field,
+        channel, z, t; a row each. None of them is in `planes`.
+    set_aside
+        Reasons by absolute path, of files that the reader knows and leaves out on purpose: "thumbnail", "correction
+        image of the camera", ... Files that are in neither are unknown to the reader.
     metadata
         JSON values on the acquisition: instrument, objective, barcode, measurement, rows, columns, and others that
         depend on the layout.
@@ -74,6 +90,8 @@ class PlateSource:
     layout: str
     planes: pd.DataFrame
     metadata: dict = field(default_factory=dict)
+    planned: pd.DataFrame = field(default_factory=no_planned_planes)
+    set_aside: Mapping[str, str] = field(default_factory=dict)
 
 
 def make_planes(rows: Iterable[Mapping], where: str | Path) -> pd.DataFrame:
@@ -90,7 +108,7 @@ def make_planes(rows: Iterable[Mapping], where: str | Path) -> pd.DataFrame:
     if table.empty:
         raise InputError(f"{where}: lists no image of a plate")
     defaults: dict[str, float | str] = {"wavelength": math.nan, "y": math.nan, "x": math.nan, "pixel_size": math.nan}
-    defaults |= {"z": 0, "t": 0, "page": 0, "acquired": ""}
+    defaults |= {"z": 0, "t": 0, "page": 0, "acquired": "", "acquisition": 0}
     for column, value in defaults.items():
         if column not in table:
             table[column] = value
@@ -262,85 +280,6 @@ def to_float(text: str | None) -> float:
     except (TypeError, ValueError):
         return math.nan
     return value if math.isfinite(value) else math.nan
-
-
-def choose_channels(source: PlateSource, channel: str | float | Iterable[str | float] | None = None) -> list[str]:
-    """Names of the channels that `channel` selects (see `choose_planes`), in that order."""
-    wavelengths = source.planes.groupby("channel")["wavelength"].agg(lambda known: known.iloc[0])
-    names = list(wavelengths.index)
-    if channel is None:
-        return names
-    wanted = [channel] if isinstance(channel, str | int | float | np.number) else channel
-    plate = f"plate {source.name!r}"
-    chosen = list(dict.fromkeys(find_channel(plate, wavelengths.to_dict(), one) for one in wanted))
-    if not chosen:
-        raise InputError(f"{plate}: no channel is selected; it has {listed(names)}")
-    return chosen
-
-
-def choose_planes(
-    source: PlateSource,
-    channel: str | float | Iterable[str | float] | None = None,
-    z: int | str | None = None,
-    t: int | None = None,
-) -> pd.DataFrame:
-    """The planes of a plate that are to be used.
-
-    Parameters
-    ----------
-    source
-        A plate.
-    channel
-        Name of a channel (case-insensitive), its emission wavelength in nanometres (the nearest within
-        `equinuclei.channels.WAVELENGTH_TOLERANCE`), or several of either. None: all channels.
-    z
-        A plane counted from 0; or "max" or "mean": all planes, for the caller to project. None is the instrument's
-        projection if there is one, otherwise "max". For fields without planes (some exports contain only projections),
-        the projection is used for every z.
-    t
-        Time point; None is the first one.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns of `PlateSource.planes`. Several rows of one well, field and channel are planes to project. Within a
-        well and field, channels are in the order in which they were selected.
-
-    Raises
-    ------
-    InputError
-        If there is no such channel, plane or time point.
-    """
-    chosen = choose_channels(source, channel)
-    planes = source.planes[source.planes["channel"].isin(chosen)]
-    times = sorted(set(planes["t"]))
-    t = times[0] if t is None else t
-    if t not in times:
-        raise InputError(f"plate {source.name!r}: there is no time point {t}; it has {times[0]} to {times[-1]}")
-    planes = _choose_z(planes[planes["t"] == t], z, source.name)
-    order = {name: number for number, name in enumerate(chosen)}
-    planes = planes.assign(_well=planes["well"].map(parse_well), _channel=planes["channel"].map(order))
-    planes = planes.sort_values(["_well", "field", "_channel", "z"], kind="stable", ignore_index=True)
-    return planes.drop(columns=["_well", "_channel"])
-
-
-def _choose_z(planes: pd.DataFrame, z: int | str | None, plate: str) -> pd.DataFrame:
-    """The planes or projections of every well, field and channel that z selects; see `choose_planes`."""
-    projections, real = planes[planes["z"] == PROJECTION], planes[planes["z"] != PROJECTION]
-    if z is None:
-        preferred, others = projections, real
-    elif z in ("max", "mean"):
-        preferred, others = real, projections
-    elif isinstance(z, int | np.integer) and not isinstance(z, bool):
-        preferred, others = real[real["z"] == z], projections
-        if preferred.empty and others.empty:
-            raise InputError(f"plate {plate!r}: there is no plane z {z}; it has {real['z'].min()} to {real['z'].max()}")
-    else:
-        raise InputError(f"z {z!r} is neither a plane counted from 0, nor 'max' or 'mean'")
-    keys = ["well", "field", "channel"]
-    found = set(preferred[keys].itertuples(index=False, name=None))
-    needed = [key not in found for key in others[keys].itertuples(index=False, name=None)]
-    return pd.concat([preferred, others[np.array(needed, bool)]]) if len(others) else preferred
 
 
 def _local(name: str) -> str:

@@ -20,13 +20,15 @@ def chunks_of(shape: tuple[int, ...], version: NgffVersion) -> tuple[int, ...]:
     return (*(1 for _ in shape[:-2]), *(min(edge, size) for size in shape[-2:]))
 
 
-def shards_of(shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+def shards_of(
+    shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int, *, has_time: bool = False
+) -> tuple[int, ...]:
     """Shards of whole chunks: the whole array, or as much of its last axes as `SHARD_BYTES` holds.
 
-    itemsize : bytes per pixel.
+    itemsize : bytes per pixel. has_time : the first axis is time, and each time point has shards of its own.
     """
     shard = list(chunks)
-    for axis in reversed(range(len(shape))):
+    for axis in reversed(range(1 if has_time else 0, len(shape))):
         room = SHARD_BYTES // (math.prod(shard) * itemsize)
         shard[axis] *= max(1, min(-(-shape[axis] // chunks[axis]), room))
         if shard[axis] < shape[axis]:
@@ -34,15 +36,19 @@ def shards_of(shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int) ->
     return tuple(shard)
 
 
-def blocks(array: zarr.Array) -> Iterator[tuple[slice, ...]]:
+def blocks(array: zarr.Array, at: tuple[int, ...] = ()) -> Iterator[tuple[slice, ...]]:
     """Regions that cover an array, in C order, each of whole shards (of whole chunks where there are no shards).
 
     Writers that share a shard would lose each other's pixels, so a task writes one or more of these regions.
+
+    at : (time point,) for the regions of one time point of an array whose first axis is time.
     """
-    unit = array.shards or shards_of(array.shape, array.chunks, array.dtype.itemsize)
-    for index in np.ndindex(*(-(-size // step) for size, step in zip(array.shape, unit, strict=True))):
-        spans = zip(index, unit, array.shape, strict=True)
-        yield tuple(slice(at * step, min((at + 1) * step, size)) for at, step, size in spans)
+    itemsize = array.dtype.itemsize
+    unit = array.shards or shards_of(array.shape, array.chunks, itemsize, has_time=bool(at))
+    counts = [-(-size // step) for size, step in zip(array.shape[len(at) :], unit[len(at) :], strict=True)]
+    for index in np.ndindex(*counts):
+        spans = zip((*at, *index), unit, array.shape, strict=True)
+        yield tuple(slice(number * step, min((number + 1) * step, size)) for number, step, size in spans)
 
 
 def count_levels(height: int, width: int) -> int:

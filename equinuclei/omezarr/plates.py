@@ -1,8 +1,9 @@
 """OME-Zarr plates, to be read (`equinuclei.omezarr.writing` makes them).
 
 A plate is an NGFF HCS plate with one image per well, `<plate>/B/02/0`: a mosaic (c, y, x) of the well's fields with a
-pyramid of halved levels, a table of its fields, and optionally label images (y, x) under `labels/`. In NGFF 0.5 every
-level is sharded, one file where it fits into `equinuclei.omezarr.stacks.SHARD_BYTES`.
+pyramid of halved levels, a table of its fields, and optionally label images (y, x) under `labels/`. Of several time
+points, images are (t, c, y, x) and labels (t, y, x). In NGFF 0.5 every level is sharded, one file per level (and time
+point) where it fits into `equinuclei.omezarr.stacks.SHARD_BYTES`.
 """
 
 import math
@@ -113,6 +114,8 @@ class Pyramid:
         Pixels at full resolution.
     level_count
         Number of levels.
+    has_time, times
+        Whether there is an axis t, and its length; 1 without that axis.
     pixel_size
         Micrometres per pixel at full resolution; None if unknown.
 
@@ -132,7 +135,10 @@ class Pyramid:
         self._metadata = read_metadata(path)
         self.pixel_size = pixel_size_of(self._metadata)
         self.level_count = len(self._metadata["multiscales"][0]["datasets"])
-        self.height, self.width = self.level(0).shape[-2:]
+        self.has_time = self._metadata["multiscales"][0]["axes"][0]["name"] == "t"
+        shape = self.level(0).shape
+        self.height, self.width = shape[-2:]
+        self.times: int = shape[0] if self.has_time else 1
 
     def level(self, number: int, mode: Literal["r", "r+"] = "r") -> zarr.Array:
         """The array (..., y, x) of a level. Raises InputError if there is no such level."""
@@ -143,8 +149,12 @@ class Pyramid:
             )
         return zarr.open_array(path, mode=mode)
 
-    def read(self) -> np.ndarray:
-        """All pixels, (..., y, x), at full resolution.
+    def time_index(self, time: int = 0) -> tuple[int, ...]:
+        """The leading index of a time point in the arrays of all levels."""
+        return (time,) if self.has_time else ()
+
+    def read(self, time: int = 0) -> np.ndarray:
+        """All pixels of a time point at full resolution: (c, y, x), of a label image (y, x).
 
         Raises
         ------
@@ -152,14 +162,22 @@ class Pyramid:
             If they are not those that `equinuclei.omezarr.writing.write_pixels` was given.
         """
         array = self.level(0)
+        at = self.time_index(time)
         with self._damage_reported():
-            pixels = np.asarray(array[:])
+            pixels = np.asarray(array[at] if at else array[:])
         crc = 0
-        for region in blocks(array):
-            crc = zlib.crc32(np.ascontiguousarray(pixels[region]).data, crc)
-        if crc != read_attributes(self.path).get(NOTES, {}).get("crc32", crc):
+        for region in blocks(array, at):
+            crc = zlib.crc32(np.ascontiguousarray(pixels[region[len(at) :]]).data, crc)
+        if crc != self.checksums().get(time, crc):
             raise InputError(self._damaged("the checksum differs"))
         return pixels
+
+    def checksums(self) -> dict[int, int]:
+        """CRC-32 of the pixels that were written, by time point."""
+        noted = read_attributes(self.path).get(NOTES, {}).get("crc32")
+        if isinstance(noted, dict):
+            return {int(time): int(crc) for time, crc in noted.items()}
+        return {} if noted is None else {0: int(noted)}
 
     @contextmanager
     def _damage_reported(self) -> Iterator[None]:
@@ -176,7 +194,7 @@ class Pyramid:
 
 
 class LabelImage(Pyramid):
-    """A label image of a well, (y, x): 0 is background, each object has a number of its own."""
+    """A label image of a well, (y, x) or (t, y, x): 0 is background, each object has a number of its own."""
 
     def __init__(self, path: Path, plate: Path, well: str) -> None:
         self.kind = f"label image {path.name!r}"
@@ -184,7 +202,7 @@ class LabelImage(Pyramid):
 
 
 class WellImage(Pyramid):
-    """The image of a well, (c, y, x): the mosaic of its fields.
+    """The image of a well, (c, y, x) or (t, c, y, x): the mosaic of its fields.
 
     Attributes
     ----------
@@ -206,14 +224,14 @@ class WellImage(Pyramid):
         """Names of the channels, in the order of axis c."""
         return list(self.wavelengths)
 
-    def read_channel(self, number: int) -> np.ndarray:
+    def read_channel(self, number: int, time: int = 0) -> np.ndarray:
         """Pixels (y, x) of a channel at full resolution.
 
         Raises InputError for damage that the checksums of the compressed chunks show; `read` sees any.
         """
         array = self.level(0)
         with self._damage_reported():
-            return np.asarray(array[number])
+            return np.asarray(array[(*self.time_index(time), number)])
 
     def label(self, name: str) -> LabelImage:
         """One of the label images over this image. Raises InputError if there is no such one."""

@@ -114,6 +114,7 @@ def create_image(
     shape: tuple[int, int],
     dtype: DTypeLike,
     pixel_size: float | None = None,
+    times: int | None = None,
 ) -> WellImage:
     """Create the image of a well, replacing one that is there. All its pixels are zero: `write_pixels` sets them.
 
@@ -129,6 +130,8 @@ def create_image(
         Pixel type, such as uint8, uint16 or float32.
     pixel_size
         Micrometres per pixel. None or NaN: the axes have no unit and a scale of 1.
+    times
+        Number of time points: the image is (t, c, y, x). None: it is (c, y, x).
 
     Raises
     ------
@@ -138,7 +141,7 @@ def create_image(
         If the shape is empty.
     """
     path, version, dtype = plate.image_folder(well), plate.ngff_version, np.dtype(dtype)
-    axes = (len(channels), *shape)
+    axes = (*([] if times is None else [times]), len(channels), *shape)
     if min(axes) < 1:
         raise ValueError(f"well {well}: shape {axes} is empty")
     known_size = pixel_size if pixel_size is not None and pixel_size > 0 else None
@@ -147,7 +150,7 @@ def create_image(
         path,
         shape=axes,
         pixelsize=1.0 if known_size is None else float(known_size),
-        axes_names=["c", "y", "x"],
+        axes_names=["c", "y", "x"] if times is None else ["t", "c", "y", "x"],
         channels_meta=[
             Channel.default_init(label=channel.name, color=channel.hex_colour(), data_type=dtype)
             for channel in channels
@@ -181,9 +184,10 @@ def create_label(plate: Plate, well: str, name: str) -> LabelImage:
     if not name.replace("_", "").replace("-", "").isalnum() or not name.isascii():
         raise ValueError(f"label {name!r}: use letters, digits, '_' and '-'")
     image = plate.image(well)
+    axes = (*([1] if image.has_time else []), 1, image.height, image.width)
     # ngio takes chunks with the image's axes here, and drops axis c itself.
     open_ome_zarr_container(image.path).derive_label(
-        name, dtype="uint32", chunks=chunks_of((1, image.height, image.width), plate.ngff_version), overwrite=True
+        name, dtype="uint32", chunks=chunks_of(axes, plate.ngff_version), overwrite=True
     )
     path = image.path / "labels" / name
     with changed_metadata(path) as metadata:
@@ -192,7 +196,7 @@ def create_label(plate: Plate, well: str, name: str) -> LabelImage:
     return image.label(name)
 
 
-def write_pixels(pyramid: Pyramid, read: Callable[..., np.ndarray]) -> None:
+def write_pixels(pyramid: Pyramid, read: Callable[..., np.ndarray], time: int = 0) -> None:
     """Write all pixels of a well's image, or of a label image, and its pyramid, whole shards at a time.
 
     A checksum of what `read` returned is kept beside the image's metadata; `Pyramid.read` compares it.
@@ -204,37 +208,42 @@ def write_pixels(pyramid: Pyramid, read: Callable[..., np.ndarray]) -> None:
     read
         Called as `read(c, y, x)`, for a label image as `read(y, x)`, with the channel's number and slices; returns
         pixels (y, x) of the array's dtype. Calls come shard by shard, channels first.
+    time
+        The time point to write; each is written by itself.
 
     Raises
     ------
     ValueError
         If `read` returns another shape or dtype.
     """
-    array, crc = pyramid.level(0, mode="r+"), 0
-    for region in blocks(array):
-        block = np.empty([part.stop - part.start for part in region], array.dtype)
+    array, at, crc = pyramid.level(0, mode="r+"), pyramid.time_index(time), 0
+    for region in blocks(array, at):
+        plane = region[len(at) :]
+        block = np.empty([part.stop - part.start for part in plane], array.dtype)
         if isinstance(pyramid, LabelImage):
-            block[:] = _checked(read(*region), block.shape, array.dtype)
+            block[:] = _checked(read(*plane), block.shape, array.dtype)
         else:
-            for number, channel in enumerate(range(region[0].start, region[0].stop)):
-                block[number] = _checked(read(channel, *region[1:]), block.shape[1:], array.dtype)
-        array[region] = block
+            for number, channel in enumerate(range(plane[0].start, plane[0].stop)):
+                block[number] = _checked(read(channel, *plane[1:]), block.shape[1:], array.dtype)
+        array[region] = block[(np.newaxis,) * len(at)]
         crc = zlib.crc32(block.data, crc)
-    zarr.open_group(pyramid.path, mode="r+").attrs[NOTES] = {"crc32": crc}
+    checksums = {str(number): value for number, value in {**pyramid.checksums(), time: crc}.items()}
+    zarr.open_group(pyramid.path, mode="r+").attrs[NOTES] = {"crc32": checksums if pyramid.has_time else crc}
     # An array of one shard, as most are, is still in memory: its pyramid needs no reading.
-    _write_coarser_levels(pyramid, block if block.shape == array.shape else array)
+    _write_coarser_levels(pyramid, block if block.shape == array.shape[len(at) :] else array[at] if at else array, at)
 
 
-def _write_coarser_levels(pyramid: Pyramid, finer: np.ndarray | zarr.Array) -> None:
-    """Write all levels below the one of full resolution, `finer`: of labels every other pixel, of images means."""
+def _write_coarser_levels(pyramid: Pyramid, finer: np.ndarray | zarr.Array, at: tuple[int, ...]) -> None:
+    """Write the levels below full resolution, `finer`, of a time point: of labels every other pixel, of images means."""
     for level in range(1, pyramid.level_count):
         array = pyramid.level(level, mode="r+")
-        for region in blocks(array):
-            source = tuple(slice(2 * part.start, 2 * part.stop) for part in region[-2:])
-            fine = np.asarray(finer[(*region[:-2], *source)])
+        for region in blocks(array, at):
+            plane = region[len(at) :]
+            source = tuple(slice(2 * part.start, 2 * part.stop) for part in plane[-2:])
+            fine = np.asarray(finer[(*plane[:-2], *source)])
             block = np.ascontiguousarray(fine[..., ::2, ::2]) if isinstance(pyramid, LabelImage) else halve(fine)
-            array[region] = block
-        finer = block if block.shape == array.shape else array
+            array[region] = block[(np.newaxis,) * len(at)]
+        finer = block if block.shape == array.shape[len(at) :] else array[at] if at else array
 
 
 def write_field_table(image: WellImage, fields: pd.DataFrame) -> None:
@@ -279,7 +288,8 @@ def set_display_ranges(plate: Plate) -> None:
     images = [plate.image(well) for well in plate.wells]
     for image in images:
         coarse = np.asarray(image.level(image.level_count - 1)[:])
-        for name, pixels in zip(image.channels, coarse, strict=True):
+        by_channel = np.moveaxis(coarse, -3, 0)
+        for name, pixels in zip(image.channels, by_channel, strict=True):
             values = pixels[pixels != 0]
             if values.size:
                 quantiles.setdefault(name, []).append(np.quantile(values, [0.01, 0.998]))
@@ -308,7 +318,7 @@ def _cut_into_shards(path: Path, version: NgffVersion) -> None:
             shape=made.shape,
             dtype=made.dtype,
             chunks=chunks,
-            shards=shards_of(made.shape, chunks, made.dtype.itemsize),
+            shards=shards_of(made.shape, chunks, made.dtype.itemsize, has_time=axes[0] == "t"),
             compressors=ZstdCodec(level=ZSTD_LEVEL, checksum=True),
             fill_value=0,
             dimension_names=axes,

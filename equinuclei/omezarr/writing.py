@@ -94,6 +94,11 @@ def create_plate(
     return Plate(path)
 
 
+def add_notes(plate: Plate, notes: Mapping) -> None:
+    """Add plain values to the notes of a plate (see `create_plate`)."""
+    zarr.open_group(plate.path, mode="r+").attrs[NOTES] = {**plate.notes, **notes}
+
+
 def _describe_wells(plate: Metadata, folders: Sequence[tuple[str, str]]) -> None:
     """List the wells of a plate anew: ngio sorts rows as text, AA before B."""
     rows = sorted({row for row, _ in folders}, key=lambda row: (len(row), row))
@@ -230,11 +235,14 @@ def write_pixels(pyramid: Pyramid, read: Callable[..., np.ndarray], time: int = 
     checksums = {str(number): value for number, value in {**pyramid.checksums(), time: crc}.items()}
     zarr.open_group(pyramid.path, mode="r+").attrs[NOTES] = {"crc32": checksums if pyramid.has_time else crc}
     # An array of one shard, as most are, is still in memory: its pyramid needs no reading.
-    _write_coarser_levels(pyramid, block if block.shape == array.shape[len(at) :] else array[at] if at else array, at)
+    _write_coarser_levels(pyramid, _finished(block, array, at), at)
 
 
 def _write_coarser_levels(pyramid: Pyramid, finer: np.ndarray | zarr.Array, at: tuple[int, ...]) -> None:
-    """Write the levels below full resolution, `finer`, of a time point: of labels every other pixel, of images means."""
+    """Write the levels of a time point below the one of full resolution, `finer`.
+
+    Labels keep every other pixel, images the mean of 2 x 2.
+    """
     for level in range(1, pyramid.level_count):
         array = pyramid.level(level, mode="r+")
         for region in blocks(array, at):
@@ -243,7 +251,14 @@ def _write_coarser_levels(pyramid: Pyramid, finer: np.ndarray | zarr.Array, at: 
             fine = np.asarray(finer[(*plane[:-2], *source)])
             block = np.ascontiguousarray(fine[..., ::2, ::2]) if isinstance(pyramid, LabelImage) else halve(fine)
             array[region] = block[(np.newaxis,) * len(at)]
-        finer = block if block.shape == array.shape[len(at) :] else array[at] if at else array
+        finer = _finished(block, array, at)
+
+
+def _finished(block: np.ndarray, array: zarr.Array, at: tuple[int, ...]) -> np.ndarray | zarr.Array:
+    """The pixels of a time point that were just written: the last block, if there was no other."""
+    if block.shape == array.shape[len(at) :]:
+        return block
+    return np.asarray(array[at]) if at else array
 
 
 def write_field_table(image: WellImage, fields: pd.DataFrame) -> None:

@@ -15,10 +15,19 @@ from equinuclei.checksums import digest
 from equinuclei.errors import InputError, raise_problems
 from equinuclei.omezarr.metadata import NgffVersion, known_version
 from equinuclei.omezarr.plates import Plate, is_plate
-from equinuclei.omezarr.writing import create_image, create_plate, set_display_ranges, write_field_table, write_pixels
+from equinuclei.omezarr.writing import (
+    add_notes,
+    create_image,
+    create_plate,
+    set_display_ranges,
+    write_field_table,
+    write_pixels,
+)
+from equinuclei.plates.ledger import LEDGER, left_out, make_ledger, write_ledger
 from equinuclei.plates.mosaic import Mosaic, MosaicPlan
 from equinuclei.runtime.files import is_done, make_folder, mark_done, replacing, require_space, write_json
 from equinuclei.sources.plates import PlateSource, choose_channels, choose_planes, find_plate_source
+from equinuclei.sources.plates.planes import NO_FILE
 
 logger = logging.getLogger("equinuclei.plates.convert")
 
@@ -35,8 +44,9 @@ PLATE_FIELDS_COLUMNS = [
     "planes",
     "path",
     "acquired",
+    "time",
 ]
-"""Of fields.parquet, a row per well, field and channel.
+"""Of fields.parquet, a row per well, field, channel and time point.
 
 status is one of `equinuclei.plates.field_images.STATUSES`, message says more; y0 and x0 are the pixel of the mosaic
 where the field begins, height and width its pixels; planes counts source planes, and path names the first of them. A
@@ -51,14 +61,27 @@ class PlateExport:
     layout : one of `equinuclei.sources.plates.LAYOUTS`; None: the first that fits
     channels : names or emission wavelengths in nm; None: all
     z : a plane from 0, "max" or "mean"; None: see `equinuclei.sources.plates.choose_planes`
-    t : time point; None: the first
+    t : a time point, "first", "last" or "all"; None: the first
+    acquisition : number of an acquisition; None: all
     """
 
     path: str | Path
     layout: str | None = None
     channels: Sequence[str | float] | None = None
     z: int | str | None = None
-    t: int | None = None
+    t: int | str | None = None
+    acquisition: int | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The raw folder."""
+        path = Path(self.path).absolute()
+        return path if path.is_dir() else path.parent
+
+    def asked(self) -> list[str]:
+        """The settings by which a person chose what to convert."""
+        names = ("channels", "z", "t", "acquisition")
+        return [name for name in names if getattr(self, name) is not None]
 
 
 def convert_plate(
@@ -67,6 +90,7 @@ def convert_plate(
     fields: str | Path,
     workers: int,
     *,
+    ledger: str | Path | None = None,
     max_bad_fraction: float = 0.1,
     ngff_version: str = "0.5",
     flat_field: bool = False,
@@ -82,13 +106,16 @@ def convert_plate(
         The images to convert.
     output
         OME-Zarr plate to make (see `equinuclei.omezarr.plates`): per well a mosaic (c, y, x) of its fields at their
-        stage positions, rounded to pixels; side by side in reading order where a position of the well is unknown. Where
-        fields overlap, the one with the lowest number wins. All wells have one shape, as viewers want it: that of the
-        largest mosaic. Pixels without a field are 0.
+        stage positions, rounded to pixels; side by side in reading order where a position of the well is unknown. Of
+        several time points, it is (t, c, y, x). Where fields overlap, the one with the lowest number wins. All wells
+        have one shape, as viewers want it: that of the largest mosaic. Pixels without a field are 0.
     fields
         Parquet file to make, with the columns `PLATE_FIELDS_COLUMNS`.
     workers
         Threads; as many wells are in memory at once, each with the fields of one channel and up to three shards.
+    ledger
+        Parquet file to make: what became of every plane and file of the raw folder (see `equinuclei.plates.ledger`).
+        By default `LEDGER` beside the plate.
     max_bad_fraction
         Largest share of rows whose status is not ok.
     ngff_version
@@ -106,23 +133,24 @@ def convert_plate(
     output, fields, version = Path(output), Path(fields), known_version(ngff_version)
     source = find_plate_source(export.path, export.layout)
     where = f"plate {source.name!r} ({export.path})"
-    planes = choose_planes(source, export.channels, export.z, export.t)
+    planes = choose_planes(source, export.channels, export.z, export.t, export.acquisition)
     states = _file_states(where, planes, max_bad_fraction)
     projection = "mean" if export.z == "mean" else "max"
-    plan = MosaicPlan.of(where, source, planes, choose_channels(source, export.channels), projection, flat_field)
-    listed = [planes.to_dict("list"), source.planes.to_dict("list")]
-    # The empty text belongs to the key of plates that were made before.
-    key = digest(["plate", "", version, projection, flat_field, source.name, source.metadata, listed, states])
-    if _is_made(output, fields, key):
+    names = [name for name in choose_channels(source, export.channels) if name in set(planes["channel"])]
+    plan = MosaicPlan.of(where, source, planes, names, projection, flat_field)
+    listed = [planes.to_dict("list"), source.planes.to_dict("list"), export.asked()]
+    key = digest(["plate", version, projection, flat_field, source.name, source.metadata, listed, states])
+    tables = _Tables(fields, Path(ledger) if ledger is not None else output.with_name(LEDGER))
+    if _is_made(output, tables, key):
         return
     require_space(output, sum(state[0] for state in states if state is not None), where)
-    conversion = _Conversion(where, source, plan, key, fields, workers, version, max_bad_fraction)
+    conversion = _Conversion(where, export, source, planes, plan, key, tables, workers, version, max_bad_fraction)
     make_folder(output, key, conversion.build)
 
 
 def _file_states(where: str, planes: pd.DataFrame, max_bad_fraction: float) -> list[list[int] | None]:
     """Sizes and times of the files of the planes; InputError if too many are missing."""
-    states = {path: _file_state(Path(path)) for path in planes["path"].unique()}
+    states = {path: _file_state(Path(path)) for path in planes["path"].unique() if path != NO_FILE}
     missing = [path for path, state in states.items() if state is None]
     _check_share(where, len(states), [f"{path} is missing" for path in missing], max_bad_fraction)
     return list(states.values())
@@ -139,11 +167,11 @@ def _file_state(path: Path) -> list[int] | None:
     return [facts.st_size, facts.st_mtime_ns]
 
 
-def _is_made(output: Path, fields: Path, key: str) -> bool:
+def _is_made(output: Path, tables: "_Tables", key: str) -> bool:
     """Whether the conversion of this key is finished; InputError if something else stands in its place."""
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return False
-    if is_plate(output) and Plate(output).notes.get("key") == key and fields.is_file():
+    if is_plate(output) and Plate(output).notes.get("key") == key and tables.exist():
         return True
     raise InputError(f"{output} exists and was made from other inputs: remove it first.")
 
@@ -153,9 +181,20 @@ def _check_share(where: str, total: int, problems: Sequence[str], limit: float) 
     if len(problems) > limit * total:
         raise_problems(
             f"{where}: {len(problems)} of {total} images are bad, more than max_bad_fraction {limit:g}; "
-            "copy the plate again, or raise the limit",
+            "copy what is missing, or raise the limit",
             problems,
         )
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """The tables that are made with a plate: its fields, and the ledger of its raw folder."""
+
+    fields: Path
+    ledger: Path
+
+    def exist(self) -> bool:
+        return self.fields.is_file() and self.ledger.is_file()
 
 
 @dataclass(frozen=True)
@@ -163,35 +202,43 @@ class _Conversion:
     """A plate that is being converted (see `convert_plate`)."""
 
     where: str
+    export: PlateExport
     source: PlateSource
+    planes: pd.DataFrame
     plan: MosaicPlan
     key: str
-    fields: Path
+    tables: _Tables
     workers: int
     version: NgffVersion
     max_bad_fraction: float
 
     def build(self, folder: Path) -> None:
-        """Make the plate in a folder for unfinished work, then the table of fields."""
+        """Make the plate in a folder for unfinished work, then its tables."""
         if not is_done(folder, "plate"):
             create_plate(folder, self.source.name, self.plan.wells, self.version, self._notes())
             mark_done(folder, "plate")
         plate = Plate(folder)
         self._convert_wells(plate)
-        table = self._field_rows(folder)
+        rows = [
+            row for well in self.plan.wells for row in json.loads(_rows_file(folder, well).read_text("utf-8"))["rows"]
+        ]
+        fields = self._field_table(rows)
         set_display_ranges(plate)
-        with replacing(self.fields) as temporary:
-            table.to_parquet(temporary, index=False)
+        ledger = make_ledger(self.source, self.planes, self.plan, rows, self.export.folder)
+        add_notes(plate, {"ledger": write_ledger(ledger, self.tables.ledger)})
+        for one in left_out(ledger, self.export.asked()):
+            logger.warning("%s: %s%s", self.where, one.text, "" if one.needs_raw else " (as asked, or never there)")
+        with replacing(self.tables.fields) as temporary:
+            fields.to_parquet(temporary, index=False)
 
     def _notes(self) -> dict:
-        converted = {channel.name for channel in self.plan.channels}
         return {
             "content": "plate",
             "key": self.key,
             "layout": self.source.layout,
             "metadata": self.source.metadata,
-            "flat_field_corrected": list(self.plan.profiles),
-            "channels_left_out": sorted(set(self.source.planes["channel"]) - converted),
+            "asked": self.export.asked(),
+            "times": list(self.plan.times),
         }
 
     def _convert_wells(self, plate: Plate) -> None:
@@ -206,11 +253,8 @@ class _Conversion:
                 # After a failure, wells that have not begun need not begin.
                 pool.shutdown(cancel_futures=True)
 
-    def _field_rows(self, folder: Path) -> pd.DataFrame:
+    def _field_table(self, rows: list[dict]) -> pd.DataFrame:
         """The table of all fields; logs the bad ones, and raises InputError if they are too many."""
-        rows = [
-            row for well in self.plan.wells for row in json.loads(_rows_file(folder, well).read_text("utf-8"))["rows"]
-        ]
         table = pd.DataFrame(rows, columns=PLATE_FIELDS_COLUMNS)
         problems = [
             f"well {row.well}, field {row.field}, channel {row.channel!r}: {row.status}: {row.message}"
@@ -224,23 +268,32 @@ class _Conversion:
 
 def _convert_well(plate: Plate, plan: MosaicPlan, well: str) -> None:
     planes, fields = plan.wells[well], plan.places[well]
-    rows = [
+    times = len(plan.times) if plan.has_time else None
+    image = create_image(plate, well, plan.channels, plan.shape, plan.dtype, plan.pixel_size, times)
+    rows: list[dict] = []
+    for time, number in enumerate(plan.times):
+        at_time = planes[planes["t"] == number]
+        of_time = [{"well": well, "t": number, "time": time, **row} for row in _rows_of_time(plan, at_time, fields)]
+        write_pixels(image, Mosaic(plan, at_time, of_time).read, time)
+        rows += of_time
+    write_field_table(image, fields)
+    write_json(_rows_file(plate.path, well), {"rows": rows})
+    mark_done(plate.path, well)
+
+
+def _rows_of_time(plan: MosaicPlan, planes: pd.DataFrame, fields: pd.DataFrame) -> list[dict]:
+    """A row per field and channel of a well at a time point: where it lies, and of which planes it is made."""
+    of_field = dict(list(planes.groupby(["field", "channel"])))
+    return [
         {
-            "well": well,
             "field": int(place.field),
             "channel": channel.name,
             **{name: int(getattr(place, name)) for name in ("y0", "x0", "height", "width")},
-            **_about_planes(planes[(planes["field"] == place.field) & (planes["channel"] == channel.name)]),
+            **_about_planes(of_field.get((place.field, channel.name), planes.iloc[:0])),
         }
         for place in fields.itertuples()
         for channel in plan.channels
     ]
-    image = create_image(plate, well, plan.channels, plan.shape, plan.dtype, plan.pixel_size)
-    write_pixels(image, Mosaic(plan, planes, rows).read)
-    write_field_table(image, fields)
-    table = [{name: row[name] for name in PLATE_FIELDS_COLUMNS} for row in rows]
-    write_json(_rows_file(plate.path, well), {"rows": table})
-    mark_done(plate.path, well)
 
 
 def _about_planes(planes: pd.DataFrame) -> dict:

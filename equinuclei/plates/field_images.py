@@ -1,6 +1,7 @@
 """The image of one field in one channel, read from a plate's files; what is wrong with it where it cannot be read."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,24 @@ import tifffile
 
 from equinuclei.errors import InputError
 from equinuclei.sources.plates import read_plane
-from equinuclei.sources.plates.planes import image_header
+from equinuclei.sources.plates.planes import NO_FILE, image_header
 
 STATUSES = ("ok", "missing", "truncated", "unreadable", "wrong size")
+
+
+@dataclass(frozen=True)
+class FieldReading:
+    """What was read of a field in one channel.
+
+    status, message : one of `STATUSES`, and what is wrong, "" if nothing is
+    pixels : (y, x); None unless the status is ok
+    pages : pages in each file that was opened, by its path
+    """
+
+    status: str
+    message: str
+    pixels: np.ndarray | None
+    pages: dict[str, int]
 
 
 class _BadPlaneError(Exception):
@@ -22,7 +38,7 @@ class _BadPlaneError(Exception):
 
 def read_field(
     planes: pd.DataFrame | None, shape: tuple[int, int], dtype: np.dtype, projection: str = "max"
-) -> tuple[str, str, np.ndarray | None]:
+) -> FieldReading:
     """Read a field of one channel.
 
     Parameters
@@ -35,29 +51,30 @@ def read_field(
         Pixel type of the result; a plane whose type does not fit into it is unreadable.
     projection
         "max" or "mean" (rounded to the nearest integer, halves to even).
-
-    Returns
-    -------
-    str, str
-        One of `STATUSES`, and what is wrong, "" if nothing is.
-    numpy.ndarray or None
-        Pixels (y, x) of `dtype`; None unless the status is ok.
     """
+    pages: dict[str, int] = {}
     if planes is None or planes.empty:
-        return "missing", "the plate has no image of this field and channel", None
+        return FieldReading("missing", "the plate has no image of this field and channel", None, pages)
+    if (planes["path"] == NO_FILE).any():
+        return FieldReading("missing", "the instrument recorded no image of this field and channel", None, pages)
     try:
-        return "ok", "", _project(_read_planes(planes, shape, dtype), len(planes), projection, dtype)
+        pixels = _project(_read_planes(planes, shape, dtype, pages), len(planes), projection, dtype)
     except _BadPlaneError as bad:
-        return bad.status, bad.message, None
+        return FieldReading(bad.status, bad.message, None, pages)
+    return FieldReading("ok", "", pixels, pages)
 
 
-def _read_planes(planes: pd.DataFrame, shape: tuple[int, int], dtype: np.dtype) -> Iterator[np.ndarray]:
-    """Pixels (y, x) of each plane; raises _BadPlaneError at the first that cannot be used."""
+def _read_planes(
+    planes: pd.DataFrame, shape: tuple[int, int], dtype: np.dtype, pages: dict[str, int]
+) -> Iterator[np.ndarray]:
+    """Pixels (y, x) of each plane; raises _BadPlaneError at the first that cannot be used. Notes pages per file."""
     for plane in planes.itertuples():
         try:
             # A damaged header can claim an image of gigabytes: it is not decoded to find that out.
-            if plane.page == 0 and Path(plane.path).is_file():
-                _check_size(plane.path, image_header(plane.path)[:2], shape)
+            if plane.path not in pages and Path(plane.path).is_file():
+                *size, pages[plane.path] = image_header(plane.path)
+                if plane.page == 0:
+                    _check_size(plane.path, size, shape)
             pixels = read_plane(plane.path, plane.page)
         except InputError as error:
             raise _BadPlaneError(_status_of_unreadable(Path(plane.path)), str(error)) from error

@@ -1,5 +1,6 @@
 """What segmentation, measurement and the page ask of a converted plate: its nuclear channel and readable fields."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +20,13 @@ class ConvertedWell:
     image : the mosaic of its fields
     nuclear_channel : index of the channel that shows nuclei
     placed : where all its fields lie: field, y0, x0, height, width (pixels)
-    readable : the rows of `placed` whose images could be read, in every channel
+    bad_fields : numbers of the fields whose images could not be read in every channel, by time point
     """
 
     image: WellImage
     nuclear_channel: int
     placed: pd.DataFrame
-    readable: pd.DataFrame
+    bad_fields: Mapping[int, set[int]]
 
     @property
     def name(self) -> str:
@@ -37,14 +38,18 @@ class ConvertedWell:
         """Height and width of the mosaic, pixels."""
         return self.image.height, self.image.width
 
-    def nuclear_image(self) -> np.ndarray:
-        """Pixels (y, x) of the nuclear channel, as stored."""
-        return self.image.read_channel(self.nuclear_channel)
+    def readable(self, time: int = 0) -> pd.DataFrame:
+        """The rows of `placed` whose images could be read, in every channel."""
+        return self.placed[~self.placed["field"].isin(self.bad_fields.get(time, ()))]
 
-    def valid_pixels(self) -> np.ndarray:
+    def nuclear_image(self, time: int = 0) -> np.ndarray:
+        """Pixels (y, x) of the nuclear channel, as stored."""
+        return self.image.read_channel(self.nuclear_channel, time)
+
+    def valid_pixels(self, time: int = 0) -> np.ndarray:
         """Bool (y, x): where the mosaic shows a readable field."""
         valid = np.zeros(self.shape, bool)
-        for row in self.readable.itertuples():
+        for row in self.readable(time).itertuples():
             valid[row.y0 : row.y0 + row.height, row.x0 : row.x0 + row.width] = True
         return valid
 
@@ -77,13 +82,21 @@ class ConvertedPlate:
     def __init__(self, path: str | Path, fields: str | Path, channel: str | float | None) -> None:
         self.store = Plate(path)
         self.channel = self.store.channel_index(channel)
-        statuses = pd.read_parquet(fields, columns=["well", "field", "status"])
+        statuses = read_statuses(fields)
         bad = statuses[statuses["status"] != "ok"]
-        self._bad_fields = {well: set(of_well["field"]) for well, of_well in bad.groupby("well")}
+        self._bad_fields: dict[str, dict[int, set[int]]] = {}
+        for (well, time), of_well in bad.groupby(["well", "time"]):
+            self._bad_fields.setdefault(well, {})[int(time)] = set(of_well["field"])
 
     def well(self, name: str) -> ConvertedWell:
         """A well. Raises InputError if the plate lacks it, its image, or the table of its fields."""
         image = self.store.image(name)
-        placed = image.field_table()
-        readable = placed[~placed["field"].isin(self._bad_fields.get(name, ()))]
-        return ConvertedWell(image, self.channel, placed, readable)
+        return ConvertedWell(image, self.channel, image.field_table(), self._bad_fields.get(name, {}))
+
+
+def read_statuses(fields: str | Path) -> pd.DataFrame:
+    """well, field, channel, time, status and acquired, from the `fields.parquet` of a conversion."""
+    table = pd.read_parquet(fields)
+    # Plates that were converted before there was a time axis have no such column.
+    table = table if "time" in table else table.assign(time=0)
+    return table[["well", "field", "channel", "time", "status", "acquired"]]

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from equinuclei.images.measure import measure_nuclei, summarize
 from equinuclei.omezarr.plates import Plate, WellImage
-from equinuclei.plates.fields import LABEL, ConvertedPlate, ConvertedWell
+from equinuclei.plates.fields import LABEL, ConvertedPlate, ConvertedWell, read_statuses
+from equinuclei.plates.ledger import check_pixels, read_ledger
 from equinuclei.plates.quality import focus_score, saturated_share
 from equinuclei.runtime.files import replacing
 from equinuclei.tables.files import write_table
@@ -42,7 +43,8 @@ def measure_plate(
         The one in which nuclei were segmented: the summaries give its intensity, the quality scores are of its pixels.
     nuclei_table
         Parquet file to make: plate, well, and the columns of `equinuclei.images.measure.measure_nuclei`; a row per
-        nucleus. `label` is its number in `labels/nuclei` of its well.
+        nucleus. `label` is its number in `labels/nuclei` of its well. Of plates with an axis t, time is the index
+        along it, in all three tables.
     fields_table, wells_table
         TSV files to make: count, at_border, median_area (pixels), median_area_um2, a mean per channel, mean_intensity
         (of `channel`), focus, saturated (share of pixels); of fields status (ok, missing, ...), of wells fields and
@@ -51,21 +53,36 @@ def measure_plate(
     Raises
     ------
     InputError
-        If an input or the channel is missing, or stored pixels are damaged.
+        If an input or the channel is missing, stored pixels are damaged, or the plate lacks a pixel that its ledger
+        says is there.
     """
     converted, segmented = ConvertedPlate(plate, fields, channel), Plate(segmentation)
     statuses = _channel_statuses(fields, converted)
+    ledger = read_ledger(plate)
     of_fields: list[pd.DataFrame] = []
     of_wells: list[pd.DataFrame] = []
 
     def measured_wells() -> Iterator[pd.DataFrame]:
         for name in converted.store.wells:
             well = converted.well(name)
-            nuclei, scores = _measure_well(well, segmented.image(name))
-            of_well = statuses[statuses["well"] == name]
-            of_fields.append(_summarize_fields(well, nuclei, scores, of_well))
-            of_wells.append(_summarize_well(well, nuclei, scores, of_well))
-            yield nuclei
+            for time in range(well.image.times):
+                # Whole and compared with their checksums: what the page says of the raw folder rests on them.
+                mosaic = well.image.read(time)
+                if ledger is not None:
+                    check_pixels(ledger, name, well.image.channels, mosaic, time)
+                nuclei, scores = _measure_well(well, mosaic, segmented.image(name), time)
+                of_well = statuses[(statuses["well"] == name) & (statuses["time"] == time)]
+                tables = (
+                    nuclei,
+                    _summarize_fields(well, nuclei, scores, of_well),
+                    _summarize_well(well, nuclei, scores, of_well),
+                )
+                if well.image.has_time:
+                    for table in tables:
+                        table.insert(list(table.columns).index("well") + 1, "time", time)
+                of_fields.append(tables[1])
+                of_wells.append(tables[2])
+                yield nuclei
 
     _write_nuclei(nuclei_table, converted.store.name, measured_wells())
     for tables, path in ((of_fields, fields_table), (of_wells, wells_table)):
@@ -74,30 +91,35 @@ def measure_plate(
 
 
 def _channel_statuses(fields: str | Path, plate: ConvertedPlate) -> pd.DataFrame:
-    """well, field, status and acquired of every field in the nuclear channel."""
+    """well, field, time, status and acquired of every field in the nuclear channel."""
     name = plate.store.image(plate.store.wells[0]).channels[plate.channel]
-    table = pd.read_parquet(fields, columns=["well", "field", "channel", "status", "acquired"])
+    table = read_statuses(fields)
     return table[table["channel"] == name].drop(columns="channel")
 
 
-def _measure_well(well: ConvertedWell, segmented: WellImage) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Nuclei of a well; and focus and saturation of its readable fields, nuclear channel: field, focus, saturated."""
-    # Whole and compared with their checksums: what the page says of the raw folder rests on them.
-    mosaic, labels = well.image.read(), segmented.label(LABEL).read()
-    placed = well.readable if len(well.readable) else well.placed
+def _measure_well(
+    well: ConvertedWell, mosaic: np.ndarray, segmented: WellImage, time: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Nuclei of a well at a time point, and the scores of its readable fields in the nuclear channel.
+
+    mosaic : pixels (c, y, x) of the well. The scores are field, focus, saturated.
+    """
+    readable = well.readable(time)
+    placed = readable if len(readable) else well.placed
     nuclei = measure_nuclei(
-        labels,
+        segmented.label(LABEL).read(time),
         mosaic,
         channels=well.image.channels,
         pixel_size=well.image.pixel_size,
         fields=placed.rename(columns={"y0": "y", "x0": "x"}),
-        probability=segmented.read()[0] / np.float32(255),
+        probability=segmented.read(time)[0] / np.float32(255),
     )
     scores = []
-    for row in well.readable.itertuples():
+    for row in readable.itertuples():
         pixels = mosaic[well.nuclear_channel, row.y0 : row.y0 + row.height, row.x0 : row.x0 + row.width]
         scores.append({"field": row.field, "focus": focus_score(pixels), "saturated": saturated_share(pixels)})
-    return nuclei.assign(well=well.name), pd.DataFrame(scores, columns=["field", "focus", "saturated"])
+    nuclei.insert(0, "well", well.name)
+    return nuclei, pd.DataFrame(scores, columns=["field", "focus", "saturated"])
 
 
 def _summarize_fields(
@@ -105,7 +127,7 @@ def _summarize_fields(
 ) -> pd.DataFrame:
     """A row per field of a well: its nuclei, scores, status and time."""
     table = summarize(nuclei, ["well", "field"], statuses[["well", "field"]])
-    table = table.merge(scores, on="field", how="left").merge(statuses, on=["well", "field"])
+    table = table.merge(scores, on="field", how="left").merge(statuses.drop(columns="time"), on=["well", "field"])
     return table.assign(mean_intensity=table[_nuclear_mean(well)])
 
 
@@ -132,8 +154,7 @@ def _write_nuclei(path: str | Path, plate: str, wells: Iterator[pd.DataFrame]) -
     """Write the nuclei of all wells into one Parquet file, holding one well at a time in memory."""
 
     def to_table(nuclei: pd.DataFrame) -> pa.Table:
-        ordered = nuclei.assign(plate=plate)[["plate", "well", *nuclei.columns.drop("well")]]
-        return pa.Table.from_pandas(ordered, preserve_index=False)
+        return pa.Table.from_pandas(nuclei.assign(plate=plate)[["plate", *nuclei.columns]], preserve_index=False)
 
     tables = map(to_table, wells)
     first = next(tables)

@@ -2,8 +2,10 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,9 @@ logger = logging.getLogger("equinuclei.plates.convert")
 
 # Fields can lie far apart in a well; beyond this, a position is an error, and the mosaic would fill a disk.
 _SPARSEST = 400  # pixels of a mosaic per pixel of its fields
+
+GAP = 1
+"""Pixels between fields whose positions are unknown: images that do not belong side by side share no nucleus."""
 
 
 def place_fields(fields: pd.DataFrame, pixel_size: float) -> tuple[pd.DataFrame, int, int]:
@@ -35,8 +40,8 @@ def place_fields(fields: pd.DataFrame, pixel_size: float) -> tuple[pd.DataFrame,
     -------
     pandas.DataFrame
         Columns field, y0, x0, height, width (pixels, whole), sorted by field. The smallest y0 and x0 are 0. Where a
-        position or the pixel size is unknown, fields stand side by side in reading order, in as many columns as rows
-        or one more, each in a cell as large as the largest field.
+        position or the pixel size is unknown, fields stand in reading order, in as many columns as rows or one more,
+        each in a cell as large as the largest field, `GAP` apart, so that no nucleus reaches into the next one.
     int, int
         Height and width of the mosaic, the smallest that holds every field.
     """
@@ -49,8 +54,8 @@ def place_fields(fields: pd.DataFrame, pixel_size: float) -> tuple[pd.DataFrame,
     else:
         columns = math.ceil(math.sqrt(len(placed)))
         number = np.arange(len(placed))
-        placed["y0"] = number // columns * int(placed["height"].max())
-        placed["x0"] = number % columns * int(placed["width"].max())
+        placed["y0"] = number // columns * (int(placed["height"].max()) + GAP)
+        placed["x0"] = number % columns * (int(placed["width"].max()) + GAP)
     placed = placed[["field", "y0", "x0", "height", "width"]].astype("int64")
     return placed, int((placed["y0"] + placed["height"]).max()), int((placed["x0"] + placed["width"]).max())
 
@@ -64,6 +69,8 @@ class MosaicPlan:
     shape : height and width of every mosaic, pixels: viewers lay out wells of one shape only
     pixel_size : micrometres; NaN if unknown
     projection : "max" or "mean", where a field has several planes
+    times : numbers of the time points that are to be written
+    has_time : whether images get an axis t
     profiles : of illumination, by the name of a channel to be corrected
     """
 
@@ -74,6 +81,8 @@ class MosaicPlan:
     pixel_size: float
     dtype: np.dtype
     projection: str
+    times: Sequence[int]
+    has_time: bool
     profiles: Mapping[str, Mapping]
 
     @classmethod
@@ -113,6 +122,8 @@ class MosaicPlan:
             pixel_size=pixel_size,
             dtype=np.result_type(*dtypes),
             projection=projection,
+            times=(times := sorted({int(number) for number in planes["t"]})),
+            has_time=len(times) > 1,
             profiles=_profiles(where, plate, names) if flat_field else {},
         )
 
@@ -162,16 +173,45 @@ def _first_dtype(planes: pd.DataFrame) -> list[np.dtype]:
     return []
 
 
+class Rectangle(NamedTuple):
+    """Where a field lies in the mosaic, pixels."""
+
+    y0: int
+    x0: int
+    height: int
+    width: int
+
+
+def visible_checksum(pixels: np.ndarray, place: Rectangle, covering: Iterable[Rectangle]) -> dict[str, int]:
+    """How much of a field other fields hide, and a checksum of the rest.
+
+    pixels : (y, x), of the field, which lies at `place`; covering : the fields that win where they overlap it.
+
+    Returns hidden (pixels) and crc32 (of those that are not hidden, in C order).
+    """
+    hidden: np.ndarray | None = None
+    for other in covering:
+        top, left = max(other.y0 - place.y0, 0), max(other.x0 - place.x0, 0)
+        bottom = min(other.y0 + other.height - place.y0, place.height)
+        right = min(other.x0 + other.width - place.x0, place.width)
+        if top < bottom and left < right:
+            hidden = np.zeros(pixels.shape, bool) if hidden is None else hidden
+            hidden[top:bottom, left:right] = True
+    seen = pixels if hidden is None else pixels[~hidden]
+    return {"hidden": 0 if hidden is None else int(hidden.sum()), "crc32": zlib.crc32(np.ascontiguousarray(seen).data)}
+
+
 class Mosaic:
-    """Reads regions of a well's mosaic; keeps the fields of one channel in memory.
+    """Reads regions of a well's mosaic at one time point; keeps the fields of one channel in memory.
 
     Parameters
     ----------
     plan, planes
-        Of the plate, and the planes of the well.
+        Of the plate, and the planes of the well at that time.
     rows
         A mapping per field and channel with field, channel, y0, x0, height and width, in the order of fields; `read`
-        adds status and message (see `equinuclei.plates.field_images.read_field`).
+        adds status and message (see `equinuclei.plates.field_images.FieldReading`), pages, hidden (pixels that lie
+        under fields of lower numbers) and crc32 (of the pixels that do not, in C order).
     """
 
     def __init__(self, plan: MosaicPlan, planes: pd.DataFrame, rows: list[dict]) -> None:
@@ -196,16 +236,21 @@ class Mosaic:
         return region
 
     def _load(self, channel: str) -> list[tuple[int, int, np.ndarray]]:
-        loaded = []
+        loaded: list[tuple[int, int, np.ndarray]] = []
         for row in self.rows:
             if row["channel"] != channel:
                 continue
             planes = self.planes.get((row["field"], channel))
             shape = (row["height"], row["width"])
-            row["status"], row["message"], pixels = read_field(planes, shape, self.plan.dtype, self.plan.projection)
+            reading = read_field(planes, shape, self.plan.dtype, self.plan.projection)
+            row |= {"status": reading.status, "message": reading.message, "pages": reading.pages}
+            row |= {"hidden": 0, "crc32": 0}
+            pixels = reading.pixels
             if pixels is not None:
                 if channel in self.plan.profiles:
                     pixels = flatten(pixels, self._illumination(channel, shape))
+                covering = [Rectangle(y0, x0, *other.shape) for y0, x0, other in loaded]
+                row |= visible_checksum(pixels, Rectangle(row["y0"], row["x0"], *shape), covering)
                 loaded.append((row["y0"], row["x0"], pixels))
         # The last one written wins: rows are in the order of field numbers.
         return loaded[::-1]

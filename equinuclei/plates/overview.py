@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from equinuclei.pages.page import records, render, to_json
+from equinuclei.plates.ledger import left_out_of
 from equinuclei.plates.page import METRICS
 from equinuclei.plates.quality import FEWEST_FOR_OUTLIERS, OUTLIER, modified_z, plate_warnings, read_plate_map, z_prime
-from equinuclei.plates.report import why_keep_raw
 from equinuclei.tables.files import read_table, write_table
 
 logger = logging.getLogger("equinuclei.plates.overview")
@@ -22,7 +22,7 @@ FOLLOWED = ("count", "median_area", "mean_intensity", "focus")
 
 COLUMNS = [
     "plate", "model", "acquired", "wells", "fields", "failed_fields", "nuclei", *FOLLOWED, "reference", "z_prime",
-    "warnings", "drift", "raw_data",
+    "warnings", "drift", "raw_data", "left_out",
 ]  # fmt: skip
 
 
@@ -96,6 +96,8 @@ def _row(plate: FinishedPlate) -> dict:
         score = z_prime(controls["positive"]["count"], controls["negative"]["count"])
     acquired = sorted(set(fields["acquired"].dropna()) - {""})
     failed = int((fields["status"] != "ok").sum())
+    found = left_out_of(plate.plate)
+    kept = [one.text for one in found if one.needs_raw]
     return {
         "plate": plate.name,
         "model": plate.model,
@@ -108,7 +110,8 @@ def _row(plate: FinishedPlate) -> dict:
         "reference": "all wells" if reference is wells else "negative controls",
         "z_prime": score,
         "warnings": len(plate_warnings(wells)),
-        "raw_data": f"keep: {kept}" if (kept := why_keep_raw(plate.plate, fields)) else "may be deleted",
+        "raw_data": f"keep: {'; '.join(kept)}" if kept else "may be deleted",
+        "left_out": "; ".join(one.text for one in found if not one.needs_raw),
     }
 
 

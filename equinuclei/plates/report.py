@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from equinuclei.errors import InputError
 from equinuclei.images.metrics import object_scores
 from equinuclei.images.pixel_metrics import pixel_scores
-from equinuclei.omezarr.plates import Plate, is_plate
+from equinuclei.omezarr.plates import Plate
 from equinuclei.plates.fields import LABEL
+from equinuclei.plates.ledger import about_raw_folder, left_out_of
 from equinuclei.plates.page import THUMBNAIL, PlatePage, well_thumbnail, write_page
 from equinuclei.plates.quality import read_plate_map
 from equinuclei.sources import read_mask
@@ -68,7 +68,7 @@ def report_plate(
     plate, segmentation = Plate(measured.plate), Plate(measured.segmentation)
     wells, fields = read_table(measured.wells, "plates/wells.tsv"), read_table(measured.fields, "plates/fields.tsv")
     number = plate.channel_index(channel)
-    why_keep = why_keep_raw(measured.plate, fields)
+    found = left_out_of(measured.plate)
     in_micrometres = wells["median_area_um2"].notna().any()
     if in_micrometres:
         wells, fields = (table.assign(median_area=table["median_area_um2"]) for table in (wells, fields))
@@ -83,34 +83,9 @@ def report_plate(
         acquired=acquired[0][:16].replace("T", " ") if acquired else "",
         plate_map=read_plate_map(plate_map) if plate_map else None,
         truth=_score(segmentation, Path(truth), list(wells["well"])) if truth else {},
-        footer=_footer(why_keep),
+        footer=about_raw_folder(found),
     )
     write_page(content, page)
-
-
-def why_keep_raw(plate: str | Path, fields: pd.DataFrame) -> str:
-    """What a plate's raw folder holds that its conversion does not; empty if nothing.
-
-    plate : `plate.ome.zarr`; fields : the table of fields that `equinuclei.plates.measure.measure_plate` has made of
-    it, pixels compared.
-    """
-    notes = Plate(plate).notes if is_plate(plate) else {}
-    failed = int((fields["status"] != "ok").sum())
-    reasons = [f"{failed} of {len(fields)} fields could not be read"] if failed else []
-    if left_out := notes.get("channels_left_out"):
-        reasons.append(f"not converted: {', '.join(left_out)}")
-    if corrected := notes.get("flat_field_corrected"):
-        reasons.append(f"corrected for uneven illumination: {', '.join(corrected)}")
-    return "; ".join(reasons)
-
-
-def _footer(why_keep: str) -> str:
-    if why_keep:
-        return f"Keep the raw folder: {why_keep}."
-    return (
-        "All fields were read, and plate.ome.zarr keeps their pixels (of stacks the plane or projection that was "
-        "chosen). For this workflow the raw folder may be deleted."
-    )
 
 
 def _score(segmentation: Plate, truth: Path, wells: Sequence[str]) -> dict[str, float]:

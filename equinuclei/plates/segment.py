@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 
 from equinuclei.checksums import digest, sha256
 from equinuclei.errors import InputError
-from equinuclei.images.instances import parted_nuclei
+from equinuclei.images.instances import Cleaning, parted_nuclei
 from equinuclei.images.rescaling import magnification, typical_diameter
 from equinuclei.inference.nuclei import ESTIMATED, SIZE_TOLERANCE, fitting_magnification, segment_image
 from equinuclei.inference.tiling import TILE, predict_mosaic
@@ -39,6 +39,9 @@ logger = logging.getLogger("equinuclei.plates.segment")
 
 SIZE_WELLS = 5
 """Wells from which the size of a plate's nuclei is estimated."""
+
+FOLDER = "folder"
+"""Layout of a plate that is a folder of images which need not belong together."""
 
 PROBABILITY = PlateChannel("nucleus probability", colour="FFFFFF")
 
@@ -68,6 +71,25 @@ class SegmentationSettings:
     threads: int = 1
     ngff_version: str = "0.5"
 
+    def cleaning(self) -> Cleaning:
+        """The settings of `instances.nuclei`."""
+        return {
+            "min_area": self.min_area,
+            "fill_holes": self.fill_holes,
+            "exclude_border": self.exclude_border,
+        }
+
+
+@dataclass(frozen=True)
+class _Segmented:
+    """A well at a time point.
+
+    probability : of nucleus, uint8 (y, x); make_labels : makes the labels (y, x), by another thread
+    """
+
+    probability: np.ndarray
+    make_labels: Callable[[], np.ndarray]
+
 
 def segment_plate(
     plate: str | Path,
@@ -80,11 +102,13 @@ def segment_plate(
     """Segment the nuclei of a plate into a plate of its own, whose wells lie over those of `plate`.
 
     A well's image is the probability of nucleus, uint8 (255 is certain); `labels/nuclei` beneath it numbers the nuclei
-    1, 2, ... (uint32), parted as the network's target allows (`instances.parted_nuclei`). Labels are made once per well
-    from whole maps, so neither tiles nor fields cut a nucleus at their seams. Where fields overlap, a pixel is that of
-    the field which the plate's own mosaic shows, so no nucleus is counted twice. A well is normalised with its own
-    statistics, of pixels with an image. An interrupted run continues with the first well that is not whole. The notes
-    on the output give the `nucleus_diameter` (pixels) and the `magnification` that were used.
+    1, 2, ... (uint32), parted as the network's target allows (`instances.parted_nuclei`). Both have an axis t if the
+    plate has one. Labels are made once per well from whole maps, so neither tiles nor fields cut a nucleus at their
+    seams. Where fields overlap, a pixel is that of the field which the plate's own mosaic shows, so no nucleus is
+    counted twice. A well is normalised with its own statistics, of pixels with an image. Where the plate is a folder of
+    images, each of them is segmented by itself, as `equinuclei segment` does. An interrupted run continues with the
+    first well that is not whole. The notes on the output give the `nucleus_diameter` (pixels) and the `magnification`
+    that were used.
 
     Parameters
     ----------
@@ -151,9 +175,8 @@ def join_parts(plate: str | Path, parts: Sequence[str | Path], output: str | Pat
 
 
 def _key_settings(settings: SegmentationSettings) -> list[object]:
-    cleaning = {name: getattr(settings, name) for name in ("min_area", "fill_holes", "exclude_border")}
     return [
-        settings.channel, cleaning, settings.diameter, settings.tile, settings.device, settings.threads,
+        settings.channel, settings.cleaning(), settings.diameter, settings.tile, settings.device, settings.threads,
         settings.ngff_version,
     ]  # fmt: skip
 
@@ -180,10 +203,11 @@ class _Segmentation:
         started, writing = time.monotonic(), None
         with ThreadPoolExecutor(1) as writer:
             for count, well in enumerate(left, 1):
-                codes, probability = self._predict(well, output.notes["magnification"])
-                if writing is not None:  # memory holds two wells at most
-                    writing.result()
-                writing = writer.submit(self._write, output, well, codes, probability)
+                for moment in range(well.image.times):
+                    segmented = self._segment(well, moment, output.notes["magnification"])
+                    if writing is not None:  # memory holds two time points of a well at most
+                        writing.result()
+                    writing = writer.submit(self._write, output, well, moment, segmented)
                 rate = (time.monotonic() - started) / count
                 logger.info(
                     "%s: %d of %d wells, %.2f s per well, %.0f s left",
@@ -192,15 +216,17 @@ class _Segmentation:
             if writing is not None:
                 writing.result()
 
-    def _predict(self, well: ConvertedWell, factor: float) -> tuple[np.ndarray, np.ndarray]:
-        """Codes of the network's target and probability of nucleus, uint8 (y, x), of a well magnified by a factor."""
-        valid = well.valid_pixels()
+    def _segment(self, well: ConvertedWell, moment: int, factor: float | None) -> "_Segmented":
+        """A well at a time point. factor : its magnification; None: every field is an image of its own."""
+        if factor is None:
+            return self._segment_images(well, moment)
+        valid = well.valid_pixels(moment)
         codes, probability = (np.zeros(well.shape, np.uint8) for _ in range(2))
         if valid.any():
             target, extent = target_of(self.network.target), well.extent()
             maps = predict_mosaic(
                 self.network,
-                well.nuclear_image()[extent],
+                well.nuclear_image(moment)[extent],
                 valid=valid[extent],
                 tile=self.settings.tile,
                 device=self.device,
@@ -208,25 +234,46 @@ class _Segmentation:
             )
             codes[extent] = target.codes(maps)
             probability[extent] = np.rint(255 * target.probability(maps))
-        return codes, probability
+        return _Segmented(probability, lambda: parted_nuclei(codes, self.network.target, **self.settings.cleaning()))
 
-    def _write(self, output: Plate, well: ConvertedWell, codes: np.ndarray, probability: np.ndarray) -> None:
-        settings = self.settings
-        labels = parted_nuclei(
-            codes,
-            self.network.target,
-            min_area=settings.min_area,
-            fill_holes=settings.fill_holes,
-            exclude_border=settings.exclude_border,
-        ).astype(np.uint32)
-        image = create_image(output, well.name, [PROBABILITY], well.shape, np.uint8, well.image.pixel_size)
-        write_pixels(image, lambda _, y, x: probability[y, x])
-        write_pixels(create_label(output, well.name, LABEL), lambda y, x: labels[y, x])
-        write_field_table(image, well.placed)
-        mark_done(output.path, well.name)
+    def _segment_images(self, well: ConvertedWell, moment: int) -> "_Segmented":
+        """Every field by itself, as `equinuclei segment` would: normalised and magnified as it needs."""
+        labels, probability = np.zeros(well.shape, np.int32), np.zeros(well.shape, np.uint8)
+        mosaic = well.nuclear_image(moment)
+        for field in well.readable(moment).itertuples():
+            place = slice(field.y0, field.y0 + field.height), slice(field.x0, field.x0 + field.width)
+            found, certainty = segment_image(
+                self.network,
+                mosaic[place],
+                diameter=self.settings.diameter,
+                tile=self.settings.tile,
+                device=self.device,
+                **self.settings.cleaning(),
+            )
+            labels[place] = np.where(found > 0, found + labels.max(), 0)
+            probability[place] = np.rint(255 * certainty)
+        return _Segmented(probability, lambda: labels)
+
+    def _write(self, output: Plate, well: ConvertedWell, moment: int, segmented: "_Segmented") -> None:
+        labels = segmented.make_labels().astype(np.uint32)
+        times = well.image.times if well.image.has_time else None
+        if moment == 0:
+            create_image(output, well.name, [PROBABILITY], well.shape, np.uint8, well.image.pixel_size, times)
+            create_label(output, well.name, LABEL)
+        image = output.image(well.name)
+        write_pixels(image, lambda _, y, x: segmented.probability[y, x], moment)
+        write_pixels(image.label(LABEL), lambda y, x: labels[y, x], moment)
+        if moment == well.image.times - 1:
+            write_field_table(image, well.placed)
+            mark_done(output.path, well.name)
 
     def _choose_size(self) -> dict[str, float | None]:
-        """Diameter of a plate's typical nucleus in pixels (None if it is not needed), and the magnification for it."""
+        """Diameter of a plate's typical nucleus in pixels (None if it is not needed), and the magnification for it.
+
+        The magnification is None where the images of a plate do not belong together: each has its own.
+        """
+        if self.plate.store.notes.get("layout") == FOLDER:
+            return {"nucleus_diameter": None, "magnification": None}
         diameter = self.settings.diameter
         estimated = isinstance(diameter, str)
         if isinstance(diameter, str):
@@ -245,7 +292,8 @@ class _Segmentation:
         for place in np.unique(np.linspace(0, len(names) - 1, SIZE_WELLS).round().astype(int)):
             well = self.plate.well(names[place])
             # A field, not the middle of the mosaic, which may lie between fields.
-            for field in well.readable.iloc[len(well.readable) // 2 :].head(1).itertuples():
+            readable = well.readable()
+            for field in readable.iloc[len(readable) // 2 :].head(1).itertuples():
                 rows = slice(field.y0, field.y0 + min(field.height, TILE))
                 columns = slice(field.x0, field.x0 + min(field.width, TILE))
                 image = well.nuclear_image()[rows, columns]

@@ -41,6 +41,8 @@ rule convert_plate:
     output:
         plate=directory(f"{PLATES}/{{plate}}/plate.ome.zarr"),
         fields=f"{PLATES}/{{plate}}/fields.parquet",
+        # No input of other rules, which read it all the same: plates that were converted before it was made lack it.
+        ledger=f"{PLATES}/{{plate}}/planes.parquet",
     log:
         f"{PLATES}/logs/convert_plate/{{plate}}.log",
     benchmark:
@@ -57,6 +59,8 @@ rule convert_plate:
         settings=plates_settings,
         channels=study.plates.section["channels"],
         z=study.plates.section["z"],
+        t=study.plates.section["t"],
+        acquisition=study.plates.section["acquisition"],
         flat_field=study.plates.section["flat_field"],
         ngff_version=study.plates.section["ngff_version"],
         max_bad_fraction=study.plates.section["max_bad_fraction"],

@@ -1,4 +1,4 @@
-"""Convert a plate to OME-Zarr: plate.ome.zarr, fields.parquet."""
+"""Convert a plate to OME-Zarr: plate.ome.zarr, fields.parquet, planes.parquet."""
 
 from equinuclei.plates.convert import PlateExport, convert_plate
 from equinuclei.plates.inbox import quarantine, read_manifest
@@ -8,9 +8,17 @@ parameters = snakemake.params
 with job(snakemake.log[0]), quarantine(parameters.results, snakemake.wildcards.plate, parameters.settings):
     manifest = read_manifest(snakemake.input.manifest)
     convert_plate(
-        PlateExport(manifest["folder"], manifest["layout"], parameters.channels, parameters.z),
+        PlateExport(
+            manifest["folder"],
+            manifest["layout"],
+            parameters.channels,
+            parameters.z,
+            parameters.t,
+            parameters.acquisition,
+        ),
         output=snakemake.output.plate,
         fields=snakemake.output.fields,
+        ledger=snakemake.output.ledger,
         workers=snakemake.threads,
         max_bad_fraction=parameters.max_bad_fraction,
         ngff_version=parameters.ngff_version,

@@ -272,8 +272,8 @@ class TestInterruption:
         written = []
         original = plate_conversion.write_pixels
 
-        def stop_at_third(image, read):
-            original(image, read)
+        def stop_at_third(image, read, time):
+            original(image, read, time)
             written.append(image.well)
             if len(written) == 3:
                 raise KeyboardInterrupt

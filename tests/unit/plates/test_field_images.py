@@ -29,10 +29,10 @@ class TestDamage:
         path = folder / "i.tif"
         path.write_bytes(content)
         planes = pd.DataFrame({"path": [str(path)], "page": [0]})
-        status, message, pixels = read_field(planes, self.IMAGE.shape, np.dtype("uint16"))
-        assert status in STATUSES
-        assert (status == "ok") == (pixels is not None) == (message == "")
-        return status, message, pixels
+        reading = read_field(planes, self.IMAGE.shape, np.dtype("uint16"))
+        assert reading.status in STATUSES
+        assert (reading.status == "ok") == (reading.pixels is not None) == (reading.message == "")
+        return reading.status, reading.message, reading.pixels
 
     def test_truncated_anywhere(self, tmp_path, content):
         for length in range(len(content)):

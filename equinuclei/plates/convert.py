@@ -134,6 +134,7 @@ def convert_plate(
     source = find_plate_source(export.path, export.layout)
     where = f"plate {source.name!r} ({export.path})"
     planes = choose_planes(source, export.channels, export.z, export.t, export.acquisition)
+    planes["time"] = pd.factorize(planes["t"], sort=True)[0] if export.t == "all" else 0
     states = _file_states(where, planes, max_bad_fraction)
     projection = "mean" if export.z == "mean" else "max"
     names = [name for name in choose_channels(source, export.channels) if name in set(planes["channel"])]
@@ -237,6 +238,7 @@ class _Conversion:
             "key": self.key,
             "layout": self.source.layout,
             "metadata": self.source.metadata,
+            "flat_field_corrected": list(self.plan.profiles),
             "asked": self.export.asked(),
             "times": list(self.plan.times),
         }
@@ -268,12 +270,13 @@ class _Conversion:
 
 def _convert_well(plate: Plate, plan: MosaicPlan, well: str) -> None:
     planes, fields = plan.wells[well], plan.places[well]
-    times = len(plan.times) if plan.has_time else None
+    times = len(plan.times) or None
     image = create_image(plate, well, plan.channels, plan.shape, plan.dtype, plan.pixel_size, times)
     rows: list[dict] = []
-    for time, number in enumerate(plan.times):
-        at_time = planes[planes["t"] == number]
-        of_time = [{"well": well, "t": number, "time": time, **row} for row in _rows_of_time(plan, at_time, fields)]
+    for time, imaged in enumerate(plan.imaged):
+        at_time = planes[planes["time"] == time]
+        channels = [channel.name for channel in plan.channels if channel.name in imaged]
+        of_time = [{"well": well, "time": time, **row} for row in _rows_of_time(channels, at_time, fields)]
         write_pixels(image, Mosaic(plan, at_time, of_time).read, time)
         rows += of_time
     write_field_table(image, fields)
@@ -281,18 +284,18 @@ def _convert_well(plate: Plate, plan: MosaicPlan, well: str) -> None:
     mark_done(plate.path, well)
 
 
-def _rows_of_time(plan: MosaicPlan, planes: pd.DataFrame, fields: pd.DataFrame) -> list[dict]:
+def _rows_of_time(channels: Sequence[str], planes: pd.DataFrame, fields: pd.DataFrame) -> list[dict]:
     """A row per field and channel of a well at a time point: where it lies, and of which planes it is made."""
     of_field = dict(list(planes.groupby(["field", "channel"])))
     return [
         {
             "field": int(place.field),
-            "channel": channel.name,
+            "channel": channel,
             **{name: int(getattr(place, name)) for name in ("y0", "x0", "height", "width")},
-            **_about_planes(of_field.get((place.field, channel.name), planes.iloc[:0])),
+            **_about_planes(of_field.get((place.field, channel), planes.iloc[:0])),
         }
         for place in fields.itertuples()
-        for channel in plan.channels
+        for channel in channels
     ]
 
 

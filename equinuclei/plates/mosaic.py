@@ -69,8 +69,8 @@ class MosaicPlan:
     shape : height and width of every mosaic, pixels: viewers lay out wells of one shape only
     pixel_size : micrometres; NaN if unknown
     projection : "max" or "mean", where a field has several planes
-    times : numbers of the time points that are to be written
-    has_time : whether images get an axis t
+    times : numbers of the time points along the axis t that images get; empty: they get none
+    imaged : names of the channels that were imaged at each time (index along that axis; 0 if there is none)
     profiles : of illumination, by the name of a channel to be corrected
     """
 
@@ -82,7 +82,7 @@ class MosaicPlan:
     dtype: np.dtype
     projection: str
     times: Sequence[int]
-    has_time: bool
+    imaged: Sequence[set[str]]
     profiles: Mapping[str, Mapping]
 
     @classmethod
@@ -97,9 +97,12 @@ class MosaicPlan:
     ) -> "MosaicPlan":
         """The plan for the chosen planes and channel names of a plate, which messages call `where`.
 
+        planes : with the column time, the index along the axis t of what is to be written; 0 if there is no such axis.
+
         Raises InputError if the channels differ in pixel size, no image can be read, or positions cannot be right.
         """
         pixel_size = _common_pixel_size(where, planes)
+        times = sorted({int(number) for number in planes["t"]}) if planes["time"].max() > 0 else []
         channels, dtypes = [], []
         for name in names:
             wavelength = plate.planes.loc[plate.planes["channel"] == name, "wavelength"].iloc[0]
@@ -122,8 +125,8 @@ class MosaicPlan:
             pixel_size=pixel_size,
             dtype=np.result_type(*dtypes),
             projection=projection,
-            times=(times := sorted({int(number) for number in planes["t"]})),
-            has_time=len(times) > 1,
+            times=times if len(times) > 1 else [],
+            imaged=[set(planes.loc[planes["time"] == time, "channel"]) for time in range(planes["time"].max() + 1)],
             profiles=_profiles(where, plate, names) if flat_field else {},
         )
 

@@ -118,7 +118,7 @@ def test_a_field_that_cannot_be_read_is_told_and_the_rest_is_kept(lab):
     wells = pd.read_csv(folder / "turning-v1" / "wells.tsv", sep="\t").set_index("well")
     assert wells["failed_fields"].to_dict() == {"A01": 0, "B02": 0.5, "H12": 0}
     page = lab.pages()["partly"].read_text()
-    assert "Keep the raw folder: 1 of 6 fields could not be read" in page
+    assert "Keep the raw folder: 1 of 6 images could not be read (1 truncated)" in page
 
 
 def test_the_next_tick_submits_nothing_and_the_corrupt_plate_is_left_alone(lab):
@@ -134,7 +134,7 @@ def test_the_finished_plates_are_compared(lab):
     table = pd.read_csv(lab.results / "plates.tsv", sep="\t", keep_default_na=False).set_index("plate")
     assert set(table.index) == {"good", "partly"} and (lab.results / "plates.html").is_file()
     assert table["raw_data"].to_dict() == {
-        "good": "may be deleted", "partly": "keep: 1 of 6 fields could not be read",
+        "good": "may be deleted", "partly": "keep: 1 of 6 images could not be read (1 truncated)",
     }  # fmt: skip
 
 

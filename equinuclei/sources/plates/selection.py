@@ -44,9 +44,10 @@ def choose_planes(
     z
         A plane counted from 0; or "max" or "mean": all planes, for the caller to project. None is the instrument's
         projection if there is one, otherwise "max". For fields without planes (some exports contain only projections),
-        the projection is used for every z.
+        the projection is used for every z; so is the plane of a channel that has a single one.
     t
-        Number of a time point; "first" (or None), "last" or "all".
+        Number of a time point; "first" (or None), "last" or "all". First and last are those of each channel, and a
+        channel that was imaged once, such as a stain at the end, is taken at that time whatever the number.
     acquisition
         Number of an acquisition; None: all.
 
@@ -71,7 +72,7 @@ def choose_planes(
             )
         planes = planes[planes["acquisition"] == acquisition]
         chosen = [name for name in chosen if name in set(planes["channel"])]
-    planes = planes[planes["t"].isin(_chosen_times(planes, t, source.name))]
+    planes = _choose_times(planes, t, source.name)
     planes = _choose_z(planes, z, source.name)
     order = {name: number for number, name in enumerate(chosen)}
     planes = planes.assign(_well=planes["well"].map(parse_well), _channel=planes["channel"].map(order))
@@ -79,18 +80,27 @@ def choose_planes(
     return planes.drop(columns=["_well", "_channel"])
 
 
-def _chosen_times(planes: pd.DataFrame, t: int | str | None, plate: str) -> list[int]:
-    """The time points that t selects; see `choose_planes`."""
-    times = sorted({int(number) for number in planes["t"]})
-    if t is None or t == "first":
-        return times[:1]
-    if t == "last":
-        return times[-1:]
+def _choose_times(planes: pd.DataFrame, t: int | str | None, plate: str) -> pd.DataFrame:
+    """The planes of the time points that t selects; see `choose_planes`."""
     if t == "all":
-        return times
-    if t not in times:
-        raise InputError(f"plate {plate!r}: there is no time point {t}; it has {times[0]} to {times[-1]}")
-    return [int(t)]
+        return planes
+    times = planes.groupby("channel")["t"]
+    if t is None or t in ("first", "last"):
+        return planes[planes["t"] == times.transform("max" if t == "last" else "min")]
+    known = sorted({int(number) for number in planes["t"]})
+    if t not in known:
+        raise InputError(f"plate {plate!r}: there is no time point {t}; it has {known[0]} to {known[-1]}")
+    chosen = planes[(planes["t"] == t) | (times.transform("nunique") == 1)]
+    _check_channels(planes, chosen, f"time point {t}", plate)
+    return chosen
+
+
+def _check_channels(planes: pd.DataFrame, chosen: pd.DataFrame, what: str, plate: str) -> None:
+    absent = [name for name in dict.fromkeys(planes["channel"]) if name not in set(chosen["channel"])]
+    if absent:
+        raise InputError(
+            f"plate {plate!r}: channel {listed(absent)} has no {what}: choose the channels that have, or another one"
+        )
 
 
 def _choose_z(planes: pd.DataFrame, z: int | str | None, plate: str) -> pd.DataFrame:
@@ -101,9 +111,11 @@ def _choose_z(planes: pd.DataFrame, z: int | str | None, plate: str) -> pd.DataF
     elif z in ("max", "mean"):
         preferred, others = real, projections
     elif isinstance(z, int | np.integer) and not isinstance(z, bool):
-        preferred, others = real[real["z"] == z], projections
-        if preferred.empty and others.empty:
+        single = real.groupby("channel")["z"].transform("nunique") == 1
+        preferred, others = real[(real["z"] == z) | (single & (real["z"] != z))], projections
+        if z not in set(real["z"]) and others.empty:
             raise InputError(f"plate {plate!r}: there is no plane z {z}; it has {real['z'].min()} to {real['z'].max()}")
+        _check_channels(planes, pd.concat([preferred, others]), f"plane z {z}", plate)
     else:
         raise InputError(f"z {z!r} is neither a plane counted from 0, nor 'max' or 'mean'")
     keys = ["well", "field", "channel", "t"]

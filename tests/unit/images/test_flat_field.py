@@ -10,7 +10,7 @@ from equinuclei.errors import InputError
 from equinuclei.images.flat_field import flatten, illumination
 from equinuclei.omezarr.plates import Plate
 from equinuclei.plates.convert import PlateExport, convert_plate
-from equinuclei.plates.report import why_keep_raw
+from equinuclei.plates.ledger import left_out_of
 from equinuclei.sources.plates import find_plate_source
 from support.plate_exports import write_harmony
 
@@ -80,16 +80,8 @@ def test_a_plate_is_corrected_on_request(tmp_path, caplog):
     assert np.array_equal(corrected[place], flatten(raw[place], relative)) and pixels
     assert not np.array_equal(corrected[place], raw[place])
     assert Plate(paths[True]).notes["flat_field_corrected"] == ["DAPI"]
-    ok = pd.DataFrame({"status": ["ok"]})
-    assert why_keep_raw(paths[True], ok) == "corrected for uneven illumination: DAPI"
-    assert why_keep_raw(paths[False], ok) == ""
-
-
-def test_a_channel_that_is_left_out_is_a_reason_to_keep_the_raw_folder(tmp_path):
-    write_harmony(tmp_path / "plate")
-    path = tmp_path / "plate.ome.zarr"
-    convert_plate(PlateExport(tmp_path / "plate", channels=[460]), path, tmp_path / "f.parquet", workers=1)
-    assert why_keep_raw(path, pd.DataFrame({"status": ["ok"]})) == "not converted: Brightfield"
+    assert [one.text for one in left_out_of(paths[True])] == ["corrected for uneven illumination: channel DAPI"]
+    assert not left_out_of(paths[False])
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"real plates are not at {DATA}")

@@ -14,6 +14,7 @@ import zarr
 from equinuclei.checksums import tree_sha256
 from equinuclei.errors import InputError
 from equinuclei.images.instances import parted_nuclei
+from equinuclei.inference.nuclei import segment_image
 from equinuclei.inference.tiling import flipped_pixels, predict_mosaic
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.folding import fold
@@ -213,7 +214,9 @@ def test_an_absent_channel_is_reported_before_any_work(tmp_path):
     folder = put_plate(tmp_path, simulated(["A01"], edge=1), channel="DAPI")
     with pytest.raises(InputError, match=r"unknown channel of .*'GFP'\. Known: DAPI"):
         segment(folder, channel="GFP")
-    assert sorted(path.name for path in folder.iterdir()) == ["fields.parquet", "plate.ome.zarr", "source"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "fields.parquet", "planes.parquet", "plate.ome.zarr", "source",
+    ]  # fmt: skip
 
 
 def test_the_plate_is_not_touched(tmp_path):
@@ -236,6 +239,53 @@ def test_a_well_does_not_depend_on_the_other_wells(tmp_path):
     assert labels_of(stores[0], "A01").max() > 1 and not labels_of(stores[1], "A01")[100:].any()
     probabilities = [np.asarray(Plate(store).image("A01").level(0)[0, :100, :100]) for store in stores]
     assert np.array_equal(*probabilities)
+
+
+def measure(folder, store, **more):
+    tables = {"nuclei_table": folder / "n.parquet", "fields_table": folder / "f.tsv", "wells_table": folder / "w.tsv"}
+    measure_plate(folder / "plate.ome.zarr", folder / "fields.parquet", store, channel=None, **tables)
+    nuclei = pd.read_parquet(tables["nuclei_table"])
+    return nuclei, *(pd.read_csv(tables[name], sep="\t") for name in ("fields_table", "wells_table"))
+
+
+def test_every_time_point_has_its_nuclei(tmp_path, bright_is_nucleus):
+    """An axis t in images and labels, a column `time` in the tables; a field that is bad at one time is so alone."""
+    (tmp_path / "source").mkdir()
+    rows = []
+    for t, count in enumerate((1, 3, 2)):
+        for field in (1, 2):
+            pixels = np.full((60, 90), 10, np.uint16)
+            for number in range(count):
+                disc(pixels, 30, 15 + 30 * number)
+            path = tmp_path / "source" / f"{t}_{field}.tif"
+            tifffile.imwrite(path, pixels)
+            place = {"y": 0, "x": 100 * field, "pixel_size": 1}
+            rows.append({"well": "A01", "field": field, "channel": "DAPI", "path": path.name, "t": t, **place})
+    (tmp_path / "source" / "1_2.tif").write_bytes(b"II*\0")
+    pd.DataFrame(rows).to_csv(tmp_path / "source" / "planes.tsv", sep="\t", index=False)
+    export = PlateExport(tmp_path / "source", t="all")
+    convert_plate(export, tmp_path / "plate.ome.zarr", tmp_path / "fields.parquet", workers=1, max_bad_fraction=1)
+    nuclei, fields, wells = measure(tmp_path, store := segment(tmp_path))
+    assert Plate(store).image("A01").label("nuclei").level(0).shape[0] == 3
+    assert nuclei.groupby("time").size().to_dict() == {0: 2, 1: 3, 2: 4}
+    assert list(nuclei.columns[:3]) == ["plate", "well", "time"]
+    assert wells[["time", "count", "failed_fields"]].to_numpy().tolist() == [[0, 2, 0], [1, 3, 0.5], [2, 4, 0]]
+    assert fields["count"].tolist() == [1, 1, 3, 0, 2, 2] and (fields["status"] != "ok").sum() == 1
+
+
+def test_a_folder_of_images_is_segmented_image_by_image(tmp_path):
+    """As `equinuclei segment` does: each with its own brightness and size of nuclei, whatever lies beside it."""
+    (tmp_path / "source").mkdir()
+    images = [simulate_field("HeLa", [7, n], 96, 128).images["fluorescence"] for n in range(3)]
+    images[1] = images[1] // 8
+    for number, image in enumerate(images):
+        tifffile.imwrite(tmp_path / "source" / f"{number}.tif", image)
+    export = PlateExport(tmp_path / "source", "folder")
+    convert_plate(export, tmp_path / "plate.ome.zarr", tmp_path / "fields.parquet", workers=1)
+    nuclei, _, _ = measure(tmp_path, segment(tmp_path, min_area=20))
+    network = fold(load_model(tiny_weights("binary"))).eval()
+    alone = [segment_image(network, image, min_area=20)[0].max() for image in images]
+    assert sum(alone) > 3 and sorted(nuclei.groupby(["well", "field"]).size()) == sorted(alone)
 
 
 @pytest.mark.parametrize("damage", ["chunk", "pixels"])

@@ -9,6 +9,7 @@ from equinuclei.dataset.parts import FIELDS_COLUMNS, PREDICTIONS_COLUMNS, SPLITS
 from equinuclei.images.measure import measure_nuclei
 from equinuclei.plates.convert import PLATE_FIELDS_COLUMNS
 from equinuclei.plates.inbox import COLUMNS as SCAN_COLUMNS
+from equinuclei.plates.ledger import LEDGER_COLUMNS
 from equinuclei.plates.overview import COLUMNS as OVERVIEW_COLUMNS
 from equinuclei.tables.columns import COLUMNS_FILE, TYPES, Column, column_of, tables
 
@@ -43,6 +44,7 @@ def test_a_column_is_told_once_per_table():
         ("study/predictions.tsv", PREDICTIONS_COLUMNS),
         ("plates/scan.tsv", SCAN_COLUMNS),
         ("plates/fields.parquet", PLATE_FIELDS_COLUMNS),
+        ("plates/planes.parquet", LEDGER_COLUMNS),
         ("plates/plates.tsv", OVERVIEW_COLUMNS),
     ],
 )
@@ -54,7 +56,7 @@ def test_all_that_is_measured_of_a_nucleus_is_told():
     labels = np.ones((3, 3), int)
     measured = set(measure_nuclei(labels, [labels], channels=["DAPI"]))
     for table, columns in (
-        ("plates/nuclei.parquet", measured | {"plate", "well"}),
+        ("plates/nuclei.parquet", measured | {"plate", "well", "time"}),
         ("images/nuclei.tsv", measured - {"field"} | {"image"}),
     ):
         told = tables()[table]

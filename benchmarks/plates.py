@@ -1,6 +1,6 @@
 """Speed of the conversion of a plate, as a ratio measured side by side: against a plain copy of the same files into one
-array per well, of the same chunks, shards and compression. And the seconds that planning 1,000 plates takes, all
-but 10 of which are finished.
+array per well, of the same chunks, shards and compression; what the ledger of the raw folder takes of it; and the
+seconds that planning 1,000 plates takes, all but 10 of which are finished.
 
     python -m benchmarks.plates [--wells 4] [--fields 9] [--size 1080] [--rounds 3] [--workers 2]
                                 [--plates 1000]
@@ -15,8 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import tifffile
@@ -26,6 +29,8 @@ import zarr
 from benchmarks.rounds import measure, ratio
 from equinuclei.omezarr.blocks import CHUNK
 from equinuclei.omezarr.stacks import SHARD_BYTES, ZSTD_LEVEL
+from equinuclei.plates import convert as conversion
+from equinuclei.plates import mosaic
 from equinuclei.plates.convert import PlateExport, convert_plate
 from equinuclei.plates.inbox import ScannedPlate
 from equinuclei.simulation.plates import CHANNELS, simulate_plate
@@ -37,6 +42,33 @@ def convert(source: Path, target: Path, workers: int) -> None:
     """The conversion, anew."""
     shutil.rmtree(target, ignore_errors=True)
     convert_plate(PlateExport(source), target / "plate.ome.zarr", target / "fields.parquet", workers=workers)
+
+
+def ledger_share(source: Path, target: Path) -> float:
+    """Share of a conversion's time, by one thread, that the checksums of its planes and the ledger take."""
+    spent = 0.0
+
+    def timed(function: Callable) -> Callable:
+        def call(*arguments: object) -> object:
+            nonlocal spent
+            start = time.perf_counter()
+            try:
+                return function(*arguments)
+            finally:
+                spent += time.perf_counter() - start
+
+        return call
+
+    with ExitStack() as patches:
+        for module, names in (
+            (mosaic, ["visible_checksum"]),
+            (conversion, ["make_ledger", "write_ledger", "left_out"]),
+        ):
+            for name in names:
+                patches.enter_context(mock.patch.object(module, name, timed(getattr(module, name))))
+        start = time.perf_counter()
+        convert(source, target, workers=1)
+        return spent / (time.perf_counter() - start)
 
 
 def plain_copy(source: Path, target: Path, workers: int, edge: int, size: int) -> None:
@@ -52,13 +84,13 @@ def plain_copy(source: Path, target: Path, workers: int, edge: int, size: int) -
             target / well, shape=(len(CHANNELS), edge * size, edge * size), dtype="uint16", chunks=(1, CHUNK, CHUNK),
             shards=(depth, length, length), compressors=zarr.codecs.ZstdCodec(level=ZSTD_LEVEL, checksum=True),
         )  # fmt: skip
-        mosaic = np.empty(array.shape, array.dtype)
+        pixels = np.empty(array.shape, array.dtype)
         for path in files:
             if path.name.startswith(well):
                 field, channel = int(path.name[7:9]) - 1, int(path.name[path.name.index("-ch") + 3]) - 1
                 y, x = (index * size for index in divmod(field, edge))
-                mosaic[channel, y : y + size, x : x + size] = tifffile.imread(path)
-        array[:] = mosaic
+                pixels[channel, y : y + size, x : x + size] = tifffile.imread(path)
+        array[:] = pixels
 
     with zarr.config.set({"async.concurrency": workers, "threading.max_workers": workers}):
         list(ThreadPoolExecutor(workers).map(write, wells))
@@ -130,6 +162,8 @@ def main() -> None:
             print(f"{what:14s} {statistics.median(times):6.2f} s, {planes / statistics.median(times):5.1f} planes/s")
         share = 1 / ratio(seconds["convert_plate"], seconds["plain copy"])
         print(f"the conversion has {share:.2f} of the speed of a plain copy")
+        shares = [ledger_share(folder / "SIM", folder / "converted") for _ in range(arguments.rounds)]
+        print(f"the ledger takes {statistics.median(shares):.1%} of a conversion by one thread")
     measure_planning(arguments.plates)
 
 

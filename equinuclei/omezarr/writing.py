@@ -138,12 +138,7 @@ def create_image(
     times
         Number of time points: the image is (t, c, y, x). None: it is (c, y, x).
 
-    Raises
-    ------
-    InputError
-        If the plate has no such well.
-    ValueError
-        If the shape is empty.
+    Raises InputError if the plate has no such well, ValueError if the shape is empty.
     """
     path, version, dtype = plate.image_folder(well), plate.ngff_version, np.dtype(dtype)
     axes = (*([] if times is None else [times]), len(channels), *shape)

@@ -78,6 +78,11 @@ class PlateExport:
         path = Path(self.path).absolute()
         return path if path.is_dir() else path.parent
 
+    def choose(self, source: PlateSource) -> pd.DataFrame:
+        """The planes of a source to convert, with the column time (see `MosaicPlan.of`)."""
+        planes = choose_planes(source, self.channels, self.z, self.t, self.acquisition)
+        return planes.assign(time=pd.factorize(planes["t"], sort=True)[0] if self.t == "all" else 0)
+
     def asked(self) -> list[str]:
         """The settings by which a person chose what to convert."""
         names = ("channels", "z", "t", "acquisition")
@@ -114,8 +119,7 @@ def convert_plate(
     workers
         Threads; as many wells are in memory at once, each with the fields of one channel and up to three shards.
     ledger
-        Parquet file to make: what became of every plane and file of the raw folder (see `equinuclei.plates.ledger`).
-        By default `LEDGER` beside the plate.
+        Parquet file to make (see `equinuclei.plates.ledger`). By default `LEDGER` beside the plate.
     max_bad_fraction
         Largest share of rows whose status is not ok.
     ngff_version
@@ -130,18 +134,17 @@ def convert_plate(
         If the export cannot be used or lacks a channel; channels differ in pixel size; more than `max_bad_fraction`
         of the images are bad; or `output` exists with other content.
     """
-    output, fields, version = Path(output), Path(fields), known_version(ngff_version)
+    output, version = Path(output), known_version(ngff_version)
     source = find_plate_source(export.path, export.layout)
     where = f"plate {source.name!r} ({export.path})"
-    planes = choose_planes(source, export.channels, export.z, export.t, export.acquisition)
-    planes["time"] = pd.factorize(planes["t"], sort=True)[0] if export.t == "all" else 0
+    planes = export.choose(source)
     states = _file_states(where, planes, max_bad_fraction)
     projection = "mean" if export.z == "mean" else "max"
     names = [name for name in choose_channels(source, export.channels) if name in set(planes["channel"])]
     plan = MosaicPlan.of(where, source, planes, names, projection, flat_field)
     listed = [planes.to_dict("list"), source.planes.to_dict("list"), export.asked()]
     key = digest(["plate", version, projection, flat_field, source.name, source.metadata, listed, states])
-    tables = _Tables(fields, Path(ledger) if ledger is not None else output.with_name(LEDGER))
+    tables = _Tables(Path(fields), Path(ledger) if ledger is not None else output.with_name(LEDGER))
     if _is_made(output, tables, key):
         return
     require_space(output, sum(state[0] for state in states if state is not None), where)

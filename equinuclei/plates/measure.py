@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -56,38 +57,51 @@ def measure_plate(
         If an input or the channel is missing, stored pixels are damaged, or the plate lacks a pixel that its ledger
         says is there.
     """
-    converted, segmented = ConvertedPlate(plate, fields, channel), Plate(segmentation)
-    statuses = _channel_statuses(fields, converted)
-    ledger = read_ledger(plate)
+    converted = ConvertedPlate(plate, fields, channel)
     of_fields: list[pd.DataFrame] = []
     of_wells: list[pd.DataFrame] = []
 
-    def measured_wells() -> Iterator[pd.DataFrame]:
-        for name in converted.store.wells:
-            well = converted.well(name)
-            for time in range(well.image.times):
-                # Whole and compared with their checksums: what the page says of the raw folder rests on them.
-                mosaic = well.image.read(time)
-                if ledger is not None:
-                    check_pixels(ledger, name, well.image.channels, mosaic, time)
-                nuclei, scores = _measure_well(well, mosaic, segmented.image(name), time)
-                of_well = statuses[(statuses["well"] == name) & (statuses["time"] == time)]
-                tables = (
-                    nuclei,
-                    _summarize_fields(well, nuclei, scores, of_well),
-                    _summarize_well(well, nuclei, scores, of_well),
-                )
-                if well.image.has_time:
-                    for table in tables:
-                        table.insert(list(table.columns).index("well") + 1, "time", time)
-                of_fields.append(tables[1])
-                of_wells.append(tables[2])
-                yield nuclei
+    def measured_nuclei() -> Iterator[pd.DataFrame]:
+        for tables in _measured_wells(converted, Plate(segmentation), fields):
+            of_fields.append(tables.fields)
+            of_wells.append(tables.wells)
+            yield tables.nuclei
 
-    _write_nuclei(nuclei_table, converted.store.name, measured_wells())
+    _write_nuclei(nuclei_table, converted.store.name, measured_nuclei())
     for tables, path in ((of_fields, fields_table), (of_wells, wells_table)):
         write_table(pd.concat(tables, ignore_index=True), path, missing="")
     logger.info("%d nuclei in %d wells", sum(int(table["count"].sum()) for table in of_wells), len(of_wells))
+
+
+class _Tables(NamedTuple):
+    """The tables of a well at a time point."""
+
+    nuclei: pd.DataFrame
+    fields: pd.DataFrame
+    wells: pd.DataFrame
+
+
+def _measured_wells(plate: ConvertedPlate, segmented: Plate, fields: str | Path) -> Iterator[_Tables]:
+    """Every well of a plate at every time point, measured."""
+    statuses, ledger = _channel_statuses(fields, plate), read_ledger(plate.store.path)
+    for name in plate.store.wells:
+        well = plate.well(name)
+        for time in range(well.image.times):
+            # Whole and compared with their checksums: what the page says of the raw folder rests on them.
+            mosaic = well.image.read(time)
+            if ledger is not None:
+                check_pixels(ledger, name, well.image.channels, mosaic, time)
+            nuclei, scores = _measure_well(well, mosaic, segmented.image(name), time)
+            of_well = statuses[(statuses["well"] == name) & (statuses["time"] == time)]
+            tables = _Tables(
+                nuclei,
+                _summarize_fields(well, nuclei, scores, of_well),
+                _summarize_well(well, nuclei, scores, of_well),
+            )
+            if well.image.has_time:
+                for table in tables:
+                    table.insert(list(table.columns).index("well") + 1, "time", time)
+            yield tables
 
 
 def _channel_statuses(fields: str | Path, plate: ConvertedPlate) -> pd.DataFrame:

@@ -120,10 +120,8 @@ def convert_plate(
         Threads; as many wells are in memory at once, each with the fields of one channel and up to three shards.
     ledger
         Parquet file to make (see `equinuclei.plates.ledger`). By default `LEDGER` beside the plate.
-    max_bad_fraction
-        Largest share of rows whose status is not ok.
-    ngff_version
-        "0.5" or "0.4".
+    max_bad_fraction, ngff_version
+        Largest share of rows whose status is not ok; "0.5" or "0.4".
     flat_field
         Divide fields by their channel's profile of illumination, after projection, where the source has one (see
         `equinuclei.images.flat_field`). The plate's notes name the channels that were corrected.
@@ -131,8 +129,8 @@ def convert_plate(
     Raises
     ------
     InputError
-        If the export cannot be used or lacks a channel; channels differ in pixel size; more than `max_bad_fraction`
-        of the images are bad; or `output` exists with other content.
+        If the export cannot be used or lacks a channel; channels differ in pixel size; too many images are bad; or
+        `output` exists with other content.
     """
     output, version = Path(output), known_version(ngff_version)
     source = find_plate_source(export.path, export.layout)

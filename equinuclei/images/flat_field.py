@@ -21,7 +21,7 @@ def illumination(profile: Mapping, height: int, width: int) -> np.ndarray:
     Parameters
     ----------
     profile
-        As `equinuclei.sources.plates.harmony.flat_field` returns it, with `foreground`, `background` or both.
+        As `equinuclei.sources.plates.evaluation_index.flat_field` returns it, with `foreground`, `background` or both.
     height, width
         Size of the field in pixels, which may differ from the profile's `dims` by binning.
 

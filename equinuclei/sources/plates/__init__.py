@@ -9,7 +9,7 @@ import numpy as np
 from equinuclei.errors import InputError, check_known
 from equinuclei.sources.checks import missing_path
 from equinuclei.sources.images import read_image
-from equinuclei.sources.plates import cellvoyager, harmony, metaxpress, plain, zarr_plate
+from equinuclei.sources.plates import cellvoyager, columbus, harmony, metaxpress, plain, zarr_plate
 from equinuclei.sources.plates.contents import Contents
 from equinuclei.sources.plates.planes import PLANE_COLUMNS, PROJECTION, PlateSource
 from equinuclei.sources.plates.selection import choose_channels, choose_planes
@@ -38,6 +38,7 @@ class _Reader(NamedTuple):
 # In the order in which they are tried: layouts with an index before those that are recognised by file names.
 _READERS = {
     "harmony": _Reader(harmony.find_harmony, harmony.read_harmony, harmony.LOOKED_FOR),
+    "columbus": _Reader(columbus.find_columbus, columbus.read_columbus, columbus.LOOKED_FOR),
     "cellvoyager": _Reader(cellvoyager.find_cellvoyager, cellvoyager.read_cellvoyager, cellvoyager.LOOKED_FOR),
     "ome-zarr": _Reader(zarr_plate.find_zarr_plate, zarr_plate.read_zarr_plate, zarr_plate.LOOKED_FOR),
     "metaxpress": _Reader(metaxpress.find_metaxpress, metaxpress.read_metaxpress, metaxpress.LOOKED_FOR),

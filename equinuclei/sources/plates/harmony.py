@@ -1,188 +1,78 @@
 """Layout "harmony": PerkinElmer / Revvity Harmony exports (Opera Phenix, Operetta), XML of versions V5, V6 and V7."""
 
-import json
-import math
-import re
 from pathlib import Path
-from xml.etree.ElementTree import Element
 
 from equinuclei.errors import InputError
-from equinuclei.sources.plates.planes import (
-    PlateSource,
-    child_text,
-    fill_missing_sizes,
-    listed_path,
-    make_planes,
-    parse_xml,
-    to_float,
-    unique_names,
-)
-from equinuclei.wells import well_name
+from equinuclei.sources.plates.evaluation_index import is_index, plate_facts, read_index, read_planes
+from equinuclei.sources.plates.listing import find_named, names_in
+from equinuclei.sources.plates.planes import PlateSource, child_text
 
-INDEX_NAMES = ("Index.idx.xml", "Index.xml")
-LOOKED_FOR = "Index.idx.xml or Index.xml, here, in Images/ or one folder above"
-
-_NUMBERS = r"(\[[^\]]*\])"
-_PROFILE = re.compile(
-    r"(Background|Foreground): \{(?:(?!Background: |Foreground: ).)*?Profile: \{Coefficients: (\[\[.*?\]\]), "
-    rf"Dims: {_NUMBERS}, Origin: {_NUMBERS}, Scale: {_NUMBERS}, Type: (\w+)\}}",
-    re.DOTALL,
-)
-_MEAN = re.compile(r"Background: \{(?:(?!Profile: ).)*?Mean: ([-+.\dEe]+)", re.DOTALL)
+INDEX_NAMES = ("Index.idx.xml", "Index.xml", "Index.ref.xml")
+LOOKED_FOR = "Index.idx.xml, Index.xml or Index.ref.xml, here, in Images/ or another folder in it, or one folder above"
 
 
 def find_harmony(path: Path) -> Path | None:
-    """The index of a Harmony export at or beside `path`, or None."""
+    """The index of a Harmony export at or beside `path`, or None. The case of names does not matter."""
     if path.is_file():
-        return path if path.name in INDEX_NAMES else None
-    for folder in (path, path / "Images", path.parent):
-        # The folder above is searched only for the export's own folder of images.
-        if folder == path.parent and path.name != "Images":
-            continue
-        for name in INDEX_NAMES:
-            if (folder / name).is_file():
-                return folder / name
-    return None
+        return path if path.name.casefold() in {name.casefold() for name in INDEX_NAMES} else None
+    # The folder above is searched only for the export's own folder of images.
+    above = [path.parent] if path.name.casefold() == "images" else []
+    for folder in (path, *_images_in(path), *above):
+        found = find_named(folder, INDEX_NAMES)
+        if found is not None:
+            return found
+    return next(iter(_indexes_below(path)), None)
 
 
 def read_harmony(path: Path) -> PlateSource:
     """Read a Harmony export (see `equinuclei.sources.plates.find_plate_source`).
 
-    The stage's y axis points up and its positions are those of the centres of fields; both are converted.
+    Images lie where the index says, or in folders below it. Those without URL were not recorded; a `BufferNo` is the
+    page of the image in its file. Planes imaged several times within a time point (`SequenceID`) become time points of
+    their own, in the order in which they were taken; `times` in the metadata names them.
 
     Raises
     ------
     InputError
-        If there is no index, or it is not one of Harmony, damaged or incomplete.
+        If there is no index, or there are several; if it is not one of Harmony, damaged or incomplete; if it lists
+        fluorescence lifetimes, or images that cannot be kept apart (the message names what distinguishes them).
     """
-    index = find_harmony(path)
-    if index is None:
+    index_path = find_harmony(path)
+    if index_path is None:
         raise InputError(f"{path}: no Harmony export: looked for {LOOKED_FOR}")
-    images: list[dict[str, str]] = []
-
-    def keep(element: Element) -> None:
-        # In the lists of wells, images are only named by their id.
-        if len(element):
-            images.append({child.tag: (child.text or "").strip() for child in element})
-
-    root = parse_xml(index, index, each={"Image": keep})
-    if root.tag != "EvaluationInputData":
+    below = _indexes_below(path) if path.is_dir() else []
+    if index_path in below and len(below) > 1:
         raise InputError(
-            f"{index}: begins with {root.tag!r}, not with 'EvaluationInputData': it is not a Harmony index"
+            f"{path}: holds {len(below)} measurements, {below[0].parent} and {below[1].parent}: give the folder of one"
         )
-    if not images:
-        raise InputError(f"{index}: lists no image")
-    channels = _channel_facts(root)
-    for image in images:
-        for key, value in channels.get(image.get("ChannelID", ""), {}).items():
-            image.setdefault(key, value)
-    folder = _image_folder(index, images[0].get("URL", ""))
-    names = unique_names({image.get("ChannelID", ""): image.get("ChannelName", "") for image in images})
-    found = root.find("Plates/Plate")
-    plate = Element("Plate") if found is None else found
-    barcode = child_text(plate, "PlateID")
-    metadata = {
-        "instrument": child_text(root, "InstrumentType"),
-        "objective": _objective(images[0]),
-        "barcode": barcode,
-        "measurement": child_text(plate, "MeasurementID"),
-        "started": child_text(plate, "MeasurementStartTime"),
-        "plate_type": child_text(plate, "PlateTypeName"),
-        "rows": _count(child_text(plate, "PlateRows")),
-        "columns": _count(child_text(plate, "PlateColumns")),
-        "index": str(index),
-        "flat_field": {
-            names[number]: profile
-            for number, facts in channels.items()
-            if number in names and (profile := flat_field(facts.get("FlatfieldProfile", "")))
-        },
-    }
-    rows = [_row(image, names, folder, index) for image in images]
-    fill_missing_sizes(rows, index)
-    name = barcode or child_text(plate, "Name") or folder.parent.name
-    return PlateSource(name, "harmony", make_planes(rows, index), metadata)
+    index = read_index(index_path)
+    planes, metadata = read_planes([index], INDEX_NAMES)
+    facts = plate_facts(index)
+    name = facts["barcode"] or child_text(index.plate, "Name") or index_path.parent.parent.name
+    return PlateSource(name, "harmony", planes, {**facts, **metadata}, set_aside=_set_aside(index_path))
 
 
-def flat_field(text: str) -> dict:
-    """Flat-field profiles of a channel, as Harmony writes them.
-
-    Returns
-    -------
-    dict
-        `background` and `foreground`, if they are given as polynomials: coefficients by degree (of x^i y^j, with i + j
-        the degree), dims (x, y), origin and scale in pixels; and `mean`, the mean of the background, if it is known.
-        Empty for a channel without profile.
-    """
-    profile: dict = {}
-    for which, coefficients, dims, origin, scale, kind in _PROFILE.findall(text):
-        try:
-            profile[which.lower()] = {
-                "type": kind,
-                "coefficients": json.loads(coefficients),
-                "dims": json.loads(dims),
-                "origin": json.loads(origin),
-                "scale": json.loads(scale),
-            }
-        except ValueError:
-            continue
-    mean = _MEAN.search(text)
-    if profile and mean:
-        profile["mean"] = to_float(mean[1])
-    return profile
+def _images_in(folder: Path) -> list[Path]:
+    return [child for child in names_in(folder)[1] if child.name.casefold() == "images"]
 
 
-def _channel_facts(root: Element) -> dict[str, dict[str, str]]:
-    """Facts by ChannelID. V7 spreads them over several maps; V5 only has the flat-field profiles there."""
-    facts: dict[str, dict[str, str]] = {}
-    for entry in root.iterfind("Maps/Map/Entry"):
-        known = facts.setdefault(entry.get("ChannelID", ""), {})
-        known.update({child.tag: (child.text or "").strip() for child in entry if child.tag != "SkewcropParameters"})
-    return facts
+def _indexes_below(path: Path) -> list[Path]:
+    """The indexes in the folders of a folder and in their `Images/`: an export that was put into a folder."""
+    found = []
+    for folder in names_in(path)[1]:
+        for at in (folder, *_images_in(folder)):
+            index = find_named(at, INDEX_NAMES)
+            if index is not None and is_index(index):
+                found.append(index)
+                break
+    return found
 
 
-def _image_folder(index: Path, name: str) -> Path:
-    """Where the files lie: beside the index, or in `Images/` beside the index."""
-    for folder in (index.parent, index.parent / "Images"):
-        if name and Path(listed_path(folder, name, index)).exists():
-            return folder
-    beside = index.parent / "Images"
-    return beside if beside.is_dir() else index.parent
-
-
-def _row(image: dict[str, str], names: dict, folder: Path, index: Path) -> dict:
-    try:
-        well = well_name(int(image["Row"]), int(image["Col"]))
-        number, plane, time = int(image["FieldID"]), int(image["PlaneID"]), int(image.get("TimepointID") or 0)
-        url = image["URL"]
-    except (KeyError, ValueError) as error:
-        raise InputError(f"{index}: image {image.get('id', '?')!r} cannot be used: {error}") from error
-    height, width = _count(image.get("ImageSizeY")), _count(image.get("ImageSizeX"))
-    metres = to_float(image.get("ImageResolutionX"))
-    pixel_size = metres * 1e6 if metres > 0 else math.nan
-    emission = to_float(image.get("MainEmissionWavelength"))
-    y, x = -to_float(image.get("PositionY")) * 1e6, to_float(image.get("PositionX")) * 1e6
-    return {
-        "well": well,
-        "field": number,
-        "channel": names[image.get("ChannelID", "")],
-        "wavelength": emission if emission > 0 else math.nan,  # 0 for transmitted light
-        "z": plane - 1,
-        "t": time,
-        "path": listed_path(folder, url, index),
-        "y": y - height * pixel_size / 2,
-        "x": x - width * pixel_size / 2,
-        "height": height,
-        "width": width,
-        "pixel_size": pixel_size,
-        "acquired": image.get("AbsTime", ""),
-    }
-
-
-def _count(text: str | None) -> int:
-    value = to_float(text)
-    return int(value) if value > 0 else 0
-
-
-def _objective(image: dict[str, str]) -> str:
-    magnification, aperture = image.get("ObjectiveMagnification", ""), image.get("ObjectiveNA", "")
-    return (f"{magnification}x" if magnification else "") + (f" NA {aperture}" if aperture else "")
+def _set_aside(index: Path) -> dict[str, str]:
+    """The index, others beside it, and the layouts of the assay."""
+    names = {name.casefold() for name in INDEX_NAMES}
+    aside = {str(index.parent / name): "index" for name in names_in(index.parent)[0] if name.casefold() in names}
+    for folder in (*names_in(index.parent)[1], *names_in(index.parent.parent)[1]):
+        if folder.name.casefold() == "assaylayout":
+            aside.update({str(folder / name): "layout of the assay" for name in names_in(folder)[0]})
+    return aside

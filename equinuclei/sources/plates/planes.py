@@ -94,10 +94,15 @@ class PlateSource:
     set_aside: Mapping[str, str] = field(default_factory=dict)
 
 
-def make_planes(rows: Iterable[Mapping], where: str | Path) -> pd.DataFrame:
+def make_planes(
+    rows: Iterable[Mapping], where: str | Path, record: Callable[[int], Mapping[str, str]] | None = None
+) -> pd.DataFrame:
     """The rows of a reader as a sorted, checked table with the columns `PLANE_COLUMNS` (see `PlateSource`).
 
     Columns that the rows lack become NaN, "" or 0. Time points are counted from the first one.
+
+    record : what the index says of a row, by the row's number; messages name what distinguishes rows that collide.
+        Given, no two rows may name the same page of a file either.
 
     Raises
     ------
@@ -115,16 +120,53 @@ def make_planes(rows: Iterable[Mapping], where: str | Path) -> pd.DataFrame:
     table = table[PLANE_COLUMNS].astype(_DTYPES)
     table["t"] -= table["t"].min()
     keys = ["well", "field", "channel", "z", "t"]
-    repeated = table[table.duplicated(keys, keep=False)]
-    problems = [
-        f"well {well}, field {number}, channel {channel!r}, z {z}, t {t} stands for {len(paths)} images: "
-        + ", ".join(sorted(map(repr, paths))[:2])
-        for (well, number, channel, z, t), paths in repeated.groupby(keys)["path"]
-    ]
-    raise_problems(f"{where}: several plates in one folder?", problems)
+    _check_one_image_each(table, keys, where, record)
+    if record is not None:
+        _check_one_plane_each(table[table["path"] != NO_FILE], where)
     order = table["well"].map(lambda well: parse_well(well))
     table = table.assign(_order=order).sort_values(["_order", "field", "channel", "t", "z"], kind="stable")
     return table.drop(columns="_order").reset_index(drop=True)
+
+
+def _check_one_image_each(
+    table: pd.DataFrame, keys: list[str], where: str | Path, record: Callable[[int], Mapping[str, str]] | None
+) -> None:
+    """Raise InputError if rows share their keys; `record` as in `make_planes`."""
+    problems, different = [], set()
+    for (well, number, channel, z, t), rows in table[table.duplicated(keys, keep=False)].groupby(keys):
+        values = differences([record(int(row)) for row in rows.index]) if record is not None else {}
+        different.update(values)
+        told = "".join(f"; {name} {', '.join(several)}" for name, several in values.items())
+        problems.append(
+            f"well {well}, field {number}, channel {channel!r}, z {z}, t {t} stands for {len(rows)} images: "
+            + ", ".join(sorted(map(repr, rows["path"]))[:2])
+            + told
+        )
+    names = ", ".join(sorted(different))
+    raise_problems(
+        f"{where}: images that differ in {names} alone, which cannot be kept apart: export one {names} at a time"
+        if names
+        else f"{where}: several plates in one folder?",
+        problems,
+    )
+
+
+def _check_one_plane_each(table: pd.DataFrame, where: str | Path) -> None:
+    """Raise InputError if rows name the same page of the same file: its pixels would count twice."""
+    repeated = table[table.duplicated(["path", "page"], keep=False)]
+    problems = [
+        f"{path!r} stands for {len(rows)} planes, such as well {rows['well'].iloc[0]}, field {rows['field'].iloc[0]}, "
+        f"channel {rows['channel'].iloc[0]!r}, and does not say which of its pages is which"
+        for (path, _), rows in repeated.groupby(["path", "page"])
+    ]
+    raise_problems(f"{where}: lists one image for several planes; export one file per plane", problems)
+
+
+def differences(records: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    """The different values of what records say differently, by name; "-" for a record that says nothing."""
+    names = dict.fromkeys(name for one in records for name in one)
+    values = {name: list(dict.fromkeys(one.get(name, "-") for one in records)) for name in names}
+    return {name: several for name, several in values.items() if len(several) > 1}
 
 
 def unique_names(names: Mapping[Key, str]) -> dict[Key, str]:

@@ -1,0 +1,89 @@
+"""Finding the files of an export, whatever their case: Windows does not tell `Index.xml` from `INDEX.XML`."""
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from equinuclei.errors import InputError
+from equinuclei.sources.plates.planes import listed_path
+
+_DEPTH = 2  # folders below an index that may hold its images: <well>/ or Images/<well>/
+
+
+def names_in(folder: Path) -> tuple[list[str], list[Path]]:
+    """Names of the files and paths of the folders in a folder, sorted, without hidden ones; empty if it is none."""
+    files, folders = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    (folders if entry.is_dir() else files).append(entry.name)
+    except OSError:
+        return [], []
+    return sorted(files), [folder / name for name in sorted(folders)]
+
+
+def find_named(folder: Path, names: Iterable[str]) -> Path | None:
+    """The file in a folder that has the first of `names` that is there, whatever its case; None if none is."""
+    there: dict[str, str] = {}
+    for name in names_in(folder)[0]:
+        there.setdefault(name.casefold(), name)
+    for name in names:
+        if (folder / name).is_file():  # of several spellings, the documented one
+            return folder / name
+        if name.casefold() in there:
+            return folder / there[name.casefold()]
+    return None
+
+
+def locate_listed(index: Path, listed: Collection[str], index_names: Iterable[str]) -> dict[str, str]:
+    """Absolute paths of the files that an index lists, by the name that it gives them.
+
+    They lie where the name says, seen from the index, or in a folder up to two levels below it; their case may differ.
+    Folders with an index of their own (any of `index_names`) are not searched. A file that is not there gets the place
+    where it would be expected: beside those that are there.
+
+    Raises
+    ------
+    InputError
+        If a name leads out of the folder (see `listed_path`), or fits files in several folders.
+    """
+    by_path: dict[str, Path] = {}
+    by_name: dict[str, list[Path]] = {}
+    for at in _folders_of_images(index.parent, list(index_names)):
+        for name in names_in(at)[0]:
+            by_path.setdefault(str(at / name).casefold(), at / name)
+            by_name.setdefault(name.casefold(), []).append(at / name)
+    found: dict[str, Path | None] = {}
+    for name in listed:
+        said = Path(listed_path(index.parent, name, index))
+        places = by_name.get(said.name.casefold(), [])
+        here = by_path.get(str(said).casefold())
+        if here is None and len(places) > 1:
+            raise InputError(
+                f"{index}: lists {name!r}, which is both {places[0]} and {places[1]}: give each measurement a folder "
+                "of its own, with its index"
+            )
+        found[name] = here or (places[0] if places else None)
+    folders = Counter(path.parent for path in found.values() if path is not None)
+    expected = folders.most_common(1)[0][0] if folders else _expected_folder(index)
+    return {
+        name: str(path or Path(listed_path(expected if "/" not in name else index.parent, name, index)))
+        for name, path in found.items()
+    }
+
+
+def _folders_of_images(folder: Path, index_names: list[str]) -> list[Path]:
+    """The folder, and those below it that have no index of their own."""
+    found, level = [folder], [folder]
+    for _ in range(_DEPTH):
+        level = [child for at in level for child in names_in(at)[1] if find_named(child, index_names) is None]
+        found += level
+    return found
+
+
+def _expected_folder(index: Path) -> Path:
+    """Where the images of an index will come, of which none is there: `Images/` beside it, or its own folder."""
+    images = [folder for folder in names_in(index.parent)[1] if folder.name.casefold() == "images"]
+    return images[0] if images else index.parent

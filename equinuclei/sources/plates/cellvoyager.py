@@ -1,12 +1,16 @@
-"""Layout "cellvoyager": Yokogawa CellVoyager measurements (CV7000, CV8000, CQ1 with `MeasurementData.mlf`)."""
+"""Layout "cellvoyager": Yokogawa CellVoyager measurements with `MeasurementData.mlf` (CV7000, CV8000, CQ1, CQ3K)."""
 
 import math
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from equinuclei.errors import InputError
+from equinuclei.sources.plates.listing import find_named, names_in
 from equinuclei.sources.plates.planes import (
+    PROJECTION,
     PlateSource,
     fill_missing_sizes,
     listed_path,
@@ -15,19 +19,38 @@ from equinuclei.sources.plates.planes import (
     to_float,
     unique_names,
 )
+from equinuclei.sources.plates.yokogawa_records import (
+    facts_of_record,
+    failed_rows,
+    field_numbers,
+    newest_only,
+    time_points,
+)
 from equinuclei.wells import well_name
 
 LOOKED_FOR = "MeasurementData.mlf"
 
 _FILTER = re.compile(r"\s*[A-Za-z]*(\d{3})\s*/\s*\d+")
+_CORRECTIONS = {"dc_": "correction image of the camera", "sc_": "correction image of the shading"}
+_DESCRIPTIONS = (".mlf", ".mrf", ".mes", ".wpi", ".wpp")
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    """The folder of a measurement, its index, and facts by channel number from its other files."""
+
+    folder: Path
+    index: Path
+    detail: Element
+    pixels: Mapping[str, Element]
+    optics: Mapping[str, Element]
 
 
 def find_cellvoyager(path: Path) -> Path | None:
     """The list of images of a measurement at `path`, or None."""
     if path.is_file():
-        return path if path.name == LOOKED_FOR else None
-    index = path / LOOKED_FOR
-    return index if index.is_file() else None
+        return path if path.name.casefold() == LOOKED_FOR.casefold() else None
+    return find_named(path, [LOOKED_FOR])
 
 
 def read_cellvoyager(path: Path) -> PlateSource:
@@ -35,54 +58,69 @@ def read_cellvoyager(path: Path) -> PlateSource:
 
     The plate consists of the images that `MeasurementData.mlf` lists, without the correction images for camera (DC_)
     and shading (SC_) beside them. The stage's y axis points up and its positions are those of the centres of fields;
-    both are converted. Channels are named after their fluorophore, or else after their emission filter.
+    both are converted. Channels are named after their fluorophore, or else after their emission filter. Images with a
+    `ZImageProcessing` are projections.
+
+    Timelines that image the same fields are consecutive time points, in the order of (TimelineIndex, TimePoint), and
+    `times` in the metadata names them. Tiles that share a FieldIndex are fields of their own, named in `fields`. Of a
+    field that was imaged again, the newest record counts. A failed record (ERR) is a plane without file for every
+    channel and z that its field has in other wells; `failed_records` counts them all, and
+    `failed_records_without_field` those that do not tell their field, by number or by position.
 
     Raises
     ------
     InputError
-        If there is no list of images, or it is damaged or incomplete.
+        If there is no list of images, it is damaged or incomplete, or it lists images that cannot be kept apart (the
+        message names what distinguishes them).
     """
     index = find_cellvoyager(path)
     if index is None:
         raise InputError(f"{path}: no CellVoyager measurement: looked for {LOOKED_FOR}")
-    folder = index.parent
-    records: list[Element] = []
-    root = parse_xml(index, index, each={"MeasurementRecord": records.append})
+    listed: list[Element] = []
+    root = parse_xml(index, index, each={"MeasurementRecord": listed.append})
     if root.tag != "MeasurementData":
         raise InputError(f"{index}: begins with {root.tag!r}, not with 'MeasurementData': it is not a list of images")
-    failed = sum(record.get("Type") != "IMG" for record in records)
-    records = [record for record in records if record.get("Type") == "IMG"]
+    failed = [record for record in listed if record.get("Type") != "IMG"]
+    records = [record for record in listed if record.get("Type") == "IMG"]
     if not records:
         raise InputError(f"{index}: lists no image")
-    detail = _optional_xml(folder / "MeasurementDetail.mrf")
-    pixels = {element.get("Ch"): element for element in detail.iter("MeasurementChannel")}
-    settings_name = detail.get("MeasurementSettingFileName") or ""
-    settings = Path(listed_path(folder, settings_name, folder / "MeasurementDetail.mrf")) if settings_name else None
-    optics = {element.get("Ch"): element for element in _optional_xml(settings).iter("Channel")}
+    measurement = _measurement(index)
     # Two actions can image the same dye, one as a stack and one as a projection.
     keys = list(dict.fromkeys((record.get("Ch", ""), record.get("ActionIndex", "")) for record in records))
     keys.sort(key=lambda key: tuple((len(part), part) for part in key))
+    optics = measurement.optics
     names = unique_names({key: _channel_name(optics.get(key[0]), key[0]) for key in keys})
-    rows = [_row(record, names, optics, pixels, folder, index) for record in records]
+    rows = _rows(records, names, measurement)
+    moments, times = time_points(records, index)
+    fields, tiles = field_numbers(records, index)
+    for row, moment, number in zip(rows, moments, fields, strict=True):
+        row.update(t=moment, field=number)
     fill_missing_sizes(rows, index)
-    # A field that was imaged again is listed again; its last record counts.
-    latest = {(r["well"], r["field"], r["channel"], r["z"], r["t"]): r for r in rows}
-    first = optics.get(keys[0][0], Element("Channel"))
-    plate = detail.find("MeasurementSamplePlate")
-    title = detail.get("Title") or ("" if plate is None else plate.get("Name", "")) or folder.name
+    kept, aside = newest_only(records, rows)
+    rows = [rows[number] for number in kept]
+    records = [records[number] for number in kept]
+    lost, untold = failed_rows(failed, records, rows)
+    planes = make_planes([*rows, *lost], index, lambda row: facts_of_record(records[row]) if row < len(rows) else {})
+    title, facts = _facts(measurement, keys[0][0])
     metadata = {
-        "instrument": detail.get("TargetSystem", ""),
-        "objective": first.get("Objective", ""),
-        "barcode": title,
-        "measurement": detail.get("BeginTime", ""),
-        "started": detail.get("BeginTime", ""),
-        "plate_type": "" if plate is None else plate.get("WellPlateProductFileName", ""),
-        "rows": int(detail.get("RowCount") or 0),
-        "columns": int(detail.get("ColumnCount") or 0),
-        "index": str(index),
-        "failed_records": failed,
+        **facts,
+        "failed_records": len(failed),
+        "failed_records_without_field": untold,
+        **({"times": times} if times else {}),
+        **({"fields": tiles} if tiles else {}),
     }
-    return PlateSource(title, "cellvoyager", make_planes(latest.values(), index), metadata)
+    return PlateSource(title, "cellvoyager", planes, metadata, set_aside={**_set_aside(measurement.folder), **aside})
+
+
+def _measurement(index: Path) -> _Measurement:
+    folder = index.parent
+    detail_path = find_named(folder, ["MeasurementDetail.mrf"])
+    detail = _optional_xml(detail_path)
+    pixels = {element.get("Ch", ""): element for element in detail.iter("MeasurementChannel")}
+    name = detail.get("MeasurementSettingFileName") or ""
+    settings = Path(listed_path(folder, name, detail_path or index)) if name else None
+    optics = {element.get("Ch", ""): element for element in _optional_xml(settings).iter("Channel")}
+    return _Measurement(folder, index, detail, pixels, optics)
 
 
 def _optional_xml(path: Path | None) -> Element:
@@ -95,27 +133,54 @@ def _channel_name(optics: Element | None, number: str) -> str:
     return optics.get("Fluorophore") or optics.get("Acquisition") or optics.get("Target") or f"C{number}"
 
 
-def _row(record: Element, names: dict, optics: dict, pixels: dict, folder: Path, index: Path) -> dict:
+def _facts(measurement: _Measurement, channel: str) -> tuple[str, dict]:
+    """The plate's name, and metadata on it; the objective is that of `channel`."""
+    detail = measurement.detail
+    plate = detail.find("MeasurementSamplePlate")
+    title = detail.get("Title") or ("" if plate is None else plate.get("Name", "")) or measurement.folder.name
+    return title, {
+        "instrument": detail.get("TargetSystem", ""),
+        "objective": measurement.optics.get(channel, Element("Channel")).get("Objective", ""),
+        "barcode": title,
+        "measurement": detail.get("BeginTime", ""),
+        "started": detail.get("BeginTime", ""),
+        "plate_type": "" if plate is None else plate.get("WellPlateProductFileName", ""),
+        "rows": int(detail.get("RowCount") or 0),
+        "columns": int(detail.get("ColumnCount") or 0),
+        "index": str(measurement.index),
+    }
+
+
+def _rows(records: Sequence[Element], names: Mapping[tuple[str, str], str], measurement: _Measurement) -> list[dict]:
+    """Rows for `make_planes`, one per record, without t and field. names : of the channels, by Ch and ActionIndex."""
+    paths = [listed_path(measurement.folder, record.text or "", measurement.index) for record in records]
+    # Files that were compressed after the acquisition are PNG, while the index goes on naming TIFF.
+    first = Path(paths[0])
+    if not first.exists() and first.with_suffix(".png").exists():
+        paths = [str(Path(path).with_suffix(".png")) for path in paths]
+    return [_row(record, path, names, measurement) for record, path in zip(records, paths, strict=True)]
+
+
+def _row(record: Element, path: str, names: Mapping[tuple[str, str], str], measurement: _Measurement) -> dict:
     try:
         well = well_name(int(record.attrib["Row"]), int(record.attrib["Column"]))
-        number, plane = int(record.attrib["FieldIndex"]), int(record.get("ZIndex", "1"))
-        time = int(record.get("TimePoint", "1"))
+        plane = int(record.get("ZIndex", "1"))
     except (KeyError, ValueError) as error:
-        raise InputError(f"{index}: the record of {record.text!r} cannot be used: {error}") from error
+        raise InputError(f"{measurement.index}: the record of {record.text!r} cannot be used: {error}") from error
     channel = record.get("Ch", "")
-    camera = pixels.get(channel, Element("absent"))
+    camera = measurement.pixels.get(channel, Element("absent"))
     height, width = int(camera.get("VerticalPixels") or 0), int(camera.get("HorizontalPixels") or 0)
     pixel_size = to_float(camera.get("HorizontalPixelDimension"))
     pixel_size = pixel_size if pixel_size > 0 else math.nan
-    filtered = _FILTER.match(optics[channel].get("Acquisition", "")) if channel in optics else None
+    optics = measurement.optics.get(channel, Element("absent"))
+    filtered = _FILTER.match(optics.get("Acquisition", ""))
+    projected = record.get("ZImageProcessing", "").casefold() not in ("", "none")
     return {
         "well": well,
-        "field": number,
         "channel": names[channel, record.get("ActionIndex", "")],
         "wavelength": float(filtered[1]) if filtered else math.nan,
-        "z": plane - 1,
-        "t": time,
-        "path": listed_path(folder, record.text or "", index),
+        "z": PROJECTION if projected else plane - 1,
+        "path": path,
         "y": -to_float(record.get("Y")) - height * pixel_size / 2,
         "x": to_float(record.get("X")) - width * pixel_size / 2,
         "height": height,
@@ -123,3 +188,14 @@ def _row(record: Element, names: dict, optics: dict, pixels: dict, folder: Path,
         "pixel_size": pixel_size,
         "acquired": record.get("Time", ""),
     }
+
+
+def _set_aside(folder: Path) -> dict[str, str]:
+    aside = {}
+    for name in names_in(folder)[0]:
+        lower = name.casefold()
+        if lower.endswith((".tif", ".tiff", ".png")) and lower[:3] in _CORRECTIONS:
+            aside[str(folder / name)] = _CORRECTIONS[lower[:3]]
+        elif lower.endswith((*_DESCRIPTIONS, "_parameter.xml")):
+            aside[str(folder / name)] = "description of the measurement"
+    return aside

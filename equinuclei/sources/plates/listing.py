@@ -13,7 +13,8 @@ _DEPTH = 2  # folders below an index that may hold its images: <well>/ or Images
 
 def names_in(folder: Path) -> tuple[list[str], list[Path]]:
     """Names of the files and paths of the folders in a folder, sorted, without hidden ones; empty if it is none."""
-    files, folders = [], []
+    files: list[str] = []
+    folders: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:

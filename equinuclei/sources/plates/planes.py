@@ -132,7 +132,8 @@ def _check_one_image_each(
     table: pd.DataFrame, keys: list[str], where: str | Path, record: Callable[[int], Mapping[str, str]] | None
 ) -> None:
     """Raise InputError if rows share their keys; `record` as in `make_planes`."""
-    problems, different = [], set()
+    problems: list[str] = []
+    different: set[str] = set()
     for (well, number, channel, z, t), rows in table[table.duplicated(keys, keep=False)].groupby(keys):
         values = differences([record(int(row)) for row in rows.index]) if record is not None else {}
         different.update(values)

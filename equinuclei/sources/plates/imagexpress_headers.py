@@ -1,0 +1,117 @@
+"""What the headers of ImageXpress's TIFF files say: MetaXpress's facts on the image, and how many planes it holds."""
+
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+import tifffile
+
+from equinuclei.errors import InputError
+from equinuclei.sources.plates.planes import image_header, parse_xml, to_float
+
+_AXES = {"C": "channels", "T": "time points"}
+
+
+def first_header(paths: Iterable[Path]) -> dict:
+    """Facts from the header of the first readable file; empty if there is none.
+
+    Height and width in pixels, pixel_size in micrometres (NaN if unknown); and wavelength, name of the wave, objective,
+    serial, acquired, and the centre (y, x) in micrometres as `offset` from the well's centre or `stage`, if known.
+    """
+    for path in paths:
+        try:
+            height, width, _ = image_header(path)
+            return {"height": height, "width": width, "pixel_size": math.nan, **_metaseries(path)}
+        except InputError:
+            continue
+    return {}
+
+
+def page_count(paths: Iterable[Path]) -> int:
+    """Number of planes of a stack in the first readable TIFF file, each of them a page; 1 if none can be read.
+
+    Pages of different sizes are no stack: 1, and the others are left to those who look for pages without a plane.
+
+    Raises
+    ------
+    InputError
+        If the file says that its pages are channels or time points, or holds several planes in one page.
+    """
+    for path in paths:
+        try:
+            with tifffile.TiffFile(path) as tiff:
+                pages, series = len(tiff.pages), list(tiff.series)
+                axes, shape = series[0].axes, series[0].shape
+                many_in_one = pages == 1 and not tiff.is_ome and math.prod(series[0].get_shape(squeeze=True)[:-2]) > 1
+                kind = "OME" if tiff.is_ome else "ImageJ" if tiff.is_imagej else ""
+        except Exception:  # parsers raise all sorts of errors on damaged files; reading the plane says which
+            continue
+        others = [
+            f"{count} {_AXES[axis]}" for axis, count in zip(axes, shape, strict=True) if axis in _AXES and count > 1
+        ]
+        if pages > 1 and kind and others:
+            raise InputError(
+                f"{path}: its {pages} pages hold {' and '.join(others)} by its {kind} metadata, and are no planes of a "
+                "stack: export a file per plane, or list its pages in a table of planes"
+            )
+        if many_in_one and "S" not in axes:
+            raise InputError(
+                f"{path}: holds several planes in one page, as MetaMorph's and large ImageJ stacks do: export a file "
+                "per plane"
+            )
+        return pages if len(series) == 1 else 1
+    return 1
+
+
+def _metaseries(path: Path) -> dict:
+    """Facts that MetaXpress has written into the description of a TIFF file."""
+    try:
+        with tifffile.TiffFile(path, is_ome=False) as tiff:
+            page = tiff.pages[0]
+            tag = page.tags.get(270) if isinstance(page, tifffile.TiffPage) else None
+            description = "" if tag is None else str(tag.value)
+    except Exception:  # a file that `image_header` could read a moment ago
+        return {}
+    if not description.lstrip().startswith("<MetaData"):
+        return {}
+    try:
+        root = parse_xml(description.encode(), path)
+    except InputError:
+        return {}
+    plane = root.find("PlaneInfo")
+    properties = {
+        element.get("id", ""): element.get("value", "")
+        for element in (plane if plane is not None else Element("none"))
+        if element.tag in ("prop", "custom-prop")
+    }
+    facts: dict = {
+        "wavelength": _positive(properties.get("wavelength")),
+        "name": properties.get("_IllumSetting_", ""),
+        "objective": properties.get("_MagSetting_", ""),
+        "serial": properties.get("Instrument Serial Number", ""),
+        "acquired": _iso(properties.get("acquisition-time-local", "")),
+    }
+    if properties.get("spatial-calibration-units", "").casefold() in ("um", "µm", "\u03bcm", "micron", "microns"):
+        facts["pixel_size"] = _positive(properties.get("spatial-calibration-x"))
+    for key, (y, x) in {
+        "offset": ("OffsetFromWellCenterUmY", "OffsetFromWellCenterUmX"),
+        "stage": ("stage-position-y", "stage-position-x"),
+    }.items():
+        if y in properties and x in properties:
+            facts[key] = (to_float(properties[y]), to_float(properties[x]))
+    if not facts["name"]:
+        del facts["name"]
+    return facts
+
+
+def _positive(text: str | None) -> float:
+    value = to_float(text)
+    return value if value > 0 else math.nan
+
+
+def _iso(text: str) -> str:
+    """ "20240709 13:13:03.006" as "2024-07-09T13:13:03.006"; "" for anything else."""
+    found = re.fullmatch(r"(\d{4})(\d\d)(\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?)", text.strip())
+    return f"{found[1]}-{found[2]}-{found[3]}T{found[4]}" if found else ""

@@ -200,3 +200,61 @@ def write_table(folder: Path, names: tuple[str, ...] = ("a.tif", "b.tif"), posit
         lines.append("\t".join(["b2", str(number), "DAPI", name, *place]))
     (folder / "plate.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return pixels
+
+
+def write_evaluation_index(path: Path, images: list[dict[str, str]], version: int = 7, plate: str = "BAR 1") -> None:
+    """An index of Harmony (version 5 to 7) or Columbus (version 0) that lists `images`: texts by name of the element.
+
+    What an image does not say is that of well A01, field 1, plane 1, time point 0 and channel 1. "BufferNo" is the
+    attribute of the URL; a URL of None leaves the element out.
+    """
+    namespace = HARMONY_NAMESPACES.get(version, "http://www.perkinelmer.com/Columbus")
+    listed = []
+    for image in images:
+        facts = {"Row": "1", "Col": "1", "FieldID": "1", "PlaneID": "1", "TimepointID": "0", "ChannelID": "1"}
+        facts |= {"PositionX": "0", "PositionY": "0", "ImageSizeX": "20", "ImageSizeY": "16"} | image
+        page = facts.pop("BufferNo", None)
+        attribute = "" if page is None else f' BufferNo="{page}"'
+        texts = [
+            f"<{name}{attribute if name == 'URL' else ''}>{text}</{name}>"
+            for name, text in facts.items()
+            if text is not None
+        ]
+        listed.append(f"<Image Version='1'><id>x</id>{''.join(texts)}</Image>")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        f"""<?xml version="1.0" encoding="utf-8"?><EvaluationInputData xmlns="{namespace}"><Plates><Plate>
+<PlateID>{plate}</PlateID><MeasurementID>m-1</MeasurementID></Plate></Plates>
+<Maps><Map><Entry ChannelID="1"><ChannelName>DAPI</ChannelName></Entry><Entry ChannelID="2"><ChannelName>FITC
+</ChannelName></Entry></Map></Maps><Images>{"".join(listed)}</Images></EvaluationInputData>""",
+        encoding="utf-8-sig",
+    )
+
+
+def write_records(folder: Path, records: list[dict[str, str]]) -> list[np.ndarray]:
+    """A CellVoyager's list with these records, by name of the attribute; "file" is the text. Returns all images.
+
+    What a record does not say is that of well A01, channel 1 at the first of everything. Only files of images (Type
+    IMG) are written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    first = ("Row", "Column", "TimePoint", "FieldIndex", "ZIndex", "TimelineIndex", "ActionIndex", "Ch")
+    listed, images = [], []
+    for seed, record in enumerate(records):
+        facts = {"Type": "IMG", "Time": "2024-01-01T10:00:00+01:00", "X": "0.0", "Y": "0.0", "Z": "1.0"}
+        if record.get("Type", "IMG") == "IMG":
+            facts |= dict.fromkeys(first, "1")
+        facts |= record
+        name = facts.pop("file", f"{seed}.tif")
+        attributes = " ".join(f'bts:{key}="{value}"' for key, value in facts.items())
+        listed.append(f"<bts:MeasurementRecord {attributes}>{name}</bts:MeasurementRecord>")
+        images.append(random_image(seed))
+        if facts["Type"] == "IMG":
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(folder / name, images[-1])
+    (folder / "MeasurementData.mlf").write_text(
+        f'<bts:MeasurementData xmlns:bts="http://www.yokogawa.co.jp/BTS/BTSSchema/1.0">{"".join(listed)}'
+        "</bts:MeasurementData>",
+        encoding="utf-8-sig",
+    )
+    return images

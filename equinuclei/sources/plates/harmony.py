@@ -72,7 +72,8 @@ def _set_aside(index: Path) -> dict[str, str]:
     """The index, others beside it, and the layouts of the assay."""
     names = {name.casefold() for name in INDEX_NAMES}
     aside = {str(index.parent / name): "index" for name in names_in(index.parent)[0] if name.casefold() in names}
-    for folder in (*names_in(index.parent)[1], *names_in(index.parent.parent)[1]):
+    beside_images = names_in(index.parent.parent)[1] if index.parent.name.casefold() == "images" else []
+    for folder in (*names_in(index.parent)[1], *beside_images):
         if folder.name.casefold() == "assaylayout":
             aside.update({str(folder / name): "layout of the assay" for name in names_in(folder)[0]})
     return aside

@@ -258,3 +258,18 @@ def write_records(folder: Path, records: list[dict[str, str]]) -> list[np.ndarra
         encoding="utf-8-sig",
     )
     return images
+
+
+def write_columbus(folder: Path, first: int = 0) -> Pixels:
+    """Two wells, a file each, whose pages are three planes in two channels."""
+    images, pixels = [], {}
+    for row in (1, 2):
+        stack = np.stack([random_image(first + 10 * row + page) for page in range(6)])
+        folder.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(folder / f"00{row}001-1.tif", stack, photometric="minisblack")
+        for page, (channel, plane) in enumerate(itertools.product((1, 2), (1, 2, 3))):
+            facts = {"Row": str(row), "PlaneID": str(plane), "ChannelID": str(channel), "TimepointID": "1"}
+            images.append({"URL": f"00{row}001-1.tif", "BufferNo": str(page), **facts})
+            pixels["AB"[row - 1] + "01", 1, ("DAPI", "FITC")[channel - 1], plane - 1] = stack[page]
+    write_evaluation_index(folder / "ImageIndex.ColumbusIDX.xml", images, version=0, plate="P1")
+    return pixels

@@ -145,8 +145,8 @@ def _facts(measurement: _Measurement, channel: str) -> tuple[str, dict]:
         "measurement": detail.get("BeginTime", ""),
         "started": detail.get("BeginTime", ""),
         "plate_type": "" if plate is None else plate.get("WellPlateProductFileName", ""),
-        "rows": int(detail.get("RowCount") or 0),
-        "columns": int(detail.get("ColumnCount") or 0),
+        "rows": _count(detail.get("RowCount")),
+        "columns": _count(detail.get("ColumnCount")),
         "index": str(measurement.index),
     }
 
@@ -158,7 +158,17 @@ def _rows(records: Sequence[Element], names: Mapping[tuple[str, str], str], meas
     first = Path(paths[0])
     if not first.exists() and first.with_suffix(".png").exists():
         paths = [str(Path(path).with_suffix(".png")) for path in paths]
-    return [_row(record, path, names, measurement) for record, path in zip(records, paths, strict=True)]
+    rows = [_row(record, path, names, measurement) for record, path in zip(records, paths, strict=True)]
+    # Planes are counted from 1, or in some measurements from 0.
+    lowest = min((row["z"] for row in rows if row["z"] is not None), default=0)
+    for row in rows:
+        row["z"] = PROJECTION if row["z"] is None else row["z"] - lowest if lowest < 0 else row["z"]
+    return rows
+
+
+def _count(text: str | None) -> int:
+    value = to_float(text)
+    return int(value) if value > 0 else 0
 
 
 def _row(record: Element, path: str, names: Mapping[tuple[str, str], str], measurement: _Measurement) -> dict:
@@ -169,7 +179,7 @@ def _row(record: Element, path: str, names: Mapping[tuple[str, str], str], measu
         raise InputError(f"{measurement.index}: the record of {record.text!r} cannot be used: {error}") from error
     channel = record.get("Ch", "")
     camera = measurement.pixels.get(channel, Element("absent"))
-    height, width = int(camera.get("VerticalPixels") or 0), int(camera.get("HorizontalPixels") or 0)
+    height, width = _count(camera.get("VerticalPixels")), _count(camera.get("HorizontalPixels"))
     pixel_size = to_float(camera.get("HorizontalPixelDimension"))
     pixel_size = pixel_size if pixel_size > 0 else math.nan
     optics = measurement.optics.get(channel, Element("absent"))
@@ -179,7 +189,7 @@ def _row(record: Element, path: str, names: Mapping[tuple[str, str], str], measu
         "well": well,
         "channel": names[channel, record.get("ActionIndex", "")],
         "wavelength": float(filtered[1]) if filtered else math.nan,
-        "z": PROJECTION if projected else plane - 1,
+        "z": None if projected else plane - 1,
         "path": path,
         "y": -to_float(record.get("Y")) - height * pixel_size / 2,
         "x": to_float(record.get("X")) - width * pixel_size / 2,

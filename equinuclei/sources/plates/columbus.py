@@ -76,9 +76,18 @@ def read_columbus(path: Path) -> PlateSource:
 
 def _image_indexes(folder: Path, measurement: Element) -> list[Path]:
     """Indexes of images: those that the measurement refers to, or that beside it, or those in the folders below."""
-    referred = [(one.text or "").strip() for one in measurement.iter("Reference")]
-    paths = [Path(listed_path(folder, name, folder / MEASUREMENT)) for name in referred if name]
-    paths = [path for path in paths if path.name.casefold().endswith("columbusidx.xml") and path.is_file()]
+    paths = []
+    for one in measurement.iter("Reference"):
+        name = (one.text or "").strip()
+        if not name.casefold().endswith("columbusidx.xml"):
+            continue  # results of an analysis
+        said = Path(listed_path(folder, name, folder / MEASUREMENT))
+        index = find_named(said.parent, [said.name]) or find_named(folder, [said.name])
+        if index is None:
+            raise InputError(
+                f"{folder}: lacks {name}, to which {MEASUREMENT} refers: was the export copied completely?"
+            )
+        paths.append(index)
     beside = find_named(folder, [IMAGES])
     if not paths and beside is not None:
         paths = [beside]

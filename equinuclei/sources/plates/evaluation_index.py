@@ -126,6 +126,9 @@ def read_planes(indexes: Sequence[EvaluationIndex], index_names: Collection[str]
         )
         rows += [_row(image, names, places, index.path) for image in index.images]
     fill_missing_sizes(rows, where)
+    lowest = min(row["z"] for row in rows)
+    for row in rows:
+        row["z"] -= min(lowest, 0)  # of planes that are counted from 0
     metadata: dict = {
         "flat_field": {
             names[number]: profile

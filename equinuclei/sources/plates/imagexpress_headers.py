@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -29,40 +29,43 @@ def first_header(paths: Iterable[Path]) -> dict:
     return {}
 
 
-def page_count(paths: Iterable[Path]) -> int:
-    """Number of planes of a stack in the first readable TIFF file, each of them a page; 1 if none can be read.
+def page_count(paths: Sequence[Path]) -> int:
+    """Number of planes of a stack in each of these TIFF files, a page each: the most in the first, middle and last one.
 
-    Pages of different sizes are no stack: 1, and the others are left to those who look for pages without a plane.
+    Pages of different sizes are no stack: 1, and the others are left to those who look for pages without a plane. The
+    same holds for a file that cannot be read: reading its plane says why.
 
     Raises
     ------
     InputError
-        If the file says that its pages are channels or time points, or holds several planes in one page.
+        If a file says that its pages are channels or time points, or holds several planes in one page.
     """
-    for path in paths:
-        try:
-            with tifffile.TiffFile(path) as tiff:
-                pages, series = len(tiff.pages), list(tiff.series)
-                axes, shape = series[0].axes, series[0].shape
-                many_in_one = pages == 1 and not tiff.is_ome and math.prod(series[0].get_shape(squeeze=True)[:-2]) > 1
-                kind = "OME" if tiff.is_ome else "ImageJ" if tiff.is_imagej else ""
-        except Exception:  # parsers raise all sorts of errors on damaged files; reading the plane says which
-            continue
-        others = [
-            f"{count} {_AXES[axis]}" for axis, count in zip(axes, shape, strict=True) if axis in _AXES and count > 1
-        ]
-        if pages > 1 and kind and others:
-            raise InputError(
-                f"{path}: its {pages} pages hold {' and '.join(others)} by its {kind} metadata, and are no planes of a "
-                "stack: export a file per plane, or list its pages in a table of planes"
-            )
-        if many_in_one and "S" not in axes:
-            raise InputError(
-                f"{path}: holds several planes in one page, as MetaMorph's and large ImageJ stacks do: export a file "
-                "per plane"
-            )
-        return pages if len(series) == 1 else 1
-    return 1
+    sample = {paths[at] for at in (0, len(paths) // 2, -1)} if paths else ()
+    return max(map(_pages, sample), default=1)
+
+
+def _pages(path: Path) -> int:
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            pages, series = len(tiff.pages), list(tiff.series)
+            axes, shape = series[0].axes, series[0].shape
+            kind = "OME" if tiff.is_ome else "ImageJ" if tiff.is_imagej else ""
+    except Exception:  # parsers raise all sorts of errors on damaged files
+        return 1
+    sizes = dict(zip(axes, shape, strict=True))
+    others = [f"{sizes[axis]} {what}" for axis, what in _AXES.items() if sizes.get(axis, 1) > 1]
+    if pages > 1 and kind and others:
+        raise InputError(
+            f"{path}: its {pages} pages hold {' and '.join(others)} by its {kind} metadata, and are no planes of a "
+            "stack: export a file per plane, or list its pages in a table of planes"
+        )
+    # An OME file's series can go on in other files.
+    if pages == 1 and kind != "OME" and math.prod(n for axis, n in sizes.items() if axis not in "YXS") > 1:
+        raise InputError(
+            f"{path}: holds several planes in one page, as MetaMorph's and large ImageJ stacks do: export a file per "
+            "plane"
+        )
+    return pages if len(series) == 1 else 1
 
 
 def _metaseries(path: Path) -> dict:

@@ -102,7 +102,7 @@ def read_metaxpress(path: Path) -> PlateSource:
     `.HTD` file contains the names of waves and the plan of the acquisition: what it plans and the folder lacks is
     `planned`, and counted in the metadata (`absent_planes`, `absent_waves`, `absent_z_steps`, `absent_wells`).
     Positions, pixel size and wavelengths are read from the header of one file per well and site, the number of pages
-    from one file per wave. The stage's y axis points down, and positions are those of the centres of fields.
+    from three files per wave. The stage's y axis points down, and positions are those of the centres of fields.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def _page_count(files: Sequence[_File], htd: Htd) -> int:
     """Number of planes of a stack in each file of a wave. Files of a step of a stack are one plane each."""
     if any(file.step is not None for file in files):
         return 1
-    pages = page_count(file.path for file in files)
+    pages = page_count([file.path for file in files])
     times, steps = planned_times(htd), planned_steps(htd)
     if pages > 1 and pages == times and pages != steps and all(file.time is None for file in files):
         raise InputError(

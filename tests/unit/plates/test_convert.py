@@ -22,6 +22,7 @@ from support.omezarr import check_valid
 from support.plate_exports import (
     random_image,
     write_cellvoyager,
+    write_columbus,
     write_harmony,
     write_metaxpress,
     write_table,
@@ -65,6 +66,7 @@ def check_pixels(source: dict, output: Path, table: pd.DataFrame) -> None:
 
 EXPORTS = {
     "harmony": (write_harmony, ""),
+    "columbus": (write_columbus, ""),
     "metaxpress": (write_metaxpress, ""),
     "cellvoyager": (write_cellvoyager, ""),
     "table": (write_table, "plate.tsv"),

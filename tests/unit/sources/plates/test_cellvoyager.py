@@ -91,6 +91,10 @@ class TestWhatKeepsRecordsApart:
         write_records(tmp_path, [{"ZIndex": "1"}, {"ZIndex": "2"}, {"ZImageProcessing": "Maximum"}])
         assert find_plate_source(tmp_path).planes["z"].tolist() == [PROJECTION, 0, 1]
 
+    def test_planes_counted_from_0(self, tmp_path):
+        write_records(tmp_path, [{"ZIndex": "0"}, {"ZIndex": "1"}, {"ZImageProcessing": "Maximum"}])
+        assert find_plate_source(tmp_path).planes["z"].tolist() == [PROJECTION, 0, 1]
+
     def test_unknown_attribute_is_named(self, tmp_path):
         write_records(tmp_path, [{"LensIndex": "1"}, {"LensIndex": "2", "Time": "2024-01-01T11:00:00+01:00"}])
         with pytest.raises(InputError, match="differ in LensIndex alone"):

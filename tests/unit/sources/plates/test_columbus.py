@@ -3,14 +3,13 @@
 import itertools
 from pathlib import Path
 
-import numpy as np
 import pytest
 import tifffile
 
 from equinuclei.errors import InputError
 from equinuclei.sources.plates import find_plate_source
 from support.plate_checks import CASES, check_planes, needs_cases
-from support.plate_exports import Pixels, random_image, write_evaluation_index
+from support.plate_exports import random_image, write_columbus
 
 IMAGES, MEASUREMENT = "ImageIndex.ColumbusIDX.xml", "MeasurementIndex.ColumbusIDX.xml"
 
@@ -25,21 +24,6 @@ def write_measurement(folder: Path, references: tuple[str, ...] = (IMAGES,), pla
     )
 
 
-def write_stacks(folder: Path, first: int = 0) -> Pixels:
-    """Two wells, a file each, whose pages are three planes in two channels."""
-    images, pixels = [], {}
-    for row in (1, 2):
-        stack = np.stack([random_image(first + 10 * row + page) for page in range(6)])
-        folder.mkdir(parents=True, exist_ok=True)
-        tifffile.imwrite(folder / f"00{row}001-1.tif", stack, photometric="minisblack")
-        for page, (channel, plane) in enumerate(itertools.product((1, 2), (1, 2, 3))):
-            facts = {"Row": str(row), "PlaneID": str(plane), "ChannelID": str(channel), "TimepointID": "1"}
-            images.append({"URL": f"00{row}001-1.tif", "BufferNo": str(page), **facts})
-            pixels["AB"[row - 1] + "01", 1, ("DAPI", "FITC")[channel - 1], plane - 1] = stack[page]
-    write_evaluation_index(folder / IMAGES, images, version=0, plate="P1")
-    return pixels
-
-
 def write_names(folder: Path, names: list[str]) -> None:
     write_measurement(folder)
     (folder / IMAGES).write_text("<Root><Plate/></Root>")
@@ -50,7 +34,7 @@ def write_names(folder: Path, names: list[str]) -> None:
 class TestIndex:
     @pytest.mark.parametrize("measurement", [True, False])
     def test_pages(self, tmp_path, measurement):
-        pixels = write_stacks(tmp_path)
+        pixels = write_columbus(tmp_path)
         if measurement:
             write_measurement(tmp_path)
         source = find_plate_source(tmp_path)
@@ -63,7 +47,7 @@ class TestIndex:
     def test_time_points_in_folders(self, tmp_path, referred):
         pixels = {}
         for number, name in enumerate(["T2", "T10"]):
-            written = write_stacks(tmp_path / name, first=100 * number)
+            written = write_columbus(tmp_path / name, first=100 * number)
             pixels |= {(*key, number): image for key, image in written.items()}
         write_measurement(tmp_path, tuple(f"{name}/{IMAGES}" for name in ("T10", "T2")) if referred else ())
         source = find_plate_source(tmp_path)
@@ -71,7 +55,7 @@ class TestIndex:
         assert source.metadata["times"] == ["folder T2, time 1", "folder T10, time 1"]
 
     def test_several_plates(self, tmp_path):
-        write_stacks(tmp_path)
+        write_columbus(tmp_path)
         write_measurement(tmp_path, plates=("P1", "P2"))
         with pytest.raises(InputError, match=r"2 plates \(P1, P2\): export one at a time"):
             find_plate_source(tmp_path)
@@ -81,6 +65,17 @@ class TestIndex:
         (tmp_path / IMAGES).write_bytes(b"")
         with pytest.raises(InputError, match="copied whole"):
             find_plate_source(tmp_path)
+
+    def test_reference_that_is_absent(self, tmp_path):
+        write_columbus(tmp_path)
+        write_measurement(tmp_path, (IMAGES, f"T2/Other.{IMAGES}", "results.xml"))
+        with pytest.raises(InputError, match="lacks T2/Other"):
+            find_plate_source(tmp_path)
+
+    def test_reference_to_a_folder_that_was_left_out(self, tmp_path):
+        pixels = write_columbus(tmp_path)
+        write_measurement(tmp_path, (f"Export/{IMAGES}",))
+        check_planes(find_plate_source(tmp_path), pixels)
 
     def test_reference_that_leads_out(self, tmp_path):
         write_measurement(tmp_path, ("../x.ColumbusIDX.xml",))

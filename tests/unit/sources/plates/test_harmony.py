@@ -191,6 +191,10 @@ class TestImages:
         write_evaluation_index(tmp_path / "Index.xml", images)
         check_planes(find_plate_source(tmp_path), pixels)
 
+    def test_planes_counted_from_0(self, tmp_path):
+        write_evaluation_index(tmp_path / "Index.xml", [{"URL": f"{n}.tiff", "PlaneID": str(n)} for n in (0, 1)])
+        assert find_plate_source(tmp_path).planes["z"].tolist() == [0, 1]
+
     def test_pages_that_are_not_said(self, tmp_path):
         write_evaluation_index(
             tmp_path / "Index.xml", [{"URL": "001001.tif", "PlaneID": str(plane)} for plane in (1, 2, 3)]

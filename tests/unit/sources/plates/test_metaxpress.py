@@ -187,6 +187,13 @@ class TestPages:
         with pytest.raises(InputError, match="plans 3 time points"):
             find_plate_source(tmp_path)
 
+    def test_one_short_file_does_not_decide(self, tmp_path):
+        """The pages that it lacks are planes that cannot be read; none of the other files is cut short."""
+        self.write(tmp_path)
+        tifffile.imwrite(tmp_path / "p_B02_w1.tif", random_image(0))
+        planes = find_plate_source(tmp_path).planes
+        assert planes.groupby("path")["page"].apply(list).tolist() == [[0, 1, 2]] * 4
+
     def test_steps_are_one_plane_each(self, tmp_path):
         write_metaxpress(tmp_path, steps=(1, 2))
         for path in tmp_path.rglob("*.TIF"):

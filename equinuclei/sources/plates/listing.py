@@ -50,29 +50,36 @@ def locate_listed(index: Path, listed: Collection[str], index_names: Iterable[st
     InputError
         If a name leads out of the folder (see `listed_path`), or fits files in several folders.
     """
-    by_path: dict[str, Path] = {}
-    by_name: dict[str, list[Path]] = {}
-    for at in _folders_of_images(index.parent, list(index_names)):
-        for name in names_in(at)[0]:
-            by_path.setdefault(str(at / name).casefold(), at / name)
-            by_name.setdefault(name.casefold(), []).append(at / name)
-    found: dict[str, Path | None] = {}
+    # Texts, not paths: an index can list 100,000 files.
+    by_path: dict[str, str] = {}
+    by_name: dict[str, list[str]] = {}
+    for at in map(str, _folders_of_images(index.parent, list(index_names))):
+        for name in names_in(Path(at))[0]:
+            path = f"{at}/{name}"
+            by_path.setdefault(path.casefold(), path)
+            by_name.setdefault(name.casefold(), []).append(path)
+    found: dict[str, str] = {}
+    absent: list[str] = []
     for name in listed:
-        said = Path(listed_path(index.parent, name, index))
-        places = by_name.get(said.name.casefold(), [])
-        here = by_path.get(str(said).casefold())
+        said = listed_path(index.parent, name, index)
+        places = by_name.get(said.rpartition("/")[2].casefold(), [])
+        here = by_path.get(said.casefold())
         if here is None and len(places) > 1:
             raise InputError(
                 f"{index}: lists {name!r}, which is both {places[0]} and {places[1]}: give each measurement a folder "
                 "of its own, with its index"
             )
-        found[name] = here or (places[0] if places else None)
-    folders = Counter(path.parent for path in found.values() if path is not None)
-    expected = folders.most_common(1)[0][0] if folders else _expected_folder(index)
-    return {
-        name: str(path or Path(listed_path(expected if "/" not in name else index.parent, name, index)))
-        for name, path in found.items()
-    }
+        if here is None and not places:
+            absent.append(name)
+        else:
+            found[name] = here or places[0]
+    folders = Counter(path.rpartition("/")[0] for path in found.values())
+    expected = Path(folders.most_common(1)[0][0]) if folders else _expected_folder(index)
+    for name in absent:
+        # A name with folders says where its file will come.
+        plain = "/" not in name and "\\" not in name
+        found[name] = listed_path(expected if plain else index.parent, name, index)
+    return found
 
 
 def _folders_of_images(folder: Path, index_names: list[str]) -> list[Path]:

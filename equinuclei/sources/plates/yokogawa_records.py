@@ -64,6 +64,8 @@ def field_numbers(records: Sequence[Element], index: Path) -> tuple[list[int], d
         If a record's numbers cannot be used.
     """
     numbers = [_number(record, "FieldIndex", index) for record in records]
+    if not any(name in record.attrib for record in records for name in _TILE):
+        return numbers, {}
     tiles = [tuple(_number(record, name, index, "0") for name in _TILE) for record in records]
     first: dict[frozenset, tuple] = {}
     shared = False

@@ -32,7 +32,6 @@ LOOKED_FOR = "MeasurementData.mlf"
 
 _FILTER = re.compile(r"\s*[A-Za-z]*(\d{3})\s*/\s*\d+")
 _CORRECTIONS = {"dc_": "correction image of the camera", "sc_": "correction image of the shading"}
-_DESCRIPTIONS = (".mlf", ".mrf", ".mes", ".wpi", ".wpp")
 
 
 @dataclass(frozen=True)
@@ -206,6 +205,4 @@ def _set_aside(folder: Path) -> dict[str, str]:
         lower = name.casefold()
         if lower.endswith((".tif", ".tiff", ".png")) and lower[:3] in _CORRECTIONS:
             aside[str(folder / name)] = _CORRECTIONS[lower[:3]]
-        elif lower.endswith((*_DESCRIPTIONS, "_parameter.xml")):
-            aside[str(folder / name)] = "description of the measurement"
     return aside

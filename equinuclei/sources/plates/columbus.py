@@ -60,18 +60,14 @@ def read_columbus(path: Path) -> PlateSource:
             names = ", ".join(one.get(f"{tag}ID") or (one.text or "").strip() or "?" for one in several)
             raise InputError(f"{at}: lists {len(several)} {what} ({names}): export one at a time")
     paths = _image_indexes(folder, measurement)
-    aside = {str(one): "index" for one in (*paths, *([at] if at else [])) if one.is_file()}
-    aside |= {
-        str(folder / name): "index" for name in names_in(folder)[0] if name.casefold().endswith("columbusidx.csv")
-    }
     indexes = [read_index(one) for one in paths if _has_images(one)]
     if not indexes:
-        return _from_names(folder, found, measurement, aside)
+        return _from_names(folder, found, measurement)
     planes, metadata = read_planes(indexes, (IMAGES, MEASUREMENT))
     facts = {**plate_facts(indexes[0]), **metadata, "index": str(found)}
     facts["barcode"] = facts["barcode"] or _first(measurement, "PlateName")
     name = facts["barcode"] or child_text(indexes[0].plate, "Name") or folder.name
-    return PlateSource(name, "columbus", planes, facts, set_aside=aside)
+    return PlateSource(name, "columbus", planes, facts)
 
 
 def _image_indexes(folder: Path, measurement: Element) -> list[Path]:
@@ -114,7 +110,7 @@ def _first(element: Element, tag: str) -> str:
     return next(((one.text or "").strip() for one in element.iter(tag)), "")
 
 
-def _from_names(folder: Path, index: Path, measurement: Element, aside: dict[str, str]) -> PlateSource:
+def _from_names(folder: Path, index: Path, measurement: Element) -> PlateSource:
     """The plate from the names of its files; see `read_columbus`."""
     matches = [match for name in names_in(folder)[0] if (match := _NAME.fullmatch(name))]
     if not matches:
@@ -136,7 +132,7 @@ def _from_names(folder: Path, index: Path, measurement: Element, aside: dict[str
     fill_missing_sizes(rows, index)
     name = _first(measurement, "PlateName") or folder.name
     metadata = {"barcode": name, "measurement": _first(measurement, "Measurement"), "index": str(index)}
-    return PlateSource(name, "columbus", make_planes(rows, index), metadata, set_aside=aside)
+    return PlateSource(name, "columbus", make_planes(rows, index), metadata)
 
 
 def _check_numbers(index: Path, matches: Iterable[re.Match[str]]) -> None:

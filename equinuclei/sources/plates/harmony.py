@@ -49,7 +49,7 @@ def read_harmony(path: Path) -> PlateSource:
     planes, metadata = read_planes([index], INDEX_NAMES)
     facts = plate_facts(index)
     name = facts["barcode"] or child_text(index.plate, "Name") or index_path.parent.parent.name
-    return PlateSource(name, "harmony", planes, {**facts, **metadata}, set_aside=_set_aside(index_path))
+    return PlateSource(name, "harmony", planes, {**facts, **metadata})
 
 
 def _images_in(folder: Path) -> list[Path]:
@@ -66,14 +66,3 @@ def _indexes_below(path: Path) -> list[Path]:
                 found.append(index)
                 break
     return found
-
-
-def _set_aside(index: Path) -> dict[str, str]:
-    """The index, others beside it, and the layouts of the assay."""
-    names = {name.casefold() for name in INDEX_NAMES}
-    aside = {str(index.parent / name): "index" for name in names_in(index.parent)[0] if name.casefold() in names}
-    beside_images = names_in(index.parent.parent)[1] if index.parent.name.casefold() == "images" else []
-    for folder in (*names_in(index.parent)[1], *beside_images):
-        if folder.name.casefold() == "assaylayout":
-            aside.update({str(folder / name): "layout of the assay" for name in names_in(folder)[0]})
-    return aside

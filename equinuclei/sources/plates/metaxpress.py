@@ -60,7 +60,7 @@ class _File:
 
 @dataclass
 class _Folder:
-    """What a folder holds: images of a plate, thumbnails and plans, and TIFF files with other names."""
+    """What a folder holds: images of a plate, thumbnails, and TIFF files with other names."""
 
     images: list[_File] = field(default_factory=list)
     set_aside: dict[str, str] = field(default_factory=dict)
@@ -249,7 +249,7 @@ def _htd_of(plate: str, paths: Sequence[Path]) -> Path | None:
 
 
 def _tiff_files(folder: Path) -> list[tuple[str, Path]]:
-    """Names and folders of the TIFF files and plans at most `_DEPTH` levels below `folder`, without hidden ones."""
+    """Names and folders of the TIFF files at most `_DEPTH` levels below `folder`, without hidden ones."""
     found = []
     for at, folders, names in os.walk(folder):
         depth = len(Path(at).relative_to(folder).parts)
@@ -282,15 +282,7 @@ def _find_files(folder: Path) -> _Folder:
             time = int(number[1]) if (number := _TIME.fullmatch(part)) else time
         site, wave = int(match["site"] or 1), int(match["wave"] or 1)
         found.images.append(_File(path, match["plate"], well, site, wave, step, time))
-    for at in {folder, *(file.path.parent for file in found.images)}:
-        found.set_aside.update(
-            {str((at / name).absolute()): "plan of the acquisition" for name in names_in(at)[0] if _is_htd(name)}
-        )
     return found
-
-
-def _is_htd(name: str) -> bool:
-    return name.lower().endswith(".htd")
 
 
 def _well(text: str) -> tuple[int, int] | None:

@@ -35,12 +35,12 @@ class TestCellVoyager:
         with pytest.raises(InputError, match="no plane z 3; it has 0 to 2"):
             choose_planes(source, z=3)
 
-    def test_correction_images_and_descriptions_are_set_aside(self, tmp_path):
+    def test_correction_images_are_set_aside(self, tmp_path):
         write_cellvoyager(tmp_path)
         reasons = {Path(path).name: reason for path, reason in find_plate_source(tmp_path).set_aside.items()}
         assert reasons["DC_DCAM#1_CAM3.tif"] == "correction image of the camera"
         assert reasons["SC_BP445-45_20x v2_M01_CH01.tif"] == "correction image of the shading"
-        assert {"MeasurementData.mlf", "MeasurementDetail.mrf", "s.mes"} < set(reasons)
+        assert len(reasons) == 2
 
     def test_case_and_compressed_files(self, tmp_path):
         pixels = write_cellvoyager(tmp_path)

@@ -40,7 +40,6 @@ class TestIndex:
         source = find_plate_source(tmp_path)
         assert source.layout == "columbus" and source.name == "P1"
         check_planes(source, pixels)
-        assert str(tmp_path / IMAGES) in source.set_aside
         assert find_plate_source(tmp_path / IMAGES).layout == "columbus"
 
     @pytest.mark.parametrize("referred", [True, False])

@@ -114,7 +114,6 @@ class TestPlacesAndNames:
             source = find_plate_source(start)
             assert source.layout == "harmony"
             check_planes(source, pixels)
-            assert source.set_aside == {str(tmp_path / index): "index"}
 
     @pytest.mark.parametrize("images", ["images", "IMAGES"])
     def test_case_of_the_folder(self, tmp_path, images):
@@ -167,13 +166,6 @@ class TestPlacesAndNames:
         absent = sorted((tmp_path / "Images").glob("*.tiff"))[3]
         absent.unlink()
         assert str(absent) in set(find_plate_source(tmp_path).planes["path"])
-
-    def test_layout_of_the_assay_is_set_aside(self, tmp_path):
-        write_harmony(tmp_path)
-        (tmp_path / "Assaylayout").mkdir()
-        (tmp_path / "Assaylayout" / "x.xml").touch()
-        aside = find_plate_source(tmp_path).set_aside
-        assert aside[str(tmp_path / "Assaylayout" / "x.xml")] == "layout of the assay"
 
 
 class TestImages:

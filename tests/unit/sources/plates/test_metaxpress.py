@@ -151,7 +151,6 @@ class TestNamesWithoutPlan:
         source = find_plate_source(tmp_path)
         check_planes(source, pixels)
         assert source.metadata["unknown_images"] == 1
-        assert source.set_aside == {str(tmp_path / "77.HTD"): "plan of the acquisition"}
 
 
 class TestPages:
@@ -268,7 +267,6 @@ class TestPlan:
         (tmp_path / "77.HTD").rename(tmp_path / "TimePoint_1" / "77.htd")
         source = find_plate_source(tmp_path)
         check_planes(source, pixels)
-        assert str(tmp_path / "TimePoint_1" / "77.htd") in source.set_aside
 
     def test_all_time_points_are_planes(self, tmp_path):
         write_metaxpress(tmp_path, planned={"TimePoints": 2})

@@ -86,7 +86,7 @@ READY_PATTERNS: Mapping[str, NamePattern] = {
             rf"{_WELL}(?:ROI\d+)?_\d{{1,3}}_SP(?P<field>\d+)(?:Z(?P<z>\d+))?_C\d+_(?P<channel>[^/\[\]]+?)_T(?P<t>\d{{3}})",
             derived=rf"{_WELL}(?:ROI\d+)?(?:_-\d+_.*|_.*(?:Stitched|Tsf|ZProj).*)",
         ),
-        # Thermo Fisher EVOS plate scans end as ArrayScan names do: they are tried first. R is raw, D displayed, M merged.
+        # Thermo Fisher EVOS, which end as names of ArrayScan do: tried first. R is raw, D displayed, M merged.
         _ready(
             "evos",
             "scan_R_p2_z1_0_B03f01d0.tif",
@@ -152,7 +152,9 @@ def name_pattern(layout: Mapping[str, Any]) -> NamePattern:
         expression = compile_pattern(str(layout["pattern"]))
         found = NamePattern(PATTERN, [expression], looked_for=f"files whose names match {expression.pattern!r}")
     if any(pages in expression.groupindex for expression in found.expressions):
-        raise InputError(f"{where}: the pattern has a group {pages!r}, so the pages of a file cannot be its {pages!r} too")
+        raise InputError(
+            f"{where}: the pattern has a group {pages!r}, so the pages of a file cannot be its {pages!r} too"
+        )
     return NamePattern(found.layout, found.expressions, found.derived, pages, found.foreign, found.looked_for)
 
 
@@ -162,8 +164,8 @@ def compile_pattern(expression: str) -> re.Pattern[str]:
     Raises
     ------
     InputError
-        If it is no regular expression; has a named group that is not in `GROUPS`, neither `well` nor `row` and `column`,
-        or both; or could take for ever on some name: repeats a part that itself repeats or has alternatives.
+        If it is no regular expression; has a named group that is not in `GROUPS`; does not tell the well, or tells it
+        twice; or could take for ever on some name: repeats a part that itself repeats or has alternatives.
     """
     where = f"the pattern of file names {expression!r}"
     try:

@@ -1,6 +1,7 @@
 """The index of an IN Cell Analyzer: an .xdce file beside the images."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -16,73 +17,84 @@ from equinuclei.sources.plates.planes import (
 )
 from equinuclei.wells import well_name
 
+XDCE = ".xdce"
 
-def read_xdce_plate(folder: Path) -> PlateSource | None:
-    """The plate that the .xdce file of a folder lists; None if there is no such file, or it lists no image.
 
-    All images that it lists have a row, whether they are there or not. Positions are relative to the centre of the well;
-    the stage's y axis points up, and they are those of the centres of fields.
+def find_xdce(folder: Path, files: Sequence[str]) -> Path | None:
+    """The .xdce file among the files of a folder, or None. Raises InputError if there are several."""
+    indexes = [name for name in files if name.lower().endswith(XDCE)]
+    if len(indexes) > 1:
+        raise InputError(
+            f"{folder}: holds {len(indexes)} {XDCE} files ({', '.join(indexes[:3])}): give every plate its own folder"
+        )
+    return folder.absolute() / indexes[0] if indexes else None
+
+
+def lists_images(index: Path) -> bool:
+    """Whether a file may list images, without parsing it."""
+    try:
+        return b"<Image " in index.read_bytes()
+    except OSError:
+        return False
+
+
+def pixel_size_of_xdce(index: Path) -> float:
+    """Micrometres per pixel, NaN if the file does not tell. Raises InputError if it cannot be read."""
+    return _pixel_size(parse_xml(index, index))
+
+
+def read_xdce_plate(index: Path) -> PlateSource | None:
+    """The plate that an .xdce file lists; None if it lists no image.
+
+    All images that it lists have a row, whether they are there or not. Positions are those of the centres of fields,
+    relative to the centre of the well; the stage's y axis points up.
 
     Raises
     ------
     InputError
-        If the file cannot be used, or there are several of them.
+        If the file cannot be used.
     """
-    indexes = sorted(child for child in folder.iterdir() if child.suffix.lower() == ".xdce" and child.is_file())
-    if len(indexes) > 1:
-        listed = ", ".join(index.name for index in indexes[:3])
-        raise InputError(f"{folder}: holds {len(indexes)} .xdce files ({listed}): give every plate its own folder")
-    if not indexes:
-        return None
-    index = indexes[0]
     images: list[Element] = []
     root = parse_xml(index, index, {"Image": images.append})
     if not images:
         return None
-    facts = _facts(root)
-    waves: dict[int, tuple[str, float]] = {}
+    size, pixel_size = _attributes(root, "Size"), _pixel_size(root)
+    shared = {"height": _count(size.get("height")), "width": _count(size.get("width")), "pixel_size": pixel_size}
+    waves: dict[int, str] = {}
     rows, problems = [], []
     for image in images:
         try:
-            rows.append(_row(image, index, facts, waves))
+            rows.append(shared | _row(image, index, waves))
         except ValueError as error:
             problems.append(f"image {image.get('filename', '')!r}: {error}")
     raise_problems(f"{index}: its list of images cannot be used", problems)
-    names = unique_names({wave: name for wave, (name, _) in sorted(waves.items())})
+    names = unique_names(dict(sorted(waves.items())))
     fill_missing_sizes(rows, index)
     for row in rows:
         row["channel"] = names[row.pop("wave")]
-        row["y"] -= row["height"] * row["pixel_size"] / 2
-        row["x"] -= row["width"] * row["pixel_size"] / 2
-    metadata = {**facts, "barcode": index.stem, "index": str(index)}
+        row["y"] -= row["height"] * pixel_size / 2
+        row["x"] -= row["width"] * pixel_size / 2
+    plate, creation = _attributes(root, "Plate"), _attributes(root, "Creation")
+    metadata = {
+        "instrument": "IN Cell Analyzer",
+        "objective": _attributes(root, "ObjectiveCalibration").get("objective_name", ""),
+        "barcode": index.stem,
+        "started": "T".join(part for part in (creation.get("date", ""), creation.get("time", "")) if part),
+        "rows": _count(plate.get("rows")),
+        "columns": _count(plate.get("columns")),
+        "index": str(index),
+    }
     return PlateSource(index.stem, "incell", make_planes(rows, index), metadata)
 
 
-def _facts(root: Element) -> dict:
-    """What the file says of the whole acquisition."""
-    objective, size = _attributes(root, "ObjectiveCalibration"), _attributes(root, "Size")
-    plate, creation = _attributes(root, "Plate"), _attributes(root, "Creation")
-    started = "T".join(part for part in (creation.get("date", ""), creation.get("time", "")) if part)
-    return {
-        "instrument": "IN Cell Analyzer",
-        "objective": objective.get("objective_name", ""),
-        "rows": _count(plate.get("rows")),
-        "columns": _count(plate.get("columns")),
-        "started": started,
-        "pixel_size": _positive(objective.get("pixel_width")),
-        "size": [_count(size.get("height")), _count(size.get("width"))],
-    }
-
-
-def _row(image: Element, index: Path, facts: dict, waves: dict[int, tuple[str, float]]) -> dict:
-    """A row of `make_planes`, with the number of its wave; enters the wave into `waves`."""
+def _row(image: Element, index: Path, waves: dict[int, str]) -> dict:
+    """A row of `make_planes`, with the number of its wave; enters the name of the wave into `waves`."""
     at = _attributes(image, "Identifier")
     place = _attributes(image, "OffsetFromWellCenter")
     wave = _index(at, "wave_index")
     emission = _attributes(image, "EmissionFilter")
-    excitation = _attributes(image, "ExcitationFilter").get("name", "")
-    name = emission.get("name", "")
-    waves.setdefault(wave, (name if excitation in ("", name) else f"{excitation} - {name}", math.nan))
+    excitation, name = _attributes(image, "ExcitationFilter").get("name", ""), emission.get("name", "")
+    waves.setdefault(wave, name if excitation in ("", name) else f"{excitation} - {name}")
     row, column = (_count(_attributes(image, tag).get("number")) for tag in ("Row", "Column"))
     return {
         "well": well_name(row, column),
@@ -91,13 +103,14 @@ def _row(image: Element, index: Path, facts: dict, waves: dict[int, tuple[str, f
         "wavelength": _positive(emission.get("wavelength")),
         "z": _index(at, "z_index"),
         "t": _index(at, "time_index"),
-        "path": listed_path(index.parent.absolute(), image.get("filename", ""), index),
+        "path": listed_path(index.parent, image.get("filename", ""), index),
         "y": -to_float(place.get("y")),
         "x": to_float(place.get("x")),
-        "height": facts["size"][0],
-        "width": facts["size"][1],
-        "pixel_size": facts["pixel_size"],
     }
+
+
+def _pixel_size(root: Element) -> float:
+    return _positive(_attributes(root, "ObjectiveCalibration").get("pixel_width"))
 
 
 def _attributes(element: Element, tag: str) -> dict[str, str]:

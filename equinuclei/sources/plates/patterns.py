@@ -1,17 +1,16 @@
 """Layouts that are recognised by the names of files: ready patterns of instruments, and one of the configuration."""
 
-import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from equinuclei.errors import InputError, raise_problems
-from equinuclei.file_names import PATTERN, READY_PATTERNS, NamePattern, name_pattern
+from equinuclei.file_names import PATTERN, READY_PATTERNS, NamePattern
 from equinuclei.sources.images import SUFFIXES
-from equinuclei.sources.plates.incell import read_xdce_plate
+from equinuclei.sources.plates.incell import XDCE, find_xdce, lists_images, pixel_size_of_xdce, read_xdce_plate
 from equinuclei.sources.plates.planes import (
     PROJECTION,
     PlateSource,
@@ -30,28 +29,33 @@ SHOWN = 5
 _PROJECTIONS = re.compile(r"mip|max.*|proj.*|mean", re.IGNORECASE)
 
 
-def image_files(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> list[str]:
-    """Paths relative to `folder`, with "/", of all images below it, sorted; nothing hidden."""
-    return sorted(path for path in _all_files(folder) if path.lower().endswith(tuple(suffixes)))
+def list_files(folder: Path) -> list[str]:
+    """Paths of all files below a folder, relative to it, with "/", sorted; nothing hidden."""
+    found = []
+    for at, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(at, name).relative_to(folder).as_posix() for name in names if not name.startswith(".")]
+    return sorted(found)
 
 
-def find_pattern(layout: str, folder: Path) -> bool:
-    """Whether so many images of a folder match the ready pattern `layout` that it is taken for the folder's."""
+def find_ready_pattern(folder: Path) -> str | None:
+    """The layout whose ready pattern so many images of a folder match that it is taken for the folder's, or None."""
+    if folder.is_file():
+        return "incell" if folder.suffix.lower() == XDCE else None
     if not folder.is_dir():
-        return False
-    pattern = READY_PATTERNS[layout]
-    names = [name for name in image_files(folder, (*SUFFIXES, *pattern.foreign)) if not pattern.is_derived(name)]
-    return bool(names) and sum(pattern.match(name) is not None for name in names) >= ENOUGH * len(names)
+        return None
+    files = list_files(folder)
+    for pattern in READY_PATTERNS.values():
+        images = [name for name in _images(files, pattern.foreign) if not pattern.is_derived(name)]
+        matched = sum(pattern.match(name) is not None for name in images)
+        if matched and matched >= ENOUGH * len(images):
+            return pattern.layout
+    return "incell" if any(lists_images(folder / name) for name in files if name.lower().endswith(XDCE)) else None
 
 
 def read_ready_pattern(layout: str, folder: Path) -> PlateSource:
     """Read a plate by the ready pattern `layout`. Raises InputError as `read_pattern` does."""
     return read_pattern(READY_PATTERNS[layout], folder)
-
-
-def read_configured_pattern(layout: Mapping[str, Any], folder: Path) -> PlateSource:
-    """Read a plate by a mapping of the configuration (`name_pattern`). Raises InputError as `read_pattern` does."""
-    return read_pattern(name_pattern(layout), folder)
 
 
 def read_pattern(pattern: NamePattern, folder: Path) -> PlateSource:
@@ -62,13 +66,13 @@ def read_pattern(pattern: NamePattern, folder: Path) -> PlateSource:
     - well, or row (letters or a number) and column;
     - field: a number, kept as it is; other texts are numbered from 1 in their order (`fields` in the metadata).
       Without the group, a well has one field;
-    - channel: the name of the channel. Without the group, it is "image". Ready patterns leave out what all names share;
+    - channel: the name of the channel, "image" without the group;
     - z: a number, counted from the lowest of the plate; "MIP", "max" or "proj" is a projection;
     - t: a number, counted from the lowest of the plate; other texts, such as dates, in their order (`times`).
 
     In the metadata, `unknown_images` counts the images that do not match, and `unknown_names` gives the first of them:
     they are no part of the plate. Positions and the pixel size are unknown, unless the layout is "incell" and an
-    .xdce file tells them.
+    .xdce file tells them: where that lists images, they are the plate's.
 
     Raises
     ------
@@ -76,37 +80,54 @@ def read_pattern(pattern: NamePattern, folder: Path) -> PlateSource:
         If no image matches, or of a ready pattern less than `ENOUGH` do; two images have the same well, field, channel,
         z and t; a group cannot be read; or files have several pages and the layout does not say what they are.
     """
+    if pattern.layout == "incell" and folder.suffix.lower() == XDCE and folder.is_file():
+        folder = folder.parent
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder: looked for {pattern.looked_for}")
-    if pattern.layout == "incell" and (indexed := read_xdce_plate(folder)) is not None:
+    names = list_files(folder)
+    index = find_xdce(folder, names) if pattern.layout == "incell" else None
+    if index is not None and (indexed := read_xdce_plate(index)) is not None:
         return indexed
-    files = _Files.of(pattern, folder)
-    names = files.matched
-    values = {group: [_group(found, group) for found in names.values()] for group in ("field", "channel", "z", "t")}
+    files = _Files.of(pattern, folder, names)
+    rows, metadata = _rows(pattern, folder, files.matched)
+    if index is not None:
+        for row in rows:
+            row["pixel_size"] = pixel_size_of_xdce(index)
+        metadata["index"] = str(index)
+    metadata |= {"unknown_images": len(files.unknown), "unknown_names": files.unknown[:SHOWN]}
+    return PlateSource(
+        folder.absolute().name, pattern.layout, make_planes(rows, folder), metadata, set_aside=files.set_aside
+    )
+
+
+def _rows(
+    pattern: NamePattern, folder: Path, matched: Mapping[str, re.Match[str]]
+) -> tuple[list[dict], dict[str, Any]]:
+    """Rows for `make_planes`, and what the metadata says of the groups."""
+    values = {group: [_group(found, group) for found in matched.values()] for group in ("field", "channel", "z", "t")}
     channels = _channel_names(pattern, values["channel"])
     fields, field_names = _numbers(values["field"], 1)
     times, time_names = _numbers(values["t"], 0)
-    rows, problems = [], []
-    for at, (name, found) in enumerate(names.items()):
+    rows: list[dict] = []
+    problems = []
+    for at, (name, found) in enumerate(matched.items()):
         try:
-            row = {"well": _well(found), "z": _plane(values["z"][at])}
+            row: dict = {"well": _well(found), "z": _plane(values["z"][at])}
         except ValueError as error:
             problems.append(f"{name}: {error}")
             continue
-        row |= {"field": fields[at], "channel": channels[at], "t": times[at], "path": str(folder / name)}
+        row |= {"field": fields[at], "channel": channels[at], "t": times[at], "path": str((folder / name).absolute())}
         rows.append(row | {"height": 0, "width": 0})
     raise_problems(str(folder), problems)
-    _check_unique(folder, rows)
     lowest = min((row["z"] for row in rows if row["z"] != PROJECTION), default=0)
     for row in rows:
         row["z"] -= lowest if row["z"] != PROJECTION else 0
+    _check_unique(folder.absolute(), rows)
     fill_missing_sizes(rows, folder)
-    rows = _rows_of_pages(pattern, folder, rows)
-    metadata: dict[str, Any] = {"unknown_images": len(files.unknown), "unknown_names": files.unknown[:SHOWN]}
-    metadata |= {"pattern": pattern.expressions[0].pattern} if pattern.layout == PATTERN else {}
-    metadata |= {key: known for key, known in (("fields", field_names), ("times", time_names)) if known}
-    source_name = folder.absolute().name
-    return PlateSource(source_name, pattern.layout, make_planes(rows, folder), metadata, set_aside=files.set_aside)
+    metadata: dict[str, Any] = {key: known for key, known in (("fields", field_names), ("times", time_names)) if known}
+    if pattern.layout == PATTERN:
+        metadata["pattern"] = pattern.expressions[0].pattern
+    return _rows_of_pages(pattern, folder, rows), metadata
 
 
 @dataclass(frozen=True)
@@ -118,45 +139,47 @@ class _Files:
     set_aside: Mapping[str, str]
 
     @classmethod
-    def of(cls, pattern: NamePattern, folder: Path) -> "_Files":
-        """The images below a folder. Raises InputError unless enough of them match."""
-        names = image_files(folder)
-        matched = {name: found for name in names if (found := pattern.match(name)) and not pattern.is_derived(name)}
-        derived = [name for name in names if pattern.is_derived(name)]
-        unknown = [name for name in names if name not in matched and name not in set(derived)]
-        foreign = image_files(folder, pattern.foreign) if pattern.foreign else []
+    def of(cls, pattern: NamePattern, folder: Path, files: Sequence[str]) -> "_Files":
+        """Of the files of a folder. Raises InputError unless enough of the images match."""
+        derived = [name for name in _images(files) if pattern.is_derived(name)]
+        names = [name for name in _images(files) if not pattern.is_derived(name)]
+        matched = {name: found for name in names if (found := pattern.match(name))}
+        unknown = [name for name in names if name not in matched]
+        foreign = [name for name in files if pattern.foreign and name.lower().endswith(pattern.foreign)]
         if not matched:
-            _refuse_unmatched(pattern, folder, names or list(_all_files(folder)), foreign)
-        if pattern.layout != PATTERN and len(matched) < ENOUGH * (len(matched) + len(unknown)):
+            _refuse_unmatched(pattern, folder, files, foreign)
+        if pattern.layout != PATTERN and len(matched) < ENOUGH * len(names):
             raise InputError(
-                f"{folder}: only {len(matched)} of {len(matched) + len(unknown)} images are named as {pattern.layout} "
-                f"names them; others are {_shown(unknown)}. Move what does not belong to the plate out of the folder, "
-                "or set `plates: {layout: {pattern: ...}}` (docs/plates.md)"
+                f"{folder}: only {len(matched)} of {len(names)} images are named as {pattern.layout} names them, "
+                f"unlike {shown(unknown)}. Move what does not belong to the plate out of its folder, or say how its files "
+                "are named: `plates: {layout: {pattern: ...}}` (docs/plates.md)"
             )
-        set_aside = {str(folder / name): "computed from other images by the instrument's software" for name in derived}
+        set_aside = dict.fromkeys(derived, "computed from other images by the instrument's software")
         twins = {str(Path(name).with_suffix("")) for name in matched}
-        for name in foreign:
-            if str(Path(name).with_suffix("")) in twins:
-                set_aside[str(folder / name)] = "the same image in the instrument's own format"
-        return cls(matched, unknown, set_aside)
+        same = (name for name in foreign if str(Path(name).with_suffix("")) in twins)
+        set_aside |= dict.fromkeys(same, "the same image in the instrument's own format")
+        return cls(matched, unknown, {str((folder / name).absolute()): why for name, why in set_aside.items()})
 
 
-def _refuse_unmatched(pattern: NamePattern, folder: Path, names: Sequence[str], foreign: Sequence[str]) -> None:
+def _refuse_unmatched(pattern: NamePattern, folder: Path, files: Sequence[str], foreign: Sequence[str]) -> None:
     if foreign:
         raise InputError(
-            f"{folder}: {len(foreign)} images such as {_shown(foreign[:1])} are in the instrument's own format, which "
+            f"{folder}: {len(foreign)} images such as {shown(foreign[:1])} are in the instrument's own format, which "
             "cannot be read: export them as TIFF"
         )
-    if other := [name for name in _all_files(folder) if pattern.match(name)]:
+    if other := [name for name in files if pattern.match(name)]:
         raise InputError(
-            f"{folder}: {_shown(other)} match, but only TIFF and PNG images ({', '.join(SUFFIXES)}) can be read"
+            f"{folder}: {shown(other)} match, but only images that end in {', '.join(SUFFIXES)} can be read"
         )
     raise InputError(
         f"{folder}: no image is named as expected: looked for {pattern.looked_for}; there are "
-        + (_shown(names) if names else "no images")
-        + ". The whole name must match, upper and lower case count, and a pattern with a '/' is matched against the path "
-        "in the plate's folder"
+        f"{shown(_images(files)) or 'no images'}. The whole name must match, upper and lower case count, and a pattern "
+        "with a '/' is matched against the path within the plate's folder"
     )
+
+
+def _images(files: Sequence[str], more: tuple[str, ...] = ()) -> list[str]:
+    return [name for name in files if name.lower().endswith(SUFFIXES + more)]
 
 
 def _group(found: re.Match[str], group: str) -> str:
@@ -214,7 +237,9 @@ def _check_unique(folder: Path, rows: Sequence[Mapping]) -> None:
         key = tuple(row[column] for column in ("well", "field", "channel", "z", "t"))
         other = seen.setdefault(key, name)
         if other != name:
-            told = ", ".join(f"{column} {value}" for column, value in zip(("field", "z", "t"), (key[1], *key[3:]), strict=True))
+            told = ", ".join(
+                f"{column} {value}" for column, value in zip(("field", "z", "t"), (key[1], *key[3:]), strict=True)
+            )
             problems.append(f"{other} and {name} both are well {key[0]}, channel {key[2]!r}, {told}")
     raise_problems(
         f"{folder}: several images of one plane: is this the folder of one plate, and does the pattern tell all that "
@@ -252,14 +277,6 @@ def _pages_of_first(rows: Sequence[Mapping]) -> tuple[int, str]:
     return 1, ""
 
 
-def _shown(names: Sequence[str]) -> str:
+def shown(names: Sequence[str]) -> str:
+    """The first names in quotes, and how many more there are."""
     return ", ".join(map(repr, names[:SHOWN])) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-
-
-def _all_files(folder: Path) -> Iterator[str]:
-    """Paths of all files below a folder, relative to it, with "/"; nothing hidden."""
-    for at, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(at, name).relative_to(folder).as_posix()

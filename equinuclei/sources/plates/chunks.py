@@ -59,6 +59,10 @@ class _Plane:
     def absent(self) -> list[tuple[int, int]]:
         return [place for place in self.grid if not self.exists(place)]
 
+    def pixels(self, rows: slice, columns: slice) -> np.ndarray:
+        selection: tuple[Any, ...] = (*self.index, rows, columns)
+        return np.asarray(self.array[selection])
+
     def window(self, place: tuple[int, int]) -> tuple[slice, slice]:
         starts = [at * side for at, side in zip(place, self.sides[-2:], strict=True)]
         ends = [
@@ -84,7 +88,7 @@ class _Plane:
         for (down, right), window in sides.items():
             neighbour = (place[0] + down, place[1] + right)
             if 0 <= neighbour[0] < self.rows and 0 <= neighbour[1] < self.columns and self.exists(neighbour):
-                yield np.asarray(self.array[(*self.index, *window)])
+                yield self.pixels(*window)
 
 
 def _empty_in_all_planes(array: zarr.Array, path: Path, page: int, absent: list[tuple[int, int]]) -> bool:
@@ -116,7 +120,7 @@ def _in_lower_resolution(plane: _Plane, place: tuple[int, int]) -> bool | None:
         apart = rows.stop <= ys.start or ys.stop <= rows.start or columns.stop <= xs.start or xs.stop <= columns.start
         if not apart and not reduced.exists(at):
             return None
-    return bool((np.asarray(array[(*plane.index, ys, xs)]) != array.fill_value).any())
+    return bool((reduced.pixels(ys, xs) != array.fill_value).any())
 
 
 def _lower_resolution(path: Path, array: zarr.Array) -> tuple[zarr.Array, Path] | None:

@@ -38,6 +38,11 @@ def list_files(folder: Path) -> list[str]:
     return sorted(found)
 
 
+def image_files(folder: Path) -> list[str]:
+    """Paths of all images below a folder, as `list_files` gives them."""
+    return _images(list_files(folder))
+
+
 def find_ready_pattern(folder: Path) -> str | None:
     """The layout whose ready pattern so many images of a folder match that it is taken for the folder's, or None."""
     if folder.is_file():
@@ -151,8 +156,8 @@ class _Files:
         if pattern.layout != PATTERN and len(matched) < ENOUGH * len(names):
             raise InputError(
                 f"{folder}: only {len(matched)} of {len(names)} images are named as {pattern.layout} names them, "
-                f"unlike {shown(unknown)}. Move what does not belong to the plate out of its folder, or say how its files "
-                "are named: `plates: {layout: {pattern: ...}}` (docs/plates.md)"
+                f"unlike {shown(unknown)}. Move what does not belong to the plate out of its folder, or say how its "
+                "files are named: `plates: {layout: {pattern: ...}}` (docs/plates.md)"
             )
         set_aside = dict.fromkeys(derived, "computed from other images by the instrument's software")
         twins = {str(Path(name).with_suffix("")) for name in matched}

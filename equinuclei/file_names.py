@@ -5,6 +5,7 @@ always as a whole. Needs nothing but the standard library: the configuration is 
 """
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,8 @@ class NamePattern:
 
     def match(self, path: str) -> re.Match[str] | None:
         """The match of a file, whose path is relative to the plate's folder, with "/" between its parts."""
+        if self.foreign and path.lower().endswith(self.foreign):
+            path = f"{path.rsplit('.', 1)[0]}.tif"  # the same name, in another format
         name = path.rsplit("/", 1)[-1]
         for expression in self.expressions:
             if found := expression.fullmatch(path if "/" in expression.pattern else name):
@@ -151,10 +154,6 @@ def name_pattern(layout: Mapping[str, Any]) -> NamePattern:
     else:
         expression = compile_pattern(str(layout["pattern"]))
         found = NamePattern(PATTERN, [expression], looked_for=f"files whose names match {expression.pattern!r}")
-    if any(pages in expression.groupindex for expression in found.expressions):
-        raise InputError(
-            f"{where}: the pattern has a group {pages!r}, so the pages of a file cannot be its {pages!r} too"
-        )
     return NamePattern(found.layout, found.expressions, found.derived, pages, found.foreign, found.looked_for)
 
 
@@ -169,7 +168,9 @@ def compile_pattern(expression: str) -> re.Pattern[str]:
     """
     where = f"the pattern of file names {expression!r}"
     try:
-        compiled = re.compile(expression)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # "[[" may mean something else one day
+            compiled = re.compile(expression)
     except (re.error, OverflowError, RecursionError) as error:
         raise InputError(f"{where} is not a regular expression: {error}") from error
     for group in compiled.groupindex:

@@ -1,6 +1,5 @@
 """Layouts that are recognised by the names of files: ready patterns of instruments, and one of the configuration."""
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from equinuclei.errors import InputError, raise_problems
 from equinuclei.file_names import PATTERN, READY_PATTERNS, NamePattern
 from equinuclei.sources.images import SUFFIXES
 from equinuclei.sources.plates.incell import XDCE, find_xdce, lists_images, pixel_size_of_xdce, read_xdce_plate
+from equinuclei.sources.plates.listing import SHOWN, images_among, list_files, shown
 from equinuclei.sources.plates.planes import (
     PROJECTION,
     PlateSource,
@@ -23,24 +23,7 @@ from equinuclei.wells import parse_well, well_name
 ENOUGH = 2 / 3
 """Share of a folder's images that must match a ready pattern before it is taken for the folder's."""
 
-SHOWN = 5
-"""Names that metadata and messages give of many."""
-
 _PROJECTIONS = re.compile(r"mip|max.*|proj.*|mean", re.IGNORECASE)
-
-
-def list_files(folder: Path) -> list[str]:
-    """Paths of all files below a folder, relative to it, with "/", sorted; nothing hidden."""
-    found = []
-    for at, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(at, name).relative_to(folder).as_posix() for name in names if not name.startswith(".")]
-    return sorted(found)
-
-
-def image_files(folder: Path) -> list[str]:
-    """Paths of all images below a folder, as `list_files` gives them."""
-    return _images(list_files(folder))
 
 
 def find_ready_pattern(folder: Path) -> str | None:
@@ -51,7 +34,7 @@ def find_ready_pattern(folder: Path) -> str | None:
         return None
     files = list_files(folder)
     for pattern in READY_PATTERNS.values():
-        images = [name for name in _images(files, pattern.foreign) if not pattern.is_derived(name)]
+        images = [name for name in images_among(files, pattern.foreign) if not pattern.is_derived(name)]
         matched = sum(pattern.match(name) is not None for name in images)
         if matched and matched >= ENOUGH * len(images):
             return pattern.layout
@@ -146,8 +129,8 @@ class _Files:
     @classmethod
     def of(cls, pattern: NamePattern, folder: Path, files: Sequence[str]) -> "_Files":
         """Of the files of a folder. Raises InputError unless enough of the images match."""
-        derived = [name for name in _images(files) if pattern.is_derived(name)]
-        names = [name for name in _images(files) if not pattern.is_derived(name)]
+        derived = [name for name in images_among(files) if pattern.is_derived(name)]
+        names = [name for name in images_among(files) if not pattern.is_derived(name)]
         matched = {name: found for name in names if (found := pattern.match(name))}
         unknown = [name for name in names if name not in matched]
         foreign = [name for name in files if pattern.foreign and name.lower().endswith(pattern.foreign)]
@@ -178,13 +161,9 @@ def _refuse_unmatched(pattern: NamePattern, folder: Path, files: Sequence[str], 
         )
     raise InputError(
         f"{folder}: no image is named as expected: looked for {pattern.looked_for}; there are "
-        f"{shown(_images(files)) or 'no images'}. The whole name must match, upper and lower case count, and a pattern "
-        "with a '/' is matched against the path within the plate's folder"
+        f"{shown(images_among(files)) or 'no images'}. The whole name must match, upper and lower case count, and a "
+        "pattern with a '/' is matched against the path within the plate's folder"
     )
-
-
-def _images(files: Sequence[str], more: tuple[str, ...] = ()) -> list[str]:
-    return [name for name in files if name.lower().endswith(SUFFIXES + more)]
 
 
 def _group(found: re.Match[str], group: str) -> str:
@@ -264,6 +243,11 @@ def _rows_of_pages(pattern: NamePattern, folder: Path, rows: list[dict]) -> list
             "`pages: t` beside `pattern` (or `name`) in `plates: {layout: ...}`, or list them in a table with a column "
             "'page' (docs/plates.md)"
         )
+    if pattern.pages != "channel" and len({row[pattern.pages] for row in rows}) > 1:
+        raise InputError(
+            f"{folder}: {Path(first).name} holds {pages} pages, which `pages: {pattern.pages}` declares to be its "
+            f"{pattern.pages}, but the names of files tell several {pattern.pages} too"
+        )
     known = [{"page": page, **row} for row in rows for page in range(pages)]
     for row in known:
         if pattern.pages == "channel":
@@ -280,8 +264,3 @@ def _pages_of_first(rows: Sequence[Mapping]) -> tuple[int, str]:
         except InputError:
             continue
     return 1, ""
-
-
-def shown(names: Sequence[str]) -> str:
-    """The first names in quotes, and how many more there are."""
-    return ", ".join(map(repr, names[:SHOWN])) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -8,6 +8,7 @@ from pathlib import Path
 from equinuclei.errors import InputError, raise_problems
 from equinuclei.file_names import READY_PATTERNS
 from equinuclei.sources.images import SUFFIXES
+from equinuclei.sources.plates.listing import image_files
 from equinuclei.sources.plates.name_tokens import pattern_like, seen_in, wells_in
 from equinuclei.sources.plates.planes import PlateSource, image_header, make_planes
 from equinuclei.sources.table import read_rows
@@ -110,24 +111,19 @@ def check_single_images(path: Path) -> None:
     The message says what was seen, and what to set.
     """
     names = [image.name for image in _images(path)]
+    everywhere = image_files(path)
     indexes = sorted(child.name for child in path.iterdir() if _INDEX.fullmatch(child.name) and child.is_file())
     wells, channels = seen_in(names)
-    seen = [
-        f"their names hold what looks like {what} ({_some(found)})"
-        for what, found in (("wells", wells), ("channels", channels))
-        if found
-    ]
+    seen = [f"their names hold what looks like wells ({_some(wells)})"] if wells else []
+    seen += [f"their names hold what looks like channels ({_some(channels)})"] if channels else []
     seen += [f"{_some(indexes)} beside them looks like the index of an instrument"] if indexes else []
+    for layout, pattern in READY_PATTERNS.items():
+        if count := sum(map(bool, map(pattern.match, everywhere))):
+            seen.append(f"{count} of {len(everywhere)} are named as {layout} names them")
+    if len(everywhere) > len(names):
+        seen.append(f"{len(everywhere) - len(names)} images lie in its subfolders")
     if not seen:
         return
-    ready = [
-        (count, layout)
-        for layout, pattern in READY_PATTERNS.items()
-        if (count := sum(map(bool, map(pattern.match, names))))
-    ]
-    if ready:
-        count, layout = max(ready)
-        seen.append(f"{count} of {len(names)} are named as {layout} names them")
     proposal = next(filter(None, map(pattern_like, names)), "")
     quoted = (proposal or "...").replace("'", "''")
     raise InputError(

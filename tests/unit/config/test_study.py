@@ -27,6 +27,7 @@ ONE_RATE = {key: value for key, value in DEFAULT["training"].items() if key != "
 
 def merge(base, change):
     """Merge as Snakemake does: mappings key by key, all else replaced."""
+    base = base if isinstance(base, dict) else {}
     for key, value in change.items():
         base[key] = merge(base.get(key, {}), value) if isinstance(value, dict) else value
     return base

@@ -227,7 +227,7 @@ def write_incell(
     times: int = 1,
     name: str = "",
 ) -> Pixels:
-    """Fields at `centres`, (x, y) in micrometres with y pointing up; pixels of 0.5 micrometres. Several times are part of keys.
+    """Fields at `centres`, (x, y) in micrometres with y pointing up; pixels of 0.5 micrometres. Keys have several t.
 
     name : of the files, instead of IN Cell's, with {number}
     """

@@ -4,7 +4,7 @@ A file that is not there reads as zeros (the fill value), and there are two reas
 that hold nothing else, or a copy broke off. What tells them apart, in this order:
 
 1. A lower resolution of the image shows what was there.
-2. An empty place goes on in its neighbours: their pixels along the common edge are all fill value.
+2. Background goes on around it: all pixels that border a region of absent chunks are the fill value.
 3. Where the same places are empty in every plane of the array, no microscope imaged them: a mosaic with gaps.
 
 A chunk for which none of these holds was lost. A camera's pixels are hardly ever all 0 over a whole chunk.
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from scipy import ndimage
 
 
 def missing_chunks(path: str | Path, page: int) -> int:
@@ -35,7 +36,8 @@ def lost_chunks(array: zarr.Array, path: Path, page: int) -> tuple[list[tuple[in
     plane = _Plane(array, path, page)
     absent = plane.absent()
     shown = {place: _in_lower_resolution(plane, place) for place in absent}
-    lost = [place for place in absent if shown[place] or (shown[place] is None and not plane.fades_into(place))]
+    background = plane.background(absent)
+    lost = [place for place in absent if shown[place] or (shown[place] is None and place not in background)]
     if lost and not any(shown[place] for place in lost) and _empty_in_all_planes(array, path, page, absent):
         lost = []
     return lost, len(plane.grid)
@@ -71,10 +73,19 @@ class _Plane:
         ]
         return slice(starts[0], ends[0]), slice(starts[1], ends[1])
 
-    def fades_into(self, place: tuple[int, int]) -> bool:
-        """Whether the neighbours of an absent chunk are nothing but the fill value along the edges that face it."""
-        edges = list(self._facing(place))
-        return bool(edges) and all((edge == self.array.fill_value).all() for edge in edges)
+    def background(self, absent: list[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Those absent chunks that lie in a region of them around which all pixels are the fill value."""
+        mask = np.zeros((self.rows, self.columns), bool)
+        for place in absent:
+            mask[place] = True
+        regions, count = ndimage.label(mask)
+        found: set[tuple[int, int]] = set()
+        for number in range(1, count + 1):
+            places = [(int(row), int(column)) for row, column in np.argwhere(regions == number)]
+            edges = [edge for place in places for edge in self._facing(place)]
+            if edges and all((edge == self.array.fill_value).all() for edge in edges):
+                found.update(places)
+        return found
 
     def _facing(self, place: tuple[int, int]) -> Iterator[np.ndarray]:
         """The pixels of the neighbours that are there, along the edges of a chunk."""

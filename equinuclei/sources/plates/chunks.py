@@ -10,6 +10,7 @@ that hold nothing else, or a copy broke off. What tells them apart, in this orde
 A chunk for which none of these holds was lost. A camera's pixels are hardly ever all 0 over a whole chunk.
 """
 
+import math
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -21,7 +22,7 @@ from scipy import ndimage
 
 
 def missing_chunks(path: str | Path, page: int) -> int:
-    """How many chunk files of a plane were lost.
+    """How many chunk files of a plane were lost, or came only in part.
 
     path : folder of an array (..., y, x) on a file system
     page : number of the plane, counted over the leading axes
@@ -37,9 +38,11 @@ def lost_chunks(array: zarr.Array, path: Path, page: int) -> tuple[list[tuple[in
     absent = plane.absent()
     shown = {place: _in_lower_resolution(plane, place) for place in absent}
     background = plane.background(absent)
+    broken = {place for place in absent if plane.size(place) >= 0}
     lost = [place for place in absent if shown[place] or (shown[place] is None and place not in background)]
     if lost and not any(shown[place] for place in lost) and _empty_in_all_planes(array, path, page, absent):
         lost = []
+    lost = sorted({*lost, *broken})
     return lost, len(plane.grid)
 
 
@@ -51,12 +54,24 @@ class _Plane:
         self.index = tuple(int(at) for at in np.unravel_index(page, array.shape[:-2])) if array.ndim > 2 else ()
         self.sides = tuple(array.shards or array.chunks)
         self.rows, self.columns = (-(-array.shape[axis] // self.sides[axis]) for axis in (-2, -1))
+        # A shard ends in an index, 16 bytes per chunk; zarr takes a shorter one for empty.
+        self.least = (
+            16 * math.prod(a // b for a, b in zip(self.sides, array.chunks, strict=True)) if array.shards else 1
+        )
         self.grid = list(product(range(self.rows), range(self.columns)))
 
     def exists(self, place: tuple[int, int]) -> bool:
+        """Whether a chunk has a file that can hold it."""
+        return self.size(place) >= self.least
+
+    def size(self, place: tuple[int, int]) -> int:
+        """Bytes of the file of a chunk, -1 if there is none."""
         leading = tuple(at // side for at, side in zip(self.index, self.sides, strict=False))
         key = self.array.metadata.encode_chunk_key((*leading, *place))
-        return (self.path / key).is_file()
+        try:
+            return (self.path / key).stat().st_size
+        except OSError:
+            return -1
 
     def absent(self) -> list[tuple[int, int]]:
         return [place for place in self.grid if not self.exists(place)]

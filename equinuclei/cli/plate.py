@@ -153,7 +153,7 @@ def _left_out(source: "PlateSource", folder: Path) -> list[str]:
 
 
 def _unknown_images(source: "PlateSource", folder: Path) -> list[str]:
-    from equinuclei.sources.plates.listing import image_files
+    from equinuclei.sources.plates.folder_files import image_files
 
     root = folder.absolute() if folder.is_dir() else folder.absolute().parent
     known = {*source.planes["path"], *source.set_aside}

@@ -9,8 +9,8 @@ from typing import Any
 from equinuclei.errors import InputError, raise_problems
 from equinuclei.file_names import PATTERN, READY_PATTERNS, NamePattern
 from equinuclei.sources.images import SUFFIXES
+from equinuclei.sources.plates.folder_files import SHOWN, images_among, list_files, shown
 from equinuclei.sources.plates.incell import XDCE, find_xdce, lists_images, pixel_size_of_xdce, read_xdce_plate
-from equinuclei.sources.plates.listing import SHOWN, images_among, list_files, shown
 from equinuclei.sources.plates.planes import (
     PROJECTION,
     PlateSource,

@@ -8,7 +8,7 @@ from pathlib import Path
 from equinuclei.errors import InputError, raise_problems
 from equinuclei.file_names import READY_PATTERNS
 from equinuclei.sources.images import SUFFIXES
-from equinuclei.sources.plates.listing import image_files
+from equinuclei.sources.plates.folder_files import image_files
 from equinuclei.sources.plates.name_tokens import pattern_like, seen_in, wells_in
 from equinuclei.sources.plates.planes import PlateSource, image_header, make_planes
 from equinuclei.sources.table import read_rows

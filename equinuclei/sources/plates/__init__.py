@@ -129,8 +129,13 @@ def contents_of_plate(folder: str | Path, layout: str | Mapping[str, Any] | None
 def read_plane(path: str | Path, page: int = 0) -> np.ndarray:
     """Pixels (y, x) of a plane, in their stored dtype.
 
-    `path` and `page` are those of `PlateSource.planes`. Raises InputError as `sources.images.read_image` does.
+    `path` and `page` are those of `PlateSource.planes`. Raises InputError where there is no image, and as
+    `sources.images.read_image` does.
     """
+    if path == NO_FILE:
+        raise InputError("the instrument recorded no image")
+    if not Path(path).exists():
+        raise InputError(f"{path}: is not there: was the plate copied whole?")
     if Path(path).is_dir():
         return zarr_plate.read_zarr_plane(path, page)
     return read_image(path, page)

@@ -53,7 +53,7 @@ def read_zarr_plate(path: Path) -> PlateSource:
     if not isinstance(plate, dict):
         raise InputError(f"{path}: no OME-Zarr plate: looked for {LOOKED_FOR}")
     try:
-        wells = {well: _well_images(_below(path, place)) for well, place in _well_paths(plate)}
+        wells = _read_wells(path, plate)
         prefixes = _prefixes(plate, wells)
         fields = {well: place_images([image for image in images if not image.raw]) for well, images in wells.items()}
         rows = [
@@ -238,16 +238,60 @@ def _set_aside(images: Iterable[WellImage]) -> dict[str, str]:
     return reasons
 
 
-def _well_images(well: Path) -> list[WellImage]:
-    """The images of a well: those that its metadata lists, or all existing ones if it has no list."""
+@dataclass(frozen=True)
+class _Listed:
+    """An image that a well lists; `image` is None if its metadata has not come."""
+
+    folder: Path
+    acquisition: int
+    image: WellImage | None
+
+
+def _read_wells(path: Path, plate: dict) -> dict[str, list[WellImage]]:
+    """The images of every well.
+
+    Those that are listed and are not there, as after a copy that broke off, are taken to be like those of the same
+    place in another well: their planes are then known to be missing. Raises InputError if no image is there.
+    """
+    folders = {well: _below(path, place) for well, place in _well_paths(plate)}
+    listed = {well: _listed_images(folder) for well, folder in folders.items()}
+    like: dict[int, WellImage] = {}
+    for of_well in listed.values():
+        for place, one in enumerate(of_well):
+            if one.image is not None:
+                like.setdefault(place, one.image)
+    if not like:
+        raise InputError(f"{path}: none of the images that it lists is there: was it copied whole?")
+    wells: dict[str, list[WellImage]] = {}
+    for well, of_well in listed.items():
+        if not of_well:
+            of_well = [_Listed(folders[well] / image.folder.name, image.acquisition, None) for image in like.values()]
+        images = [one.image or _absent(one, like.get(place, like[min(like)])) for place, one in enumerate(of_well)]
+        wells[well] = [replace(image, raw=_raw_of(image, images)) for image in images]
+    return wells
+
+
+def _absent(listed: _Listed, like: WellImage) -> WellImage:
+    array = listed.folder / like.array.relative_to(like.folder)
+    return replace(like, folder=listed.folder, acquisition=listed.acquisition, array=array, levels=())
+
+
+def _listed_images(well: Path) -> list[_Listed]:
+    """The images that a well's metadata lists, or all existing ones if it has no list; none if it has no metadata."""
+    if not _is_there(well, ".zattrs"):
+        return []
     listed = _attributes(well).get("well")
     if listed is not None:
         found = [(_below(well, str(one["path"])), int(one.get("acquisition") or 0)) for one in listed["images"]]
     else:
         folders = sorted(child for child in well.iterdir() if child.is_dir() and not child.name.startswith("."))
         found = [(folder, 0) for folder in folders if "multiscales" in _attributes(folder)]
-    images = [_image(folder, acquisition) for folder, acquisition in found]
-    return [replace(image, raw=_raw_of(image, images)) for image in images]
+    return [_Listed(folder, acquisition, _image(folder, acquisition)) for folder, acquisition in found]
+
+
+def _is_there(folder: Path, name: str) -> bool:
+    """Whether the metadata of a group (".zattrs") or an array (".zarray") is there, in either version of Zarr."""
+    return (folder / name).is_file() or (folder / "zarr.json").is_file()
 
 
 def _raw_of(image: WellImage, images: Sequence[WellImage]) -> str:
@@ -267,11 +311,16 @@ def _below(folder: Path, name: str) -> Path:
     return folder.joinpath(*name.split("/"))
 
 
-def _image(folder: Path, acquisition: int) -> WellImage:
+def _image(folder: Path, acquisition: int) -> WellImage | None:
+    """An image, or None if its metadata is not there."""
+    if not _is_there(folder, ".zattrs"):
+        return None
     attributes = _attributes(folder)
     multiscale = attributes["multiscales"][0]
     dataset = multiscale["datasets"][0]
     path = _below(folder, str(dataset["path"]))
+    if not _is_there(path, ".zarray"):
+        return None
     array = zarr.open_array(path, mode="r")
     axes = _axes(folder, multiscale, array.shape)
     scale, translation = np.ones(array.ndim), np.zeros(array.ndim)

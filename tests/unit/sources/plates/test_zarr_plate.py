@@ -1,5 +1,7 @@
 """OME-Zarr plates: acquisitions, derived images, axes, lost chunks."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -160,6 +162,36 @@ class TestAxes:
         write_zarr_plate(tmp_path / "p.zarr", {"B/03": [image("0", 1, axes=axes)]})
         with pytest.raises(InputError, match=message):
             find_plate_source(tmp_path / "p.zarr")
+
+
+class TestAbsentImages:
+    def make(self, path):
+        images = [image("0", 1, corner=(0.0, 0.0)), image("1", 2, corner=(0.0, 10.0))]
+        write_zarr_plate(path, {well: images for well in ("B/03", "B/04", "B/05")})
+        return images
+
+    @pytest.mark.parametrize("lost", ["B/04/1", "B/04/1/.zattrs", "B/04/1/0/.zarray", "B/04", "B/04/.zattrs"])
+    def test_are_missing_and_the_rest_is_read(self, tmp_path, lost):
+        path = tmp_path / "p.zarr"
+        images = self.make(path)
+        shutil.rmtree(path / lost) if (path / lost).is_dir() else (path / lost).unlink()
+        planes = find_plate_source(path).planes
+        assert len(planes) == 12 and planes.groupby("well")["x"].unique().map(list).tolist() == [[0.0, 10.0]] * 3
+        for plane in planes.itertuples():
+            # Without the metadata of a group, its arrays are read all the same.
+            if plane.well == "B04" and (lost == "B/04" or (plane.field == 2 and not lost.endswith(".zattrs"))):
+                with pytest.raises(InputError, match=r"is not there|cannot be read"):
+                    read_plane(plane.path, plane.page)
+            else:
+                expected = images[plane.field - 1]["pixels"][plane.page]
+                np.testing.assert_array_equal(read_plane(plane.path, plane.page), expected)
+
+    def test_of_all_wells(self, tmp_path):
+        path = tmp_path / "p.zarr"
+        self.make(path)
+        shutil.rmtree(path / "B")
+        with pytest.raises(InputError, match="none of the images that it lists is there"):
+            find_plate_source(path)
 
 
 def test_a_plane_that_lost_chunks_is_not_read(tmp_path):

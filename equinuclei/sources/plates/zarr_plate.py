@@ -277,15 +277,17 @@ def _absent(listed: _Listed, like: WellImage) -> WellImage:
 
 
 def _listed_images(well: Path) -> list[_Listed]:
-    """The images that a well's metadata lists, or all existing ones if it has no list; none if it has no metadata."""
-    if not _is_there(well, ".zattrs"):
+    """The images that a well's metadata lists, or all existing ones if it has no list; none if there is no well."""
+    if not well.is_dir():
         return []
-    listed = _attributes(well).get("well")
+    listed = _attributes(well).get("well") if _is_there(well, ".zattrs") else None
     if listed is not None:
         found = [(_below(well, str(one["path"])), int(one.get("acquisition") or 0)) for one in listed["images"]]
     else:
         folders = sorted(child for child in well.iterdir() if child.is_dir() and not child.name.startswith("."))
-        found = [(folder, 0) for folder in folders if "multiscales" in _attributes(folder)]
+        found = [
+            (folder, 0) for folder in folders if _is_there(folder, ".zattrs") and "multiscales" in _attributes(folder)
+        ]
     return [_Listed(folder, acquisition, _image(folder, acquisition)) for folder, acquisition in found]
 
 

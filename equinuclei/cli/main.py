@@ -10,6 +10,7 @@ from equinuclei.errors import InputError
 
 COMMANDS = {
     "segment": "find and measure the nuclei of a folder of images",
+    "plate": "say what is read of a microscope's folder, without converting it",
     "promote": "turn a trained model of a study into a named model for plates",
     "check": "compare the results of a data set with the record of what made them",
     "simulate-plate": "write a plate as a microscope does, with its truth, to try things on",

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from equinuclei.checksums import digest
 from equinuclei.errors import InputError, check_known
+from equinuclei.file_names import name_pattern
 from equinuclei.library.names import WEIGHTS, find_weights
 from equinuclei.plates.inbox import waiting_plates
 
 
 class Plates:
-    """What is done with the plates of an inbox. Its methods raise InputError for a table that cannot be used.
+    """What is done with the plates of an inbox. Raises InputError for a layout that cannot be used, its methods for a
+    table.
 
     section : the section `plates` of the checked configuration
     """
@@ -21,6 +23,8 @@ class Plates:
 
     def __init__(self, section: Mapping) -> None:
         self.section = section
+        if isinstance(section["layout"], Mapping):
+            name_pattern(section["layout"])  # a pattern that cannot be used is refused before any work
         self.results: str = section["results"].rstrip("/")
 
     @cached_property

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -58,7 +58,7 @@ class PlateExport:
     """The images of a plate that are to be converted.
 
     path : folder of the plate as the instrument left it, its index file, or a table of planes
-    layout : one of `equinuclei.sources.plates.LAYOUTS`; None: the first that fits
+    layout : see `equinuclei.sources.plates.find_plate_source`; None: the first that fits
     channels : names or emission wavelengths in nm; None: all
     z : a plane from 0, "max" or "mean"; None: see `equinuclei.sources.plates.choose_planes`
     t : a time point, "first", "last" or "all"; None: the first
@@ -66,7 +66,7 @@ class PlateExport:
     """
 
     path: str | Path
-    layout: str | None = None
+    layout: str | Mapping | None = None
     channels: Sequence[str | float] | None = None
     z: int | str | None = None
     t: int | str | None = None

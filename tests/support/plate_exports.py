@@ -3,6 +3,7 @@
 import itertools
 from pathlib import Path
 
+import imageio.v3 as iio
 import numpy as np
 import tifffile
 
@@ -272,4 +273,61 @@ def write_columbus(folder: Path, first: int = 0) -> Pixels:
             images.append({"URL": f"00{row}001-1.tif", "BufferNo": str(page), **facts})
             pixels["AB"[row - 1] + "01", 1, ("DAPI", "FITC")[channel - 1], plane - 1] = stack[page]
     write_evaluation_index(folder / "ImageIndex.ColumbusIDX.xml", images, version=0, plate="P1")
+
+
+def write_images(folder: Path, names: dict[str, tuple], dtype: str = "uint16") -> Pixels:
+    """An image for each name, a path below the folder; its pixels by what the name stands for, () for nothing."""
+    pixels: Pixels = {}
+    for seed, (name, key) in enumerate(names.items()):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = random_image(seed, dtype=dtype)
+        if path.suffix.lower() == ".png":
+            iio.imwrite(path, image)
+        else:
+            tifffile.imwrite(path, image)
+        if key:
+            pixels[key] = image
+    return pixels
+
+
+def write_incell(
+    folder: Path,
+    wells: tuple = ((2, 3), (27, 1)),
+    centres: tuple = ((0.0, 0.0), (9.0, 8.0)),
+    planes: int = 1,
+    times: int = 1,
+    name: str = "",
+) -> Pixels:
+    """Fields at `centres`, (x, y) in micrometres with y pointing up; pixels of 0.5 micrometres. Keys have several t.
+
+    name : of the files, instead of IN Cell's, with {number}
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    waves = (("DAPI", "DAPI", 455), ("Blue", "FITC", 525))
+    pixels: Pixels = {}
+    images = []
+    numbered = itertools.product(wells, enumerate(centres), range(planes), range(times), enumerate(waves))
+    for seed, ((row, column), (field, (x, y)), z, t, (wave, (excitation, emission, nm))) in enumerate(numbered):
+        letters = chr(64 + row) if row <= 26 else "A" + chr(64 + row - 26)
+        stack = (f" z {z + 1}" if planes > 1 else "") + (f" time {t + 1} - {1000 * t}ms" if times > 1 else "")
+        file = f"{letters} - {column:02d}(fld {field + 1} wv {excitation} - {emission}{stack}).tif"
+        file = name.format(number=seed) or file
+        tifffile.imwrite(folder / file, image := random_image(seed))
+        channel = emission if excitation == emission else f"{excitation} - {emission}"
+        key = (f"{letters}{column:02d}", field + 1, channel, z)
+        pixels[(*key, t) if times > 1 else key] = image
+        images.append(
+            f"""<Image acquisition_time_ms="{t}" filename="{file}"><Well label="{letters} - {column}">
+<Row number="{row}"/><Column number="{column}"/></Well>
+<Identifier field_index="{field}" time_index="{t}" wave_index="{wave}" z_index="{z}"/>
+<ExcitationFilter name="{excitation}" wavelength="350"/><EmissionFilter name="{emission}" wavelength="{nm}"/>
+<OffsetFromWellCenter x="{x}" y="{y}"/></Image>"""
+        )
+    (folder / "plate.xdce").write_text(
+        f"""<?xml version="1.0" encoding="UTF-8"?><ImageStack><Creation date="2024-06-14" time="12:13:14"/>
+<AutoLeadAcquisitionProtocol><Plate rows="8" columns="12"/><Camera><Size height="16" width="20"/></Camera>
+<ObjectiveCalibration objective_name="Nikon 20X" pixel_width="0.5" pixel_height="0.5"/></AutoLeadAcquisitionProtocol>
+<Images>{"".join(images)}</Images></ImageStack>"""
+    )
     return pixels

@@ -57,6 +57,7 @@ rule convert_plate:
     params:
         results=plates_folder,
         settings=plates_settings,
+        layout=study.plates.section["layout"],
         channels=study.plates.section["channels"],
         z=study.plates.section["z"],
         t=study.plates.section["t"],

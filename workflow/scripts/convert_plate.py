@@ -3,6 +3,7 @@
 from equinuclei.plates.convert import PlateExport, convert_plate
 from equinuclei.plates.inbox import quarantine, read_manifest
 from equinuclei.runtime.job import job
+from equinuclei.sources.plates import layout_of_manifest
 
 parameters = snakemake.params
 with job(snakemake.log[0]), quarantine(parameters.results, snakemake.wildcards.plate, parameters.settings):
@@ -10,7 +11,7 @@ with job(snakemake.log[0]), quarantine(parameters.results, snakemake.wildcards.p
     convert_plate(
         PlateExport(
             manifest["folder"],
-            manifest["layout"],
+            layout_of_manifest(manifest["layout"], parameters.layout),
             parameters.channels,
             parameters.z,
             parameters.t,

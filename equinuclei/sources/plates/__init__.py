@@ -1,17 +1,18 @@
 """Plates on disk: one reader per vendor layout, all of which return the same kind of table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from equinuclei.errors import InputError, check_known
+from equinuclei.file_names import PATTERN, READY_PATTERNS, name_pattern
 from equinuclei.sources.checks import missing_path
 from equinuclei.sources.images import read_image
-from equinuclei.sources.plates import cellvoyager, columbus, harmony, metaxpress, plain, zarr_plate
+from equinuclei.sources.plates import cellvoyager, columbus, harmony, metaxpress, patterns, plain, zarr_plate
 from equinuclei.sources.plates.contents import Contents
-from equinuclei.sources.plates.planes import PLANE_COLUMNS, PROJECTION, PlateSource
+from equinuclei.sources.plates.planes import NO_FILE, PLANE_COLUMNS, PROJECTION, PlateSource
 from equinuclei.sources.plates.selection import choose_channels, choose_planes
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "choose_planes",
     "contents_of_plate",
     "find_plate_source",
+    "layout_of_manifest",
     "read_plane",
 ]
 
@@ -35,7 +37,7 @@ class _Reader(NamedTuple):
     looked_for: str
 
 
-# In the order in which they are tried: layouts with an index before those that are recognised by file names.
+# In the order in which they are tried: layouts with an index, or a table that a person has written.
 _READERS = {
     "harmony": _Reader(harmony.find_harmony, harmony.read_harmony, harmony.LOOKED_FOR),
     "columbus": _Reader(columbus.find_columbus, columbus.read_columbus, columbus.LOOKED_FOR),
@@ -43,12 +45,12 @@ _READERS = {
     "ome-zarr": _Reader(zarr_plate.find_zarr_plate, zarr_plate.read_zarr_plate, zarr_plate.LOOKED_FOR),
     "metaxpress": _Reader(metaxpress.find_metaxpress, metaxpress.read_metaxpress, metaxpress.LOOKED_FOR),
     "table": _Reader(plain.find_table, plain.read_plate_table, plain.TABLE_LOOKED_FOR),
-    "folder": _Reader(plain.find_images, plain.read_image_folder, plain.FOLDER_LOOKED_FOR),
 }
-LAYOUTS = tuple(_READERS)
+# After these, files whose names follow a ready pattern; and a folder of images only if nothing else can be meant.
+LAYOUTS = (*_READERS, *READY_PATTERNS, plain.FOLDER)
 
 
-def find_plate_source(path: str | Path, layout: str | None = None) -> PlateSource:
+def find_plate_source(path: str | Path, layout: str | Mapping[str, Any] | None = None) -> PlateSource:
     """List the planes of a plate, without reading pixels.
 
     Parameters
@@ -56,7 +58,8 @@ def find_plate_source(path: str | Path, layout: str | None = None) -> PlateSourc
     path
         Folder of the plate as the instrument wrote it, its index file, or a table of planes.
     layout
-        One of `LAYOUTS`; None: the first that matches.
+        One of `LAYOUTS`; a mapping that says how files are named (`equinuclei.file_names.name_pattern`); None: the
+        first layout that matches.
 
     Returns
     -------
@@ -66,26 +69,60 @@ def find_plate_source(path: str | Path, layout: str | None = None) -> PlateSourc
     ------
     InputError
         If the path does not exist, no layout matches (the message lists what was looked for), or the plate cannot be
-        read; see the readers.
+        read; see the readers. Without a layout, also for a folder of images that may be more than single images
+        (`equinuclei.sources.plates.plain.check_single_images`).
     """
     path = Path(path).absolute()
     if not path.exists():
         raise InputError(missing_path(path, "plate"))
+    if isinstance(layout, Mapping):
+        return patterns.read_pattern(name_pattern(layout), path)
     if layout is not None:
         check_known("plate layout", layout, LAYOUTS)
-        return _READERS[layout].read(path)
+        if layout in READY_PATTERNS:
+            return patterns.read_ready_pattern(layout, path)
+        return plain.read_image_folder(path) if layout == plain.FOLDER else _READERS[layout].read(path)
     for reader in _READERS.values():
         if reader.find(path):
             return reader.read(path)
+    if (ready := patterns.find_ready_pattern(path)) is not None:
+        return patterns.read_ready_pattern(ready, path)
+    if plain.find_images(path):
+        plain.check_single_images(path)
+        return plain.read_image_folder(path)
     lines = [f"{path}: no plate that can be read. Looked for:"]
     lines += [f"  - {name}: {reader.looked_for}" for name, reader in _READERS.items()]
+    lines += [f"  - {name}: {pattern.looked_for}" for name, pattern in READY_PATTERNS.items()]
+    lines.append(f"  - {plain.FOLDER}: {plain.FOLDER_LOOKED_FOR}")
+    lines.append("If files are named in another way, say how: `plates: {layout: {pattern: ...}}` (docs/plates.md)")
     raise InputError("\n".join(lines))
 
 
-def contents_of_plate(folder: str | Path, layout: str | None = None) -> Contents:
+def layout_of_manifest(recorded: str, configured: str | Mapping[str, Any] | None) -> str | Mapping[str, Any] | None:
+    """What `find_plate_source` needs to find a plate again that was found as the layout `recorded`.
+
+    configured : `layout` of the configuration. Its mapping is used for the plates that were found with it: the name of
+        their layout is not all that is to be known.
+
+    Raises
+    ------
+    InputError
+        If the plate was found by a pattern that the configuration no longer has.
+    """
+    if isinstance(configured, Mapping) and name_pattern(configured).layout == recorded:
+        return configured
+    if recorded == PATTERN:
+        raise InputError(
+            "the plate was found by a pattern of file names that the configuration no longer has: set "
+            "`plates: {layout: {pattern: ...}}` again, or let the next tick of autorun.sh look at the inbox anew"
+        )
+    return recorded
+
+
+def contents_of_plate(folder: str | Path, layout: str | Mapping[str, Any] | None = None) -> Contents:
     """What the folder of a plate contains, for the inbox. Raises InputError as `find_plate_source` does."""
     source = find_plate_source(folder, layout)
-    listed = tuple(Path(path) for path in source.planes["path"].unique())
+    listed = tuple(Path(path) for path in source.planes["path"].unique() if path != NO_FILE)
     barcode = str(source.metadata.get("barcode") or source.name)
     return Contents(barcode, str(source.metadata.get("measurement") or ""), source.layout, listed)
 
@@ -93,8 +130,13 @@ def contents_of_plate(folder: str | Path, layout: str | None = None) -> Contents
 def read_plane(path: str | Path, page: int = 0) -> np.ndarray:
     """Pixels (y, x) of a plane, in their stored dtype.
 
-    `path` and `page` are those of `PlateSource.planes`. Raises InputError as `sources.images.read_image` does.
+    `path` and `page` are those of `PlateSource.planes`. Raises InputError where there is no image, and as
+    `sources.images.read_image` does.
     """
+    if path == NO_FILE:
+        raise InputError("the instrument recorded no image")
+    if not Path(path).exists():
+        raise InputError(f"{path}: is not there: was the plate copied whole?")
     if Path(path).is_dir():
         return zarr_plate.read_zarr_plane(path, page)
     return read_image(path, page)

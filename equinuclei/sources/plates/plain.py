@@ -1,17 +1,32 @@
 """Layouts without an index by an instrument: "table", a TSV with one row per plane, and "folder", just images."""
 
 import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from equinuclei.errors import InputError, raise_problems
+from equinuclei.file_names import READY_PATTERNS
 from equinuclei.sources.images import SUFFIXES
+from equinuclei.sources.plates.folder_files import image_files
+from equinuclei.sources.plates.name_tokens import pattern_like, seen_in, wells_in
 from equinuclei.sources.plates.planes import PlateSource, image_header, make_planes
 from equinuclei.sources.table import read_rows
 from equinuclei.wells import parse_well, well_name
 
 TABLE = "planes.tsv"
 TABLE_LOOKED_FOR = f"a .tsv or .csv file, or {TABLE} in the folder, with the columns well, field, channel, path"
-FOLDER_LOOKED_FOR = "a folder with TIFF or PNG files"
+FOLDER = "folder"
+FOLDER_LOOKED_FOR = "a folder with TIFF or PNG files that are single images"
+SHOWN = 4
+
+# What instruments leave beside their images, whatever the layout.
+_INDEX = re.compile(
+    r".*\.(?:xml|xdce|htd|mlf|mrf|mes|wpi|wpp|icr|flex|scan|mdb|aqs|nd|mvd2|xlif|omp)|metadata.*\.(?:txt|json|csv)"
+    r"|acquisition.*\.txt|displaysettings\.json|imageindex.*|measurement.*\.csv",
+    re.IGNORECASE,
+)
+_PLATES = ((8, 12), (16, 24), (32, 48))
 
 _OPTIONAL = ("wavelength", "z", "t", "page", "y", "x", "pixel_size", "acquired")
 _WHOLE = ("z", "t", "page")
@@ -89,23 +104,64 @@ def find_images(path: Path) -> bool:
     return path.is_dir() and any(_images(path))
 
 
+def check_single_images(path: Path) -> None:
+    """Raise InputError if the images of a folder may be more than single images.
+
+    That is so if a file beside them looks like the index of an instrument, or a name like one with a well or a channel.
+    The message says what was seen, and what to set.
+    """
+    names = [image.name for image in _images(path)]
+    everywhere = image_files(path)
+    indexes = sorted(child.name for child in path.iterdir() if _INDEX.fullmatch(child.name) and child.is_file())
+    wells, channels = seen_in(names)
+    seen = [f"their names hold what looks like wells ({_some(wells)})"] if wells else []
+    seen += [f"their names hold what looks like channels ({_some(channels)})"] if channels else []
+    seen += [f"{_some(indexes)} beside them looks like the index of an instrument"] if indexes else []
+    for layout, pattern in READY_PATTERNS.items():
+        if count := sum(map(bool, map(pattern.match, everywhere))):
+            seen.append(f"{count} of {len(everywhere)} are named as {layout} names them")
+    if len(everywhere) > len(names):
+        seen.append(f"{len(everywhere) - len(names)} images lie in its subfolders")
+    if not seen:
+        return
+    proposal = next(filter(None, map(pattern_like, names)), "")
+    quoted = (proposal or "...").replace("'", "''")
+    raise InputError(
+        f"{path}: {len(names)} images ({_some(names)}), and it is not certain what they are: {'; '.join(seen)}. If "
+        "each is an image by itself, set `plates: {layout: folder}`. If they are a plate, say how files are named, "
+        + (
+            f"such as `plates: {{layout: {{pattern: '{quoted}'}}}}`, "
+            if proposal
+            else "`plates: {layout: {pattern: ...}}`, "
+        )
+        + "or list them in planes.tsv; `equinuclei plate` tells what comes of it, docs/plates.md what can be read"
+    )
+
+
 def read_image_folder(path: Path) -> PlateSource:
     """Read a plain folder of images (see `equinuclei.sources.plates.find_plate_source`).
 
-    Each image is one field of well A01 with the single channel "image"; fields are numbered from 1 in the order of
-    names. `stems` in the metadata has their names without suffix, by field number.
+    If every name holds exactly one well, an image is a field of that well; fields are numbered from 1 in the order of
+    names. Otherwise every image is a well of its own: A01, A02, ... in the order of names, on the smallest plate with
+    wells enough. Images may differ in size. The channel is "image". `stems` in the metadata has their names without
+    suffix, by well and field.
 
     Raises
     ------
     InputError
-        If there is no image, none can be read, or one has several pages. (A single unreadable one is found later.)
+        If there is no image, none can be read, one has several pages, or there are more than the largest plate has
+        wells. (A single unreadable one is found later.)
     """
     images = _images(path) if path.is_dir() else []
     if not images:
         raise InputError(f"{path}: no image: looked for {FOLDER_LOOKED_FOR}")
-    rows, size = [], None
-    for number, image in enumerate(images, 1):
-        row = {"well": "A01", "field": number, "channel": "image", "path": str(image.absolute())}
+    wells, (plate_rows, plate_columns) = _wells_of(path, images)
+    rows: list[dict] = []
+    size = None
+    stems: dict[str, dict[str, str]] = {}
+    for image, well in zip(images, wells, strict=True):
+        stems.setdefault(well, {})[str(len(stems[well]) + 1)] = image.stem
+        row = {"well": well, "field": len(stems[well]), "channel": "image", "path": str(image.absolute())}
         rows.append(row)
         try:
             row["height"], row["width"], pages = image_header(image)
@@ -119,8 +175,29 @@ def read_image_folder(path: Path) -> PlateSource:
     for row in rows:
         row.setdefault("height", size[0])
         row.setdefault("width", size[1])
-    metadata = {"stems": {str(number): image.stem for number, image in enumerate(images, 1)}}
-    return PlateSource(path.absolute().name, "folder", make_planes(rows, path), metadata)
+    metadata = {"stems": stems, "rows": plate_rows, "columns": plate_columns}
+    return PlateSource(path.absolute().name, FOLDER, make_planes(rows, path), metadata)
+
+
+def _wells_of(path: Path, images: Sequence[Path]) -> tuple[list[str], tuple[int, int]]:
+    """The well of every image, and the rows and columns of the plate."""
+    named = [wells_in(image.name) for image in images]
+    if all(len(wells) == 1 for wells in named):
+        wells = [of_image[0] for of_image in named]
+        reach = [max(numbers) for numbers in zip(*map(parse_well, wells), strict=True)]
+        return wells, next(shape for shape in _PLATES if shape[0] >= reach[0] and shape[1] >= reach[1])
+    if len(images) > math.prod(_PLATES[-1]):
+        raise InputError(
+            f"{path}: {len(images)} images, and a plate has {math.prod(_PLATES[-1])} wells at most: put them into "
+            "several folders, each of which becomes a plate, or give them wells in planes.tsv or by a pattern "
+            "(docs/plates.md)"
+        )
+    rows, columns = next(shape for shape in _PLATES if math.prod(shape) >= len(images))
+    return [well_name(number // columns + 1, number % columns + 1) for number in range(len(images))], (rows, columns)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
 def _images(path: Path) -> list[Path]:

@@ -58,7 +58,7 @@ class PlateSource:
     name
         Name of the plate: its barcode if the instrument recorded one, otherwise the name of the file or folder.
     layout
-        One of `equinuclei.sources.plates.LAYOUTS`.
+        One of `equinuclei.sources.plates.LAYOUTS`, or "pattern" where the configuration says how files are named.
     planes
         One row per plane, sorted by well (row, then column), field, channel, t and z; (well, field, channel, z, t) is
         unique. Columns:

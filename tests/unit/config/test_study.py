@@ -12,6 +12,7 @@ import yaml
 from equinuclei.config.schema import complete
 from equinuclei.config.study import Study
 from equinuclei.errors import InputError
+from equinuclei.file_names import PAGES, READY_PATTERNS
 from equinuclei.sources.plates import LAYOUTS
 from equinuclei.specs import INFERENCES, INSTANCES, TARGETS, ModelSpec, resolve_spec
 
@@ -26,6 +27,7 @@ ONE_RATE = {key: value for key, value in DEFAULT["training"].items() if key != "
 
 def merge(base, change):
     """Merge as Snakemake does: mappings key by key, all else replaced."""
+    base = base if isinstance(base, dict) else {}
     for key, value in change.items():
         base[key] = merge(base.get(key, {}), value) if isinstance(value, dict) else value
     return base
@@ -64,7 +66,34 @@ def test_a_study_gives_every_key_of_a_training_and_a_model_may_change_most():
 
 
 def test_the_layouts_of_the_schema_are_those_of_the_readers():
-    assert SCHEMA["properties"]["plates"]["properties"]["layout"]["enum"] == [None, *LAYOUTS]
+    names, mapping = SCHEMA["properties"]["plates"]["properties"]["layout"]["oneOf"]
+    assert names["enum"] == [None, *LAYOUTS]
+    keys = mapping["properties"]
+    assert keys["name"]["enum"] == [*READY_PATTERNS] and tuple(keys["pages"]["enum"]) == PAGES
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        ({"pattern": r"(?P<wall>[A-P]\d+)_w\d\.tif"}, "Did you mean 'well'"),
+        ({"pattern": r"(?P<well>[A-P]\d+"}, "is not a regular expression"),
+        ({"pattern": r"(?P<field>\d+)\.tif"}, "does not tell the well"),
+        ({"name": "incel"}, "incell"),
+        ({"pages": "z"}, "either 'pattern'"),
+        ({"patern": "x"}, "did you mean 'pattern'"),
+        ("harmon", "harmony"),
+    ],
+)
+def test_a_layout_that_cannot_be_used_is_refused_before_work_starts(layout, message):
+    with pytest.raises(InputError, match=message):
+        study(plates={**DEFAULT["plates"], "layout": layout})
+
+
+@pytest.mark.parametrize(
+    "layout", [{"pattern": r"(?P<well>[A-P]\d+)_s(?P<field>\d+)\.tif", "pages": "z"}, {"name": "incell"}, "scanr", None]
+)
+def test_a_layout_is_a_name_or_says_how_files_are_named(layout):
+    assert study(plates={**DEFAULT["plates"], "layout": layout}).plates.section["layout"] == layout
 
 
 def test_a_study_has_a_run_per_dataset_model_modality_and_seed():

@@ -2,13 +2,10 @@
 
 import numpy as np
 import pytest
-import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
 from equinuclei.errors import InputError
-from equinuclei.omezarr.metadata import NGFF_VERSIONS
-from equinuclei.omezarr.writing import PlateChannel, create_image, create_plate, write_pixels
 from equinuclei.sources.plates import (
     LAYOUTS,
     choose_planes,
@@ -17,9 +14,8 @@ from equinuclei.sources.plates import (
     read_plane,
 )
 from equinuclei.wells import parse_well, well_name
-from support.plate_checks import DATA, check_planes, needs_data, positions
+from support.plate_checks import DATA, needs_data
 from support.plate_exports import (
-    random_image,
     write_cellvoyager,
     write_harmony,
     write_metaxpress,
@@ -45,84 +41,6 @@ class TestWells:
     def test_no_wells(self, text):
         with pytest.raises(ValueError):
             parse_well(text)
-
-
-class TestOmeZarr:
-    @pytest.mark.parametrize("version", NGFF_VERSIONS)
-    def test_reads(self, tmp_path, version):
-        pixels = {}
-        path = tmp_path / "p.zarr"
-        plate = create_plate(path, "my plate", ["B02", "AF48"], version)
-        for well in ("B02", "AF48"):
-            image = np.stack([random_image(1), random_image(2)])
-            channels = [PlateChannel("DAPI", 450.0), PlateChannel("BF")]
-            stored = create_image(plate, well, channels, (16, 20), "uint16", 0.5)
-            write_pixels(stored, lambda c, y, x, image=image: image[c, y, x])
-            pixels |= {(well, 1, "DAPI", 0): image[0], (well, 1, "BF", 0): image[1]}
-        source = find_plate_source(path)
-        assert source.layout == "ome-zarr" and source.name == "my plate"
-        check_planes(source, pixels)
-        assert set(source.planes["pixel_size"]) == {0.5}
-        assert set(source.planes["y"]) == {0.0}
-
-    def test_damaged(self, tmp_path):
-        (tmp_path / ".zgroup").write_text('{"zarr_format": 2}')
-        (tmp_path / ".zattrs").write_text('{"plate": {"wells": [{"path": "../B/02"}]}}')
-        with pytest.raises(InputError, match="metadata cannot be used"):
-            find_plate_source(tmp_path)
-
-
-class TestTable:
-    def test_reads(self, tmp_path):
-        names = ("a b.tif", "it's.tif", "x;y.tif", "$(touch z).tif", "Zürich µm.tif", '"q".tif')
-        rows = write_table(tmp_path, names[:-1], positions=True)
-        source = find_plate_source(tmp_path / "plate.tsv")
-        assert source.layout == "table" and source.name == "plate"
-        check_planes(source, rows)
-        assert positions(source)[2] == (8.0, 5.0)
-
-    def test_pages(self, tmp_path):
-        stack = np.stack([random_image(1), random_image(2)])
-        tifffile.imwrite(tmp_path / "s.tif", stack, photometric="minisblack")
-        table = tmp_path / "plate.tsv"
-        table.write_text("well\tfield\tchannel\tpath\tpage\nA1\t1\tDAPI\ts.tif\t0\nA1\t1\tFITC\ts.tif\t1\n")
-        check_planes(find_plate_source(table), {("A01", 1, "DAPI", 0): stack[0], ("A01", 1, "FITC", 0): stack[1]})
-        table.write_text("well\tfield\tchannel\tpath\nA1\t1\tDAPI\ts.tif\n")
-        with pytest.raises(InputError, match="holds 2 pages"):
-            find_plate_source(table)
-
-    def test_problems_are_told_together(self, tmp_path):
-        write_table(tmp_path)
-        lines = ["well\tfield\tchannel\tpath\tpixel_size", "Q99\t1\tDAPI\ta.tif\t0.5", "A1\tone\tDAPI\ta.tif\t0.5"]
-        lines += ["A1\t1\t\ta.tif\t0.5", "A1\t1\tDAPI\ta.tif\t-1"]
-        (tmp_path / "plate.tsv").write_text("\n".join(lines))
-        with pytest.raises(InputError, match="4 problems") as caught:
-            find_plate_source(tmp_path / "plate.tsv")
-        for text in ("Q99", "field 'one'", "channel is empty", "pixel_size '-1'"):
-            assert text in str(caught.value)
-
-    def test_one_image_twice(self, tmp_path):
-        write_table(tmp_path)
-        (tmp_path / "plate.tsv").write_text("well\tfield\tchannel\tpath\nA1\t1\tD\ta.tif\nA01\t1\tD\tb.tif\n")
-        with pytest.raises(InputError, match="stands for 2 images"):
-            find_plate_source(tmp_path / "plate.tsv")
-
-
-class TestFolder:
-    def test_reads(self, tmp_path):
-        images = {name: random_image(seed, (8 + seed, 9)) for seed, name in enumerate(["b $(x)", "a'1", "c"])}
-        for name, image in images.items():
-            tifffile.imwrite(tmp_path / f"{name}.tif", image)
-        (tmp_path / "notes.txt").touch()
-        source = find_plate_source(tmp_path)
-        assert source.layout == "folder"
-        check_planes(source, {("A01", n, "image", 0): images[k] for n, k in enumerate(sorted(images), 1)})
-        assert source.metadata["stems"] == {"1": "a'1", "2": "b $(x)", "3": "c"}
-
-    def test_stack(self, tmp_path):
-        tifffile.imwrite(tmp_path / "s.tif", np.zeros((3, 4, 5), "uint8"), photometric="minisblack")
-        with pytest.raises(InputError, match="holds 3 pages"):
-            find_plate_source(tmp_path)
 
 
 class TestFind:

@@ -251,7 +251,7 @@ def left_out(ledger: pd.DataFrame, asked: Iterable[str]) -> list[LeftOut]:
 def about_raw_folder(found: Sequence[LeftOut]) -> str:
     """Whether the raw folder may be deleted, in a sentence or two, from what was left out."""
     needed, others = ([one.text for one in found if one.needs_raw is needs] for needs in (True, False))
-    beside = f" Left out as well, as asked or as there is nothing: {'; '.join(others)}." if others else ""
+    beside = f" Not in the plate either: {'; '.join(others)}." if others else ""
     if needed:
         return f"Keep the raw folder: {'; '.join(needed)}.{beside}"
     without = f", but for {'; '.join(others)}" if others else ""
@@ -268,11 +268,9 @@ def _bad_planes(of: Mapping[str, pd.DataFrame]) -> Iterator[LeftOut]:
         total = sum(len(of[outcome]) for outcome in (CONVERTED, PROJECTED, CORRECTED, *BAD) if outcome in of)
         yield LeftOut(f"{sum(bad.values()):,} of {_count(total, 'image')} could not be read ({counts})", True)
     if PLANNED in of:
-        wells = _some(dict.fromkeys(of[PLANNED]["well"]))
-        yield LeftOut(f"{_count(len(of[PLANNED]), 'planned image')} absent (wells {wells})", True)
+        yield LeftOut(f"{_count(len(of[PLANNED]), 'planned image')} absent ({_wells(of[PLANNED])})", True)
     if NOT_RECORDED in of:
-        wells = _some(dict.fromkeys(of[NOT_RECORDED]["well"]))
-        yield LeftOut(f"{_count(len(of[NOT_RECORDED]), 'image')} never recorded (wells {wells})", False)
+        yield LeftOut(f"{_count(len(of[NOT_RECORDED]), 'image')} never recorded ({_wells(of[NOT_RECORDED])})", False)
 
 
 def _planes_not_chosen(of: Mapping[str, pd.DataFrame], ledger: pd.DataFrame, asked: set[str]) -> Iterator[LeftOut]:
@@ -328,6 +326,11 @@ _COPIES = ("thumbnail", "lower resolution")
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _wells(rows: pd.DataFrame) -> str:
+    wells = [well for well in dict.fromkeys(rows["well"]) if well]
+    return f"well{'' if len(wells) == 1 else 's'} {_some(wells)}" if wells else "of unknown wells"
 
 
 def _percent(share: float) -> str:

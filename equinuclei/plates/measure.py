@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from equinuclei.channels import ChannelChoice
 from equinuclei.images.measure import measure_nuclei, summarize
 from equinuclei.omezarr.plates import Plate, WellImage
 from equinuclei.plates.fields import LABEL, ConvertedPlate, ConvertedWell, read_statuses
@@ -27,7 +28,7 @@ def measure_plate(
     fields: str | Path,
     segmentation: str | Path,
     *,
-    channel: str | float | None,
+    channel: ChannelChoice | None,
     nuclei_table: str | Path,
     fields_table: str | Path,
     wells_table: str | Path,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from equinuclei.channels import ChannelChoice
 from equinuclei.errors import InputError
 from equinuclei.images.metrics import object_scores
 from equinuclei.images.pixel_metrics import pixel_scores
@@ -38,7 +39,7 @@ def report_plate(
     page: str | Path,
     *,
     model: str,
-    channel: str | float | None,
+    channel: ChannelChoice | None,
     plate_map: str | Path | None = None,
     truth: str | Path | None = None,
 ) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from equinuclei.channels import ChannelChoice
 from equinuclei.checksums import digest, sha256
 from equinuclei.errors import InputError
 from equinuclei.images.instances import Cleaning, parted_nuclei
@@ -50,7 +51,7 @@ PROBABILITY = PlateChannel("nucleus probability", colour="FFFFFF")
 class SegmentationSettings:
     """How the nuclei of a plate are segmented.
 
-    channel : name of the channel that shows nuclei; None where the plate has only one
+    channel : the one that shows nuclei, as `equinuclei.channels.find_channel` takes it
     min_area, fill_holes, exclude_border : of `instances.nuclei`; the border is that of the well's mosaic
     diameter : of the typical nucleus, in pixels: the network sees all wells magnified alike, so that nuclei have the
         size at which it was trained. ESTIMATED: that of the nuclei found in one field of each of a few wells. None, or
@@ -61,7 +62,7 @@ class SegmentationSettings:
     ngff_version : of the output
     """
 
-    channel: str | float | None
+    channel: ChannelChoice | None
     min_area: int
     diameter: float | str | None = ESTIMATED
     fill_holes: bool = False

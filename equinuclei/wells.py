@@ -3,6 +3,9 @@
 import re
 import string
 
+STANDARD_SHAPES = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24), (32, 48))
+"""Rows and columns of plates of 6, 12, 24, 48, 96, 384 and 1536 wells."""
+
 _WELL = re.compile(r"\s*([A-Za-z]{1,2})\s*0*([1-9]\d?)\s*")
 
 

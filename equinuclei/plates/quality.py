@@ -8,10 +8,7 @@ import pandas as pd
 from scipy import ndimage
 
 from equinuclei.errors import InputError, raise_problems
-from equinuclei.wells import parse_well, well_name
-
-PLATE_SHAPES = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24), (32, 48))
-"""Rows and columns of plates of 6, 12, 24, 48, 96, 384 and 1536 wells."""
+from equinuclei.wells import STANDARD_SHAPES, parse_well, well_name
 
 CONTROLS = ("positive", "negative")
 MAP_COLUMNS = ["well", "treatment", "concentration", "control"]
@@ -21,12 +18,13 @@ OUTLIER = 3.5
 """Modified z-score beyond which a value is an outlier (Iglewicz & Hoaglin 1993)."""
 
 
-def plate_shape(wells: Sequence[str]) -> tuple[int, int]:
-    """Rows and columns of the smallest plate of PLATE_SHAPES that has all wells."""
+def plate_shape(wells: Sequence[str], declared: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Rows and columns of a plate: as declared, or of the smallest of `STANDARD_SHAPES` that has all wells."""
     positions = [parse_well(well) for well in wells]
+    shapes = STANDARD_SHAPES if declared is None else (declared, *STANDARD_SHAPES)
     return next(
         (rows, columns)
-        for rows, columns in PLATE_SHAPES
+        for rows, columns in shapes
         if all(row <= rows and column <= columns for row, column in positions)
     )
 

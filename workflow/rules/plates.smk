@@ -22,13 +22,7 @@ rule scan_plates:
         mem_mb=gigabytes(2),
         runtime=60,
     params:
-        inbox=study.plates.section["inbox"],
-        results=plates_folder,
-        settings=plates_settings,
-        model=study.plates.section["model"],
-        models=study.plates.section["models"],
-        layout=study.plates.section["layout"],
-        quiet_minutes=study.plates.section["quiet_minutes"],
+        section=study.plates.section,
     message:
         "Looking for complete plates"
     script:

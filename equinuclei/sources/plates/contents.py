@@ -1,10 +1,11 @@
 """What the folder of a plate contains."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from equinuclei.sources.plates.planes import NO_FILE, PlateSource
+from equinuclei.wells import STANDARD_SHAPES, parse_well
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Contents:
     planned : planes that only a plan of the acquisition names, without a record or a file
     channels : their emission wavelengths in nm by name, NaN where unknown
     wells : such as "B02"
+    shape : rows and columns of the plate, where the instrument declares them; None: unknown
     """
 
     barcode: str
@@ -28,6 +30,7 @@ class Contents:
     planned: int = 0
     channels: Mapping[str, float] = field(default_factory=dict)
     wells: frozenset[str] = frozenset()
+    shape: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, source: PlateSource) -> "Contents":
@@ -43,4 +46,18 @@ class Contents:
             planned=len(source.planned),
             channels=planes.groupby("channel")["wavelength"].agg(lambda known: known.iloc[0]).to_dict(),
             wells=frozenset(planes["well"]),
+            shape=declared_shape(source.layout, source.metadata, planes["well"].unique()),
         )
+
+
+def declared_shape(layout: str, metadata: Mapping, wells: Iterable[str]) -> tuple[int, int] | None:
+    """Rows and columns of a plate by the metadata of its instrument; None where these cannot be right."""
+    try:
+        shape = int(metadata.get("rows") or 0), int(metadata.get("columns") or 0)
+    except (TypeError, ValueError):
+        return None
+    # OME-Zarr lists the rows and columns that were imaged, which need not be all.
+    if layout == "ome-zarr" and shape not in STANDARD_SHAPES:
+        return None
+    positions = [parse_well(well) for well in wells]
+    return shape if all(row <= shape[0] and column <= shape[1] for row, column in positions) and all(shape) else None

@@ -32,7 +32,7 @@ from equinuclei.omezarr.stacks import SHARD_BYTES, ZSTD_LEVEL
 from equinuclei.plates import convert as conversion
 from equinuclei.plates import mosaic
 from equinuclei.plates.convert import PlateExport, convert_plate
-from equinuclei.plates.inbox import ScannedPlate
+from equinuclei.plates.scan_table import ScannedPlate
 from equinuclei.simulation.plates import CHANNELS, simulate_plate
 
 ROOT = Path(__file__).parents[1]

@@ -34,6 +34,7 @@ from equinuclei.runtime.files import read_record, write_json
 if TYPE_CHECKING:  # the workflow is parsed with this module, where pandas, which readers need, may not be installed
     from equinuclei.sources.plates.contents import Contents
 
+
 @dataclass(frozen=True)
 class ScanSettings:
     """How the inbox is looked at.

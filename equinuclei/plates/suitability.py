@@ -26,7 +26,11 @@ def find_problem(
     try:
         converted = {
             name: contents.channels[name]
-            for name in (contents.channels if channels is None else (find_channel(plate, contents.channels, one) for one in channels))
+            for name in (
+                contents.channels
+                if channels is None
+                else (find_channel(plate, contents.channels, one) for one in channels)
+            )
         }
         find_channel(plate, converted, channel)
     except InputError as error:

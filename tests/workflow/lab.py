@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from conftest import project
 
-from equinuclei.plates.inbox import read_scan
+from equinuclei.plates.scan_table import read_scan
 
 
 def make_old(folder):

@@ -11,7 +11,6 @@ from scipy import ndimage
 
 from equinuclei.errors import InputError
 from equinuclei.plates.quality import (
-    PLATE_SHAPES,
     edge_effect,
     focus_score,
     plate_shape,
@@ -21,10 +20,10 @@ from equinuclei.plates.quality import (
     summarize_conditions,
     z_prime,
 )
-from equinuclei.wells import parse_well, well_name
+from equinuclei.wells import STANDARD_SHAPES, parse_well, well_name
 
 
-@pytest.mark.parametrize("shape", PLATE_SHAPES)
+@pytest.mark.parametrize("shape", STANDARD_SHAPES)
 def test_the_smallest_plate_that_has_all_wells(shape):
     assert plate_shape(["A01", well_name(*shape)]) == shape
 

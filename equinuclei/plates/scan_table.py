@@ -4,7 +4,7 @@ Imports nothing that Snakemake does not bring.
 """
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -97,23 +97,16 @@ def write_scan(path: str | Path, plates: Sequence[ScannedPlate]) -> None:
         writer.writerows(asdict(plate) for plate in plates)
 
 
-def summary_of(plates: Iterable[ScannedPlate], finished: Iterable[str], page: str | Path) -> str:
-    """One line on all plates, for the end of a tick.
+def count_states(plates: Iterable[ScannedPlate], finished: Collection[str]) -> dict[str, int]:
+    """How many plates are done, failed (a person has to do something), waiting and excluded.
 
-    finished : identifiers of the plates that have their page; page : where all plates are told.
+    finished : identifiers of the plates that have their page
     """
-    plates, done = list(plates), set(finished)
-    groups = {
-        "done": {plate.plate for plate in plates if plate.plate in done and plate.status in (READY, REMOVED)},
-        "failed": {
-            plate.plate
-            for plate in plates
-            if plate.status in FOR_A_PERSON or (plate.status == READY and plate.plate not in done)
-        },
-        "excluded": {plate.plate for plate in plates if plate.status == EXCLUDED},
-    }
-    others = {plate.plate for plate in plates if plate.status != REMOVED} - set().union(*groups.values())
-    return (
-        f"done {len(groups['done'])}, failed {len(groups['failed'])}, waiting {len(others)}, "
-        f"excluded {len(groups['excluded'])}: {page}"
-    )
+    states: dict[str, set[str]] = {"done": set(), "failed": set(), "waiting": set(), "excluded": set()}
+    for plate in plates:
+        if plate.status in (READY, REMOVED):
+            state = "done" if plate.plate in finished else "failed"
+        else:
+            state = "failed" if plate.status in FOR_A_PERSON else "waiting"
+        states["excluded" if plate.status == EXCLUDED else state].add(plate.plate)
+    return {state: len(names) for state, names in states.items()}

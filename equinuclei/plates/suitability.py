@@ -8,7 +8,7 @@ from equinuclei.errors import InputError
 from equinuclei.plates.quality import read_plate_map
 from equinuclei.plates.scan_table import BAD_MAP, NO_CHANNEL
 from equinuclei.sources.plates.contents import Contents
-from equinuclei.wells import parse_well
+from equinuclei.wells import few, parse_well
 
 
 def find_problem(
@@ -24,15 +24,8 @@ def find_problem(
     """
     plate = f"plate {contents.barcode!r}"
     try:
-        converted = {
-            name: contents.channels[name]
-            for name in (
-                contents.channels
-                if channels is None
-                else (find_channel(plate, contents.channels, one) for one in channels)
-            )
-        }
-        find_channel(plate, converted, channel)
+        names = contents.channels if channels is None else [find_channel(plate, contents.channels, c) for c in channels]
+        find_channel(plate, {name: contents.channels[name] for name in names}, channel)
     except InputError as error:
         return NO_CHANNEL, str(error)
     try:
@@ -50,12 +43,7 @@ def _check_plate_map(contents: Contents, path: str | Path) -> None:
         rows, columns = contents.shape
         outside = [well for well in wells if parse_well(well)[0] > rows or parse_well(well)[1] > columns]
         if outside:
-            raise InputError(
-                f"{path}: well {', '.join(outside[:5])}{', ...' if len(outside) > 5 else ''} is not on a plate of "
-                f"{rows} rows and {columns} columns"
-            )
+            raise InputError(f"{path}: well {few(outside)} is not on a plate of {rows} rows and {columns} columns")
     if not contents.wells & set(wells):
-        imaged = sorted(contents.wells, key=parse_well)
-        raise InputError(
-            f"{path}: none of its wells was imaged: these were {', '.join(imaged[:5])}{', ...' if len(imaged) > 5 else ''}"
-        )
+        imaged = few(sorted(contents.wells, key=parse_well))
+        raise InputError(f"{path}: none of its wells was imaged: these were {imaged}")

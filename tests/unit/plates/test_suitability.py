@@ -11,14 +11,10 @@ from equinuclei.sources.plates.contents import Contents, declared_shape
 
 PLATES = Path(__file__).resolve().parents[4] / "shared" / "data" / "plates"
 PLATE = Contents(
-    "P1",
-    "",
-    "toy",
-    (),
-    channels={"DAPI": 460.0, "TL": math.nan, "GFP": 510.0},
-    wells=frozenset({"A01", "B02"}),
+    "P1", "", "toy", (), channels={"DAPI": 460.0, "TL": math.nan, "GFP": 510.0}, wells=frozenset({"A01", "B02"}),
     shape=(8, 12),
-)
+)  # fmt: skip
+CHANNELS = "'DAPI' (460 nm), 'TL', 'GFP' (510 nm)"
 
 
 def problem(channel="nuclear", channels=None, plate_map=None, plate=PLATE):
@@ -33,10 +29,10 @@ def test_a_plate_with_its_channel_is_fine():
     "channel, channels, message",
     [
         ("Cy5", None, r"unknown channel of plate 'P1': 'Cy5'. Known: DAPI, TL, GFP."),
-        (["Hoechst", 700], None, "plate 'P1' has no channel Hoechst, 700 nm; it has 'DAPI' (460 nm), 'TL', 'GFP' (510 nm)."),
+        (["Hoechst", 700], None, f"plate 'P1' has no channel Hoechst, 700 nm; it has {CHANNELS}."),
         ("nuclear", ["GFP", "TL"], "plate 'P1' has no channel nuclear; it has 'GFP' (510 nm), 'TL'."),  # not converted
         ("nuclear", ["DAPI", "RFP"], "unknown channel of plate 'P1': 'RFP'. Did you mean 'GFP'? Known: DAPI, TL, GFP."),
-        (None, None, "plate 'P1' has the channels 'DAPI' (460 nm), 'TL', 'GFP' (510 nm): set `plates: {channel: ...}` to one of them"),
+        (None, None, f"plate 'P1' has the channels {CHANNELS}: set `plates: {{channel: ...}}` to one of them"),
     ],
 )  # fmt: skip
 def test_a_channel_that_is_not_there_is_told_with_those_that_are(channel, channels, message):

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from equinuclei.pages.page import records, render, to_json
+from equinuclei.plates.facts import plate_facts
+from equinuclei.plates.ledger import left_out_of
 from equinuclei.plates.page import METRICS
 from equinuclei.plates.quality import (
     FEWEST_FOR_OUTLIERS,
@@ -19,8 +21,6 @@ from equinuclei.plates.quality import (
     read_plate_map,
     z_primes,
 )
-from equinuclei.plates.facts import plate_facts
-from equinuclei.plates.ledger import left_out_of
 from equinuclei.plates.scan_table import FOR_A_PERSON, READY, REMOVED, WHAT_TO_DO, ScannedPlate, count_states
 from equinuclei.tables.files import read_table, write_table
 

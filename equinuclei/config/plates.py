@@ -23,6 +23,7 @@ class Plates:
     def __init__(self, section: Mapping) -> None:
         self.section = section
         self.results: str = section["results"].rstrip("/")
+        self.scan = f"{self.results}/scan.tsv"
 
     @cached_property
     def _rows(self) -> dict[str, dict[str, str]]:
@@ -46,9 +47,14 @@ class Plates:
 
     def waiting(self) -> list[str]:
         """The plates to process: complete, not failed as they are, suited by the settings, and not excluded."""
-        scanned = read_scan(Path(self.results, "scan.tsv"))
+        scanned = read_scan(self.scan)
         left_alone = {plate.plate for plate in scanned if plate.status in NOT_TO_BE_PROCESSED} | set(self.excluded)
         return [plate for plate in waiting_plates(self.results, self.digest) if plate not in left_alone]
+
+    def finished(self) -> list[tuple[str, str]]:
+        """The plates of `waiting` that have their page, each with the name of its model in paths."""
+        plates = [(plate, self.model_of(plate)) for plate in self.waiting()]
+        return [(plate, model) for plate, model in plates if Path(self.results, plate, model, "report.html").is_file()]
 
     def channel_of(self, plate: str) -> str | float | list[str | float] | None:
         """The channel that a plate's nuclei are seen in; several are tried in order."""

@@ -151,7 +151,7 @@ def _row(plate: FinishedPlate) -> dict:
         "fields": len(fields),
         "failed_fields": int((fields["status"] != "ok").sum()),
         "nuclei": int(wells["count"].sum()),
-        **{key: float(reference[key].median()) for key in FOLLOWED},
+        **{key: float(reference[key].dropna().median()) for key in FOLLOWED},
         "reference": "all wells" if reference is wells else "negative controls",
         "z_prime": z_primes(wells, plate_map).get("count", float("nan")),
         "warnings": len(plate_warnings(wells, plate_map, facts)),

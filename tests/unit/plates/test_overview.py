@@ -20,7 +20,13 @@ def put(folder, name, day=1, failed=0, plate_map=None, model="m-v1", project="",
     """Tables of a plate whose wells have the values `levels` in every column that is followed."""
     at = folder / name / model
     at.mkdir(parents=True)
-    levels = {"count": 50, "median_area": 300.0, "median_area_um2": 75.0, "mean_intensity": 900.0, "focus": 0.25} | levels
+    levels = {
+        "count": 50,
+        "median_area": 300.0,
+        "median_area_um2": 75.0,
+        "mean_intensity": 900.0,
+        "focus": 0.25,
+    } | levels
     wells = pd.DataFrame({"well": WELLS, "saturated": 0.0, "failed_fields": 0.0}).assign(**levels)
     wells.to_csv(at / "wells.tsv", sep="\t", index=False)
     status = ["missing"] * failed + ["ok"] * (len(WELLS) - failed)
@@ -81,7 +87,9 @@ def test_areas_are_compared_in_micrometres(tmp_path):
 SCANNED = [
     ScannedPlate("done", "/inbox/done", "ready", "", "toy", 1, 1, "c"),
     ScannedPlate("late", "/inbox/late", "copying", "files changed within the quiet time", "toy", 1, 1, "c"),
-    ScannedPlate("bad", "/inbox/bad", "failed", "failed/bad.json (remove it to try again): truncated", "toy", 1, 1, "c"),
+    ScannedPlate(
+        "bad", "/inbox/bad", "failed", "failed/bad.json (remove it to try again): truncated", "toy", 1, 1, "c"
+    ),
     ScannedPlate("blind", "/inbox/blind", "no channel", "plate 'blind' has no channel nuclear", "toy", 1, 1, "c"),
     ScannedPlate("out", "/inbox/out", "excluded", "the table of plates excludes it", "toy", 1, 1, "c"),
     ScannedPlate("died", "/inbox/died", "ready", "", "toy", 1, 1, "c"),
@@ -124,7 +132,9 @@ def test_the_table_fits_its_page(tmp_path):
     """Also with long names, and words in every column."""
     name = "BR00121482_2021-09-16T12_34_56_re-acquired-after-the-stage-was-mended"
     plates = [put(tmp_path, f"{name}{n}", n + 1, project="a screen of everything", failed=n) for n in range(3)]
-    compare(tmp_path, plates, [replace(SCANNED[2], plate=name, folder=f"/data/inbox/{name}", why="w " * 99 + "x" * 200)])
+    compare(
+        tmp_path, plates, [replace(SCANNED[2], plate=name, folder=f"/data/inbox/{name}", why="w " * 99 + "x" * 200)]
+    )
     script = "document.body.style.width = '1280px'; document.title = [...document.querySelectorAll('.scroll')]"
     script += ".map(box => box.scrollWidth - box.clientWidth).join(' ')"
     dom, failures = in_browser(tmp_path / "plates.html", script)

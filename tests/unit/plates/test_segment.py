@@ -122,7 +122,10 @@ def test_wells_are_scored_for_what_a_person_should_look_at(tmp_path, bright_is_n
         nuclei_table=folder / "n.parquet", fields_table=folder / "f.tsv", wells_table=folder / "w.tsv",
     )  # fmt: skip
     wells = pd.read_csv(folder / "w.tsv", sep="\t").set_index("well")
-    assert wells["empty_fields"].to_dict() == {"A01": 0.5, "A02": 1} and wells["count"].to_dict() == {"A01": 1, "A02": 0}
+    assert wells["empty_fields"].to_dict() == {"A01": 0.5, "A02": 1} and wells["count"].to_dict() == {
+        "A01": 1,
+        "A02": 0,
+    }
     assert wells["contrast"]["A01"] > 100 and np.isnan(wells["contrast"]["A02"])
     assert wells["mean_probability"]["A01"] > 0.99 and np.isnan(wells["mean_probability"]["A02"])
 

@@ -42,5 +42,5 @@ snakemake scan_plates "${options[@]}" --forcerun scan_plates --quiet host progre
 failed=0
 snakemake plates "${options[@]}" --rerun-triggers mtime input --rerun-incomplete --keep-going || failed=$?
 snakemake overview "${options[@]}" --rerun-triggers mtime input --rerun-incomplete || failed=$?
-python scripts/tell_plates.py "${options[@]}" || failed=$?
+PYTHONPATH="$PWD" python scripts/tell_plates.py "${options[@]}" || failed=$?
 exit "$failed"

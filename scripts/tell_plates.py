@@ -6,9 +6,6 @@ python scripts/tell_plates.py [the options that snakemake is called with]
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
 from snakemake.cli import parse_args, parse_config
 from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
@@ -17,6 +14,8 @@ from equinuclei.config.plates import Plates
 from equinuclei.errors import InputError
 from equinuclei.plates.inbox import tell_failures
 from equinuclei.plates.scan_table import count_states
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:

@@ -99,8 +99,9 @@ def scan_inbox(
         for folder in sorted(inbox.absolute().iterdir())
         if folder.is_dir() and not folder.name.startswith(".")
     ]
-    plates = [_mark_failed(plate, results, settings.digest) for plate in _mark_duplicates(found)]
+    plates = _mark_duplicates(found)
     plates += _removed_plates(results, seen={plate.plate for plate in plates})
+    plates = [_mark_failed(plate, results, settings.digest) for plate in plates]
     plates = [_mark_excluded(plate, settings.excluded) for plate in plates]
     plates += _unseen_plates(settings.named, sorted({plate.plate for plate in plates}))
     for plate in plates:
@@ -300,7 +301,7 @@ def _mark_excluded(plate: ScannedPlate, excluded: Collection[str]) -> ScannedPla
 
 
 def _mark_failed(plate: ScannedPlate, results: Path, settings: str) -> ScannedPlate:
-    if plate.status == READY and _has_failed(results, plate.plate, plate.content, settings):
+    if plate.status in (READY, REMOVED) and _has_failed(results, plate.plate, plate.content, settings):
         why = _read_mark(results / "failed" / f"{plate.plate}.json")["why"]
         return replace(
             plate, status=FAILED, why=_one_line(f"failed/{plate.plate}.json (remove it to try again): {why}")

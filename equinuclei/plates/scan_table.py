@@ -22,7 +22,7 @@ NOT_TO_BE_PROCESSED = (NO_CHANNEL, NO_MODEL, BAD_MAP, EXCLUDED)
 WHAT_TO_DO = {
     COPYING: "nothing: the next tick looks again",
     WAITING: "nothing; or copy the images that are absent",
-    INCOMPLETE: "copy the plate again; where images are gone for good, raise max_bad_fraction",
+    INCOMPLETE: "copy the plate again; the reason says whether anything else helps",
     REMOVED: "nothing, or put its folder back: it was not finished",
     UNREADABLE: "if it is a plate: a table planes.tsv in its folder works for any; if not, move it out of the inbox",
     DUPLICATE: "move one of the folders out of the inbox",

@@ -14,18 +14,20 @@ from equinuclei.wells import few, parse_well
 def find_problem(
     contents: Contents,
     channel: ChannelChoice | None,
-    channels: Sequence[str | float] | None,
-    plate_map: str | Path | None,
+    channels: Sequence[str | float] | None = None,
+    acquisition: int | None = None,
+    plate_map: str | Path | None = None,
 ) -> tuple[str, str] | None:
     """Status and reason of a plate whose channel or plate map cannot be used; None where all is well.
 
-    channel : the one that nuclei are seen in; channels : those to convert, None for all; plate_map : the file that says
-    what is in its wells, or nothing
+    channel : the one that nuclei are seen in; channels, acquisition : those to convert, None for all; plate_map : the
+    file that says what is in its wells, or nothing
     """
     plate = f"plate {contents.barcode!r}"
     try:
         names = contents.channels if channels is None else [find_channel(plate, contents.channels, c) for c in channels]
-        find_channel(plate, {name: contents.channels[name] for name in names}, channel)
+        converted = [name for name in names if acquisition in (None, contents.acquisitions.get(name))]
+        find_channel(plate, {name: contents.channels[name] for name in converted}, channel)
     except InputError as error:
         return NO_CHANNEL, str(error)
     try:

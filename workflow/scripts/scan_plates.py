@@ -21,7 +21,9 @@ def problem_of(plate, contents):
         plates.weights_of(plate)
     except InputError as error:
         return NO_MODEL, str(error)
-    return find_problem(contents, plates.channel_of(plate), section["channels"], plates.plate_map_of(plate))
+    return find_problem(
+        contents, plates.channel_of(plate), section["channels"], section["acquisition"], plates.plate_map_of(plate)
+    )
 
 
 with job(snakemake.log[0]):

@@ -18,6 +18,7 @@ class Contents:
     not_recorded : planes that its index lists without a file, as the instrument recorded no image
     planned : planes that only a plan of the acquisition names, without a record or a file
     channels : their emission wavelengths in nm by name, NaN where unknown
+    acquisitions : numbers of their acquisitions (cycles) by name
     wells : such as "B02"
     shape : rows and columns of the plate, where the instrument declares them; None: unknown
     """
@@ -29,6 +30,7 @@ class Contents:
     not_recorded: int = 0
     planned: int = 0
     channels: Mapping[str, float] = field(default_factory=dict)
+    acquisitions: Mapping[str, int] = field(default_factory=dict)
     wells: frozenset[str] = frozenset()
     shape: tuple[int, int] | None = None
 
@@ -45,6 +47,7 @@ class Contents:
             not_recorded=int((~listed).sum()),
             planned=len(source.planned),
             channels=planes.groupby("channel")["wavelength"].agg(lambda known: known.iloc[0]).to_dict(),
+            acquisitions=planes.groupby("channel")["acquisition"].first().to_dict(),
             wells=frozenset(planes["well"]),
             shape=declared_shape(source.layout, source.metadata, planes["well"].unique()),
         )

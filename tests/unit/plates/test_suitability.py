@@ -18,7 +18,7 @@ CHANNELS = "'DAPI' (460 nm), 'TL', 'GFP' (510 nm)"
 
 
 def problem(channel="nuclear", channels=None, plate_map=None, plate=PLATE):
-    return find_problem(plate, channel, channels, plate_map)
+    return find_problem(plate, channel, channels, None, plate_map)
 
 
 def test_a_plate_with_its_channel_is_fine():
@@ -37,6 +37,15 @@ def test_a_plate_with_its_channel_is_fine():
 )  # fmt: skip
 def test_a_channel_that_is_not_there_is_told_with_those_that_are(channel, channels, message):
     assert problem(channel, channels) == ("no channel", message)
+
+
+def test_the_channel_is_looked_for_in_the_acquisition_that_is_converted():
+    names = {"cycle0 DAPI": 0, "cycle1 DAPI": 1, "cycle2 CD3": 2}
+    plate = Contents("P1", "", "toy", (), channels=dict.fromkeys(names, math.nan), acquisitions=names)
+    found = [find_problem(plate, "nuclear", acquisition=number) for number in (None, 0, 1, 2)]
+    assert [problem and problem[0] for problem in found] == ["no channel", None, None, None]  # of 2 it is the only one
+    assert "'cycle0 DAPI', 'cycle1 DAPI'" in found[0][1]
+    assert find_problem(plate, "DAPI", acquisition=2)[0] == "no channel"
 
 
 @pytest.mark.parametrize(

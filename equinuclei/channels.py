@@ -69,7 +69,9 @@ def find_channel(plate: str, wavelengths: Mapping[str, float], wanted: ChannelCh
     meant = [choice if isinstance(choice, str) else f"{choice:g} nm" for choice in choices]
     if len(choices) == 1 and (number := _finite_number(choices[0])) is not None:
         meant = [f"that emits at {number:g} nm (within {WAVELENGTH_TOLERANCE:g} nm)"]
-    elif len(choices) == 1 and meant[0].casefold() not in KINDS:
+    elif len(choices) == 1 and meant[0].casefold() in KINDS:
+        meant = [f"whose name or emission says {meant[0].casefold()}"]
+    elif len(choices) == 1:
         check_known(f"channel of {plate}:", meant[0], wavelengths)
     raise InputError(f"{plate} has no channel {', '.join(meant)}; it has {described(wavelengths)}.")
 

@@ -52,8 +52,8 @@ def test_names_that_vendors_write(names, wanted, name):
         (["cycle0 DAPI", "cycle1 DAPI"], "DAPI", "'DAPI' fits the channels 'cycle0 DAPI', 'cycle1 DAPI': choose one"),
         (["cycle0 DAPI", "cycle1 Hoechst"], "nuclear", "fits the channels 'cycle0 DAPI', 'cycle1 Hoechst'"),
         (["Alexa 488", "FITC"], ["DAPI", 460], r"has no channel DAPI, 460 nm; it has 'Alexa 488', 'FITC'"),
-        (["w1", "w2"], "nuclear", "has no channel nuclear; it has 'w1', 'w2'"),
-        (["Brightfield"], "nuclear", "has no channel nuclear; it has 'Brightfield'"),
+        (["w1", "w2"], "nuclear", "has no channel whose name or emission says nuclear; it has 'w1', 'w2'"),
+        (["Brightfield"], "nuclear", "has no channel whose name or emission says nuclear; it has 'Brightfield'"),
         (["SAPIENS", "Hoechstol"], "API", "unknown channel"),  # words, not letters
         (["a", "b"], None, "has the channels 'a', 'b': set `plates: {channel: ...}`"),
     ],
@@ -65,7 +65,10 @@ def test_what_is_no_guess_is_refused(names, wanted, message):
 
 def test_a_nuclear_channel_by_its_emission():
     assert find_channel("p", {"BP445/45": 445.0, "BP525/50": 525.0}, "nuclear") == "BP445/45"
-    with pytest.raises(InputError, match=r"has no channel nuclear; it has 'CFP' \(475 nm\), 'YFP' \(530 nm\)"):
+    with pytest.raises(
+        InputError,
+        match=r"has no channel whose name or emission says nuclear; it has 'CFP' \(475 nm\), 'YFP' \(530 nm\)",
+    ):
         find_channel("p", {"CFP": 475.0, "YFP": 530.0}, "nuclear")
 
 

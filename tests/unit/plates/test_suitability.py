@@ -30,7 +30,7 @@ def test_a_plate_with_its_channel_is_fine():
     [
         ("Cy5", None, r"unknown channel of plate 'P1': 'Cy5'. Known: DAPI, TL, GFP."),
         (["Hoechst", 700], None, f"plate 'P1' has no channel Hoechst, 700 nm; it has {CHANNELS}."),
-        ("nuclear", ["GFP", "TL"], "plate 'P1' has no channel nuclear; it has 'GFP' (510 nm), 'TL'."),  # not converted
+        ("brightfield", ["GFP"], "plate 'P1' has no channel whose name or emission says brightfield; it has 'GFP' (510 nm)."),
         ("nuclear", ["DAPI", "RFP"], "unknown channel of plate 'P1': 'RFP'. Did you mean 'GFP'? Known: DAPI, TL, GFP."),
         (None, None, f"plate 'P1' has the channels {CHANNELS}: set `plates: {{channel: ...}}` to one of them"),
     ],

@@ -14,6 +14,7 @@ PLATE = Contents(
     "P1", "", "toy", (), channels={"DAPI": 460.0, "TL": math.nan, "GFP": 510.0}, wells=frozenset({"A01", "B02"}),
     shape=(8, 12),
 )  # fmt: skip
+NOT_NUCLEAR = "whose name or emission says nuclear"
 CHANNELS = "'DAPI' (460 nm), 'TL', 'GFP' (510 nm)"
 
 
@@ -30,7 +31,7 @@ def test_a_plate_with_its_channel_is_fine():
     [
         ("Cy5", None, r"unknown channel of plate 'P1': 'Cy5'. Known: DAPI, TL, GFP."),
         (["Hoechst", 700], None, f"plate 'P1' has no channel Hoechst, 700 nm; it has {CHANNELS}."),
-        ("brightfield", ["GFP"], "plate 'P1' has no channel whose name or emission says brightfield; it has 'GFP' (510 nm)."),
+        ("nuclear", ["GFP", "TL"], f"plate 'P1' has no channel {NOT_NUCLEAR}; it has 'GFP' (510 nm), 'TL'."),
         ("nuclear", ["DAPI", "RFP"], "unknown channel of plate 'P1': 'RFP'. Did you mean 'GFP'? Known: DAPI, TL, GFP."),
         (None, None, f"plate 'P1' has the channels {CHANNELS}: set `plates: {{channel: ...}}` to one of them"),
     ],

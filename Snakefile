@@ -32,7 +32,7 @@ rule plates:
 
 rule overview:
     input:
-        get_overview_output,
+        f"{PLATES}/plates.html",
 
 
 rule export:

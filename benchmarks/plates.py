@@ -32,7 +32,7 @@ from equinuclei.omezarr.stacks import SHARD_BYTES, ZSTD_LEVEL
 from equinuclei.plates import convert as conversion
 from equinuclei.plates import mosaic
 from equinuclei.plates.convert import PlateExport, convert_plate
-from equinuclei.plates.inbox import ScannedPlate
+from equinuclei.plates.scan_table import ScannedPlate, write_scan
 from equinuclei.simulation.plates import CHANNELS, simulate_plate
 
 ROOT = Path(__file__).parents[1]
@@ -103,9 +103,11 @@ def measure_planning(plates: int, waiting: int = 10) -> None:
         (folder / "models/m-v1").mkdir(parents=True)
         (folder / "models/m-v1/weights.safetensors").touch()
         (folder / "results/manifests").mkdir(parents=True)
+        scanned = []
         for number in range(plates):
             plate = f"P{number:04d}"
             record = ScannedPlate(plate, str(folder / "inbox" / plate), "ready", "", "harmony", 1, 1, "0")
+            scanned.append(record)
             manifest = {key: value for key, value in vars(record).items() if key not in ("status", "why")}
             (folder / f"results/manifests/{plate}.json").write_text(json.dumps(manifest))
             if number >= waiting:
@@ -116,6 +118,7 @@ def measure_planning(plates: int, waiting: int = 10) -> None:
                     made = results / path / ".snakemake_timestamp" if path.endswith("/") else results / path
                     made.parent.mkdir(parents=True, exist_ok=True)
                     made.touch()
+        write_scan(folder / "results/scan.tsv", scanned)
         config = {"plates": {"inbox": str(folder / "inbox"), "results": str(folder / "results"), "model": "m-v1"}}
         config["plates"] |= {"models": str(folder / "models"), "channel": "DAPI"}
         (folder / "lab.yaml").write_text(yaml.safe_dump(config))

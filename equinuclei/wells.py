@@ -2,6 +2,10 @@
 
 import re
 import string
+from collections.abc import Sequence
+
+STANDARD_SHAPES = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24), (32, 48))
+"""Rows and columns of plates of 6, 12, 24, 48, 96, 384 and 1536 wells."""
 
 _WELL = re.compile(r"\s*([A-Za-z]{1,2})\s*0*([1-9]\d?)\s*")
 
@@ -52,3 +56,8 @@ def row_letters(row: int) -> str:
     if not 1 <= row <= 32:
         raise ValueError(f"row {row} is outside 1 to 32")
     return string.ascii_uppercase[row - 1] if row <= 26 else "A" + string.ascii_uppercase[row - 27]
+
+
+def few(wells: Sequence[str], shown: int = 5) -> str:
+    """The first of some wells, as text: "A01, A02 and 3 more"."""
+    return ", ".join(wells[:shown]) + (f" and {len(wells) - shown} more" if len(wells) > shown else "")

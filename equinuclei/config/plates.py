@@ -10,6 +10,7 @@ from equinuclei.errors import InputError, check_known
 from equinuclei.file_names import name_pattern
 from equinuclei.library.names import WEIGHTS, find_weights
 from equinuclei.plates.inbox import waiting_plates
+from equinuclei.plates.scan_table import NOT_TO_BE_PROCESSED, read_scan
 
 
 class Plates:
@@ -19,13 +20,14 @@ class Plates:
     section : the section `plates` of the checked configuration
     """
 
-    COLUMNS = ("plate", "channel", "model", "exclude", "plate_map", "truth")
+    COLUMNS = ("plate", "channel", "model", "exclude", "plate_map", "truth", "project")
 
     def __init__(self, section: Mapping) -> None:
         self.section = section
         if isinstance(section["layout"], Mapping):
             name_pattern(section["layout"])  # a pattern that cannot be used is refused before any work
         self.results: str = section["results"].rstrip("/")
+        self.scan = f"{self.results}/scan.tsv"
 
     @cached_property
     def _rows(self) -> dict[str, dict[str, str]]:
@@ -34,20 +36,38 @@ class Plates:
     @cached_property
     def digest(self) -> str:
         """Digest of what decides how a plate is processed: when it changes, plates that failed are tried again."""
-        without_effect = ("inbox", "results", "quiet_minutes", "device", "threads", "parts", "table")
+        without_effect = ("inbox", "results", "quiet_minutes", "absent_hours", "device", "threads", "parts", "table")
         return digest([{key: value for key, value in self.section.items() if key not in without_effect}, self._rows])
 
-    def waiting(self) -> list[str]:
-        """The plates to process: complete, not failed as they are, and not excluded."""
-        return [
-            plate
-            for plate in waiting_plates(self.results, self.digest)
-            if self._of(plate, "exclude").lower() not in _YES
-        ]
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The plates that the table of plates names."""
+        return tuple(self._rows)
 
-    def channel_of(self, plate: str) -> str | None:
-        """The channel that a plate's nuclei are seen in."""
-        return self._of(plate, "channel") or self.section["channel"]
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """The plates that the table of plates excludes."""
+        return tuple(plate for plate in self._rows if self._of(plate, "exclude").lower() in _YES)
+
+    def waiting(self) -> list[str]:
+        """The plates to process: complete, not failed as they are, suited by the settings, and not excluded."""
+        scanned = read_scan(self.scan)
+        left_alone = {plate.plate for plate in scanned if plate.status in NOT_TO_BE_PROCESSED} | set(self.excluded)
+        return [plate for plate in waiting_plates(self.results, self.digest) if plate not in left_alone]
+
+    def finished(self) -> list[tuple[str, str]]:
+        """The plates of `waiting` that have their page, each with the name of its model in paths."""
+        plates = [(plate, self.model_of(plate)) for plate in self.waiting()]
+        return [(plate, model) for plate, model in plates if Path(self.results, plate, model, "report.html").is_file()]
+
+    def channel_of(self, plate: str) -> str | float | list[str | float] | None:
+        """The channel that a plate's nuclei are seen in; several are tried in order."""
+        names: list[str | float] = [name.strip() for name in self._of(plate, "channel").split("|") if name.strip()]
+        return (names[0] if len(names) == 1 else names) or self.section["channel"]
+
+    def project_of(self, plate: str) -> str:
+        """The project that a plate belongs to; empty where the table of plates names none."""
+        return self._of(plate, "project")
 
     def model_of(self, plate: str) -> str:
         """Name of a plate's model in paths: its name in the library, or the name of its weights' folder."""

@@ -3,6 +3,7 @@
 Imports nothing that Snakemake does not bring.
 """
 
+import json
 from pathlib import Path
 
 from equinuclei.errors import InputError, check_known
@@ -39,6 +40,15 @@ def find_weights(model: str | Path | None, library: str | Path) -> Path:
         raise InputError(f"{model}: no weights there; give a weights.safetensors, its folder, or the name of a model")
     check_known("model", str(model), known)
     return next(file for folder in (Path(library), SHIPPED) if (file := folder / path / WEIGHTS).is_file())
+
+
+def modality_of(weights: str | Path) -> str:
+    """The modality of the images that a model learnt from, by the run.json beside its weights; empty if unknown."""
+    try:
+        record = json.loads((Path(weights).parent / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(record.get("modality") or "") if isinstance(record, dict) else ""
 
 
 def known_models(library: str | Path) -> list[str]:

@@ -18,7 +18,7 @@ import pandas as pd
 import zarr
 from ngio import Roi, open_ome_zarr_container
 
-from equinuclei.channels import find_channel
+from equinuclei.channels import ChannelChoice, find_channel
 from equinuclei.errors import InputError
 from equinuclei.omezarr.blocks import blocks
 from equinuclei.omezarr.metadata import (
@@ -80,20 +80,10 @@ class Plate:
         """The image of a well. Raises InputError if there is no such well, or it has no image."""
         return WellImage(self.image_folder(well), self.path, well)
 
-    def channel_index(self, wanted: str | float | None) -> int:
-        """Index of a channel by its name or emission wavelength (see `equinuclei.channels`); None: of the only one.
-
-        Raises InputError if there is no such channel, or None is given and there are several.
-        """
+    def channel_index(self, wanted: ChannelChoice | None) -> int:
+        """Index of the channel that `equinuclei.channels.find_channel` finds. Raises InputError as that does."""
         wavelengths = self.image(self.wells[0]).wavelengths
-        names = list(wavelengths)
-        if wanted is not None:
-            return names.index(find_channel(str(self.path), wavelengths, wanted))
-        if len(names) > 1:
-            raise InputError(
-                f"{self.path} has the channels {', '.join(names)}: set `plates: {{channel: ...}}` to one of them"
-            )
-        return 0
+        return list(wavelengths).index(find_channel(str(self.path), wavelengths, wanted))
 
     def image_folder(self, well: str) -> Path:
         """Where the image of a well lies, or is to be made. Raises InputError if there is no such well."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from equinuclei.channels import ChannelChoice
 from equinuclei.omezarr.plates import Plate, WellImage
 
 LABEL = "nuclei"
@@ -79,7 +80,7 @@ class ConvertedPlate:
         If there is no such plate or channel.
     """
 
-    def __init__(self, path: str | Path, fields: str | Path, channel: str | float | None) -> None:
+    def __init__(self, path: str | Path, fields: str | Path, channel: ChannelChoice | None) -> None:
         self.store = Plate(path)
         self.channel = self.store.channel_index(channel)
         statuses = read_statuses(fields)

@@ -1,68 +1,73 @@
 """The folder where microscopes put their plates: which plates are complete, and what is to be done with them."""
 
-import csv
+import difflib
+import math
 import os
 import re
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from equinuclei.checksums import digest
 from equinuclei.errors import InputError
-from equinuclei.runtime.files import read_record, replacing, write_json
+from equinuclei.plates.scan_table import (
+    COPYING,
+    DUPLICATE,
+    EXCLUDED,
+    FAILED,
+    INCOMPLETE,
+    NOT_SEEN,
+    READY,
+    REMOVED,
+    UNREADABLE,
+    WAITING,
+    ScannedPlate,
+    read_scan,
+    write_scan,
+)
+from equinuclei.runtime.files import read_record, write_json
 
 if TYPE_CHECKING:  # the workflow is parsed with this module, where pandas, which readers need, may not be installed
     from equinuclei.sources.plates.contents import Contents
 
-READY, COPYING, INCOMPLETE, UNREADABLE, DUPLICATE, FAILED, REMOVED = (
-    "ready", "copying", "incomplete", "unreadable", "duplicate", "failed", "removed",
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
-class ScannedPlate:
-    """A row of scan.tsv.
+class ScanSettings:
+    """How the inbox is looked at.
 
-    plate : identifier of the plate, from barcode and measurement: a re-acquisition is another plate
-    folder : where it lies, an absolute path
-    status : ready, copying (files still arrive), incomplete (listed files are absent), unreadable (no layout fits),
-        duplicate (two folders with one identifier), failed (as it is now; see `quarantine`), removed (it was ready
-        once, and the folder is gone: its results stay)
-    why : the reason, for a person to read
-    files, bytes : number and total size of all files below the folder
-    content : digest of names, sizes and times of all files
+    quiet_minutes : how long every file of a plate must have been left unchanged
+    digest : of the settings that plates are processed with: a plate that failed is tried again when it changes
+    absent_hours : how long after its newest file a plate waits for images that are absent
+    max_bad_fraction : largest share of its listed images that a plate may lack
+    named : the plates that the table of plates names; excluded : those that are left alone
+    find_problem : status and reason of a plate that these settings do not suit, by identifier and contents; else None
     """
 
-    plate: str
-    folder: str
-    status: str
-    why: str
-    layout: str
-    files: int
-    bytes: int
-    content: str
-
-
-COLUMNS = tuple(field.name for field in fields(ScannedPlate))
+    quiet_minutes: float
+    digest: str
+    absent_hours: float = 24
+    max_bad_fraction: float = 0.1
+    named: Collection[str] = ()
+    excluded: Collection[str] = ()
+    find_problem: Callable[[str, "Contents"], tuple[str, str] | None] = lambda plate, contents: None
 
 
 def scan_inbox(
     inbox: str | Path,
     results: str | Path,
     read: Callable[[Path], "Contents"],
-    *,
-    quiet_minutes: float,
-    settings: str,
+    settings: ScanSettings,
     output: str | Path,
 ) -> list[ScannedPlate]:
     """Look at every folder of the inbox, and write a manifest for each plate that is complete.
 
     A plate is complete when a reader understands it, every file that its index lists exists and is not empty, two scans
-    in a row found the same number of files and bytes, and no file is newer than the quiet time. File times are compared
+    in a row found the same number of files and bytes, and no file is newer than the quiet time. Where a few listed
+    files are absent, or images that were planned, it waits longer and goes ahead without them. File times are compared
     with the one of a file made now on the same file system: clocks of servers differ.
 
     Parameters
@@ -74,10 +79,8 @@ def scan_inbox(
         is never deleted. What stands in `<results>/failed/` is described at `quarantine`.
     read
         Returns the contents of a folder; raises InputError if it understands nothing there.
-    quiet_minutes
-        How long every file must have been left unchanged.
     settings
-        Digest of the settings that plates are processed with: a plate that failed is tried again when it changes.
+        How to look.
     output
         scan.tsv to make; the one before it is read first.
 
@@ -89,39 +92,41 @@ def scan_inbox(
     inbox, results = Path(inbox), Path(results)
     if not inbox.is_dir():
         raise InputError(f"inbox {inbox} is not a folder: set `plates: {{inbox: ...}}` to the one where plates arrive")
-    before = {row.folder: row for row in read_scan(output)} if Path(output).is_file() else {}
+    before = {row.folder: row for row in read_scan(output)}
     now = _file_system_time(inbox, results)
     found = [
-        _scan_folder(folder, before.get(str(folder)), read, newest_allowed=now - 60e9 * quiet_minutes)
+        _scan_folder(folder, before.get(str(folder)), read, settings, now)
         for folder in sorted(inbox.absolute().iterdir())
         if folder.is_dir() and not folder.name.startswith(".")
     ]
-    plates = [_mark_failed(plate, results, settings) for plate in _mark_duplicates(found)]
+    plates = _mark_duplicates(found)
     plates += _removed_plates(results, seen={plate.plate for plate in plates})
+    plates = [_mark_failed(plate, results, settings.digest) for plate in plates]
+    plates = [_mark_excluded(plate, settings.excluded) for plate in plates]
+    plates += _unseen_plates(settings.named, sorted({plate.plate for plate in plates}))
     for plate in plates:
         if plate.status == READY:
             _write_manifest(results, plate)
-    _write_scan(output, plates)
+    write_scan(output, plates)
     return plates
 
 
-def read_scan(path: str | Path) -> list[ScannedPlate]:
-    """The rows of scan.tsv."""
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        return [
-            ScannedPlate(
-                row["plate"], row["folder"], row["status"], row["why"], row["layout"], int(row["files"]),
-                int(row["bytes"]), row["content"],
-            )
-            for row in csv.DictReader(file, delimiter="\t")
-        ]  # fmt: skip
+def tell_failures(scan: str | Path, results: str | Path, settings: str) -> list[ScannedPlate]:
+    """Enter the plates that have failed since the scan into scan.tsv, and return its rows."""
+    plates = [_mark_failed(plate, Path(results), settings) for plate in read_scan(scan)]
+    write_scan(scan, plates)
+    return plates
 
 
-def _write_scan(path: str | Path, plates: Iterable[ScannedPlate]) -> None:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(plate) for plate in plates)
+def _unseen_plates(named: Collection[str], known: Sequence[str]) -> list[ScannedPlate]:
+    """Plates that the table of plates names and no folder holds."""
+    plates = []
+    for name in sorted(set(named) - set(known)):
+        near = [plate for plate in known if plate.startswith(name)] or difflib.get_close_matches(name, known, n=3)
+        hint = f"; did you mean {' or '.join(near[:3])}?" if near else ""
+        why = _one_line(f"the table of plates names it, and no folder of the inbox holds it{hint}")
+        plates.append(ScannedPlate(name, "", NOT_SEEN, why, "", 0, 0, ""))
+    return plates
 
 
 def _removed_plates(results: Path, seen: Collection[str]) -> list[ScannedPlate]:
@@ -178,7 +183,11 @@ def plate_identifier(barcode: str, measurement: str) -> str:
 
 
 def _scan_folder(
-    folder: Path, before: ScannedPlate | None, read: Callable[[Path], "Contents"], newest_allowed: float
+    folder: Path,
+    before: ScannedPlate | None,
+    read: Callable[[Path], "Contents"],
+    settings: ScanSettings,
+    now: float,
 ) -> ScannedPlate:
     files = sorted(_walk(folder))
     size, newest = sum(entry[1] for entry in files), max((entry[2] for entry in files), default=0)
@@ -194,26 +203,48 @@ def _scan_folder(
     )
     if not files:
         return replace(plate, status=INCOMPLETE, why="the folder is empty")
+    recent = newest > now - 60e9 * settings.quiet_minutes
     try:
         contents = read(folder)
     except InputError as error:
-        recent = newest > newest_allowed
         why = "files are still arriving; not yet understood: " if recent else ""
         return replace(plate, status=COPYING if recent else UNREADABLE, why=_one_line(f"{why}{error}"))
     plate = replace(plate, plate=plate_identifier(contents.barcode, contents.measurement), layout=contents.layout)
-    absent = [path for path in contents.listed if not _is_whole(path)]
-    if newest > newest_allowed:
+    if recent:
         return replace(plate, status=COPYING, why="files changed within the quiet time")
     if before is None or (before.files, before.bytes) != (plate.files, plate.bytes):
         return replace(plate, status=COPYING, why="seen so for the first time; the next scan tells whether it grows")
+    if problem := settings.find_problem(plate.plate, contents):
+        return replace(plate, status=problem[0], why=_one_line(problem[1]))
+    status, why = _completeness(contents, settings, newest + 3600e9 * settings.absent_hours, now)
+    return replace(plate, status=status, why=_one_line(why))
+
+
+def _completeness(contents: "Contents", settings: ScanSettings, until: float, now: float) -> tuple[str, str]:
+    """Status and reason of a plate that has settled. until, now : times in ns, of the end of its longer wait."""
+    listed, absent = contents.listed, [path for path in contents.listed if not _is_whole(path)]
+    if not listed:
+        return UNREADABLE, "its index lists no image file: the instrument recorded none"
+    reasons = []
     if absent:
-        names = ", ".join(path.name for path in absent[:3])
-        return replace(
-            plate,
-            status=INCOMPLETE,
-            why=_one_line(f"{len(absent)} of {len(contents.listed)} listed files are absent or empty: {names}"),
-        )
-    return plate
+        names = ", ".join(path.name for path in absent[:3]) + (", ..." if len(absent) > 3 else "")
+        reasons.append(f"{len(absent)} of {len(listed)} listed images are absent or empty ({names})")
+    if len(absent) > settings.max_bad_fraction * len(listed):
+        share = math.ceil(100 * len(absent) / len(listed)) / 100
+        remedy = "copy the plate again"
+        if len(absent) < len(listed):
+            remedy += f"; if they are gone for good, set `plates: {{max_bad_fraction: {share:g}}}` or more"
+        return INCOMPLETE, f"{reasons[0]}, more than max_bad_fraction {settings.max_bad_fraction:g}: {remedy}"
+    if contents.planned:
+        planes = contents.planned + len(listed) + contents.not_recorded
+        reasons.append(f"{contents.planned} of {planes} planned images have neither a record nor a file")
+    if reasons and now < until:
+        return WAITING, f"{'; '.join(reasons)}; goes ahead on {datetime.fromtimestamp(until / 1e9):%Y-%m-%d %H:%M}"
+    if reasons:
+        reasons[-1] += "; goes ahead without them"
+    if contents.not_recorded:
+        reasons.append(f"the instrument recorded no image of {contents.not_recorded} planes")
+    return READY, "; ".join(reasons)
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, int, int]]:
@@ -247,19 +278,30 @@ def _file_system_time(inbox: Path, results: Path) -> int:
     raise InputError(f"{results} cannot be written: set `plates: {{results: ...}}` to a folder that can")
 
 
-def _mark_duplicates(plates: Iterable[ScannedPlate]) -> list[ScannedPlate]:
-    plates = list(plates)
-    count = Counter(plate.plate for plate in plates)
+def _mark_duplicates(plates: Sequence[ScannedPlate]) -> list[ScannedPlate]:
+    folders: dict[str, list[str]] = {}
+    for plate in plates:
+        folders.setdefault(plate.plate, []).append(Path(plate.folder).name)
     return [
-        replace(plate, status=DUPLICATE, why="two folders hold a plate of this identifier: move one away")
-        if count[plate.plate] > 1
+        replace(
+            plate,
+            status=DUPLICATE,
+            why=_one_line(f"the folders {' and '.join(folders[plate.plate])} hold a plate of this identifier"),
+        )
+        if len(folders[plate.plate]) > 1
         else plate
         for plate in plates
     ]
 
 
+def _mark_excluded(plate: ScannedPlate, excluded: Collection[str]) -> ScannedPlate:
+    if plate.plate in excluded and plate.status != DUPLICATE:
+        return replace(plate, status=EXCLUDED, why="the table of plates excludes it")
+    return plate
+
+
 def _mark_failed(plate: ScannedPlate, results: Path, settings: str) -> ScannedPlate:
-    if plate.status == READY and _has_failed(results, plate.plate, plate.content, settings):
+    if plate.status in (READY, REMOVED) and _has_failed(results, plate.plate, plate.content, settings):
         why = _read_mark(results / "failed" / f"{plate.plate}.json")["why"]
         return replace(
             plate, status=FAILED, why=_one_line(f"failed/{plate.plate}.json (remove it to try again): {why}")

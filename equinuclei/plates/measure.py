@@ -11,11 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from equinuclei.channels import ChannelChoice
 from equinuclei.images.measure import measure_nuclei, summarize
 from equinuclei.omezarr.plates import Plate, WellImage
 from equinuclei.plates.fields import LABEL, ConvertedPlate, ConvertedWell, read_statuses
 from equinuclei.plates.ledger import check_pixels, read_ledger
-from equinuclei.plates.quality import focus_score, saturated_share
+from equinuclei.plates.quality import contrast_score, focus_score, saturated_share
 from equinuclei.runtime.files import replacing
 from equinuclei.tables.files import write_table
 
@@ -27,7 +28,7 @@ def measure_plate(
     fields: str | Path,
     segmentation: str | Path,
     *,
-    channel: str | float | None,
+    channel: ChannelChoice | None,
     nuclei_table: str | Path,
     fields_table: str | Path,
     wells_table: str | Path,
@@ -48,8 +49,8 @@ def measure_plate(
         along it, in all three tables.
     fields_table, wells_table
         TSV files to make: count, at_border, median_area (pixels), median_area_um2, a mean per channel, mean_intensity
-        (of `channel`), focus, saturated (share of pixels); of fields status (ok, missing, ...), of wells fields and
-        failed_fields (share).
+        (of `channel`), focus, saturated (share of pixels); of fields status (ok, missing, ...), of wells fields,
+        failed_fields and empty_fields (shares), mean_probability and contrast.
 
     Raises
     ------
@@ -120,8 +121,9 @@ def _measure_well(
     """
     readable = well.readable(time)
     placed = readable if len(readable) else well.placed
+    labels = segmented.label(LABEL).read(time)
     nuclei = measure_nuclei(
-        segmented.label(LABEL).read(time),
+        labels,
         mosaic,
         channels=well.image.channels,
         pixel_size=well.image.pixel_size,
@@ -133,6 +135,7 @@ def _measure_well(
         pixels = mosaic[well.nuclear_channel, row.y0 : row.y0 + row.height, row.x0 : row.x0 + row.width]
         scores.append({"field": row.field, "focus": focus_score(pixels), "saturated": saturated_share(pixels)})
     nuclei.insert(0, "well", well.name)
+    nuclei.attrs["contrast"] = contrast_score(mosaic[well.nuclear_channel], labels > 0, well.valid_pixels(time))
     return nuclei, pd.DataFrame(scores, columns=["field", "focus", "saturated"])
 
 
@@ -156,6 +159,9 @@ def _summarize_well(
         saturated=scores["saturated"].mean() if len(scores) else 0.0,
         fields=len(statuses),
         failed_fields=float((statuses["status"] != "ok").mean()),
+        empty_fields=float((~scores["field"].isin(nuclei["field"])).mean()) if len(scores) else 0.0,
+        mean_probability=nuclei["probability"].mean(),
+        contrast=nuclei.attrs["contrast"],
     )
 
 

@@ -50,6 +50,8 @@ class PlatePage:
     plate_map : see `equinuclei.plates.quality.read_plate_map`; with it, the page shows summaries per condition and Z'
     truth : scores against a known truth by their name, such as {"object F1": 0.93}
     footer : the last line
+    warnings : of `equinuclei.plates.quality.plate_warnings`; None: by the wells alone
+    shape : rows and columns of the plate; None: the smallest plate that has all wells
     """
 
     plate: str
@@ -62,6 +64,8 @@ class PlatePage:
     plate_map: pd.DataFrame | None = None
     truth: Mapping[str, float] = field(default_factory=dict)
     footer: str = ""
+    warnings: pd.DataFrame | None = None
+    shape: tuple[int, int] | None = None
 
 
 def write_page(page: PlatePage, output: str | Path) -> None:
@@ -87,7 +91,7 @@ def _facts(page: PlatePage) -> list[tuple[str, str]]:
 
 def _data(page: PlatePage) -> dict[str, object]:
     """What the page's script shows."""
-    rows, columns = plate_shape(list(page.wells["well"]))
+    rows, columns = page.shape or plate_shape(list(page.wells["well"]))
     shown = page.wells.assign(image=[data_url(page.images.get(well), "jpeg") for well in page.wells["well"]])
     if page.plate_map is not None:
         shown = shown.merge(page.plate_map[["well", "treatment"]], on="well", how="left")
@@ -107,7 +111,7 @@ def _data(page: PlatePage) -> dict[str, object]:
         ],
         "wells": records(shown),
         "fields": records(page.fields[["well", "field", *FIELD_COLUMNS]]),
-        "warnings": records(plate_warnings(page.wells)),
+        "warnings": records(plate_warnings(page.wells) if page.warnings is None else page.warnings),
     }
 
 

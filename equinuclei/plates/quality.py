@@ -1,17 +1,18 @@
 """Quality of a plate: its layout, scores of wells, warnings, and summaries of conditions."""
 
-from collections.abc import Sequence
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from equinuclei.channels import is_brightfield
 from equinuclei.errors import InputError, raise_problems
-from equinuclei.wells import parse_well, well_name
-
-PLATE_SHAPES = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24), (32, 48))
-"""Rows and columns of plates of 6, 12, 24, 48, 96, 384 and 1536 wells."""
+from equinuclei.wells import STANDARD_SHAPES, few, parse_well, well_name
 
 CONTROLS = ("positive", "negative")
 MAP_COLUMNS = ["well", "treatment", "concentration", "control"]
@@ -21,14 +22,68 @@ OUTLIER = 3.5
 """Modified z-score beyond which a value is an outlier (Iglewicz & Hoaglin 1993)."""
 
 
-def plate_shape(wells: Sequence[str]) -> tuple[int, int]:
-    """Rows and columns of the smallest plate of PLATE_SHAPES that has all wells."""
+EMPTY_FIELDS = 0.25  # share of a well's fields without a nucleus from which it is told
+# On images as the shipped models know them, the mean is 0.9 or more, and on images of another kind 0.6 to 0.86.
+UNSURE = 0.8
+# Stained nuclei stand out by 10 times the noise of the background and more, what is found in brightfield by 2 at most.
+LOW_CONTRAST = 3.0
+SATURATED = 0.01  # share of pixels
+OTHER_SIZE = 2.0  # times the size that a model knows best
+SIZES_DISAGREE = 1.5  # largest by smallest of the diameters that a plate's magnification was chosen by
+FEWEST_NUCLEI = 5  # from which a well's median size tells something
+MANY_WELLS = 12  # with one fault: told together
+
+LABELS = {"count": "count", "median_area": "median area", "mean_intensity": "mean intensity"}
+
+
+@dataclass(frozen=True)
+class PlateFacts:
+    """What a plate and its model declare; each is empty, None or 1 where it is unknown.
+
+    shape : rows and columns of the plate
+    modality : of the images that the model learnt from; channel : the one in which nuclei were segmented
+    model_diameter : of the nuclei that the model knows best, in pixels; magnification : that the plate was seen at,
+        None where every field had its own
+    sampled_diameters : typical diameters (pixels) by well, from which the magnification was chosen
+    """
+
+    shape: tuple[int, int] | None = None
+    modality: str = ""
+    channel: str = ""
+    model_diameter: float | None = None
+    magnification: float | None = 1.0
+    sampled_diameters: Mapping[str, float] = field(default_factory=dict)
+
+
+UNKNOWN = PlateFacts()
+
+
+def plate_shape(wells: Sequence[str], declared: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Rows and columns of a plate: as declared, or of the smallest of `STANDARD_SHAPES` that has all wells."""
     positions = [parse_well(well) for well in wells]
+    shapes = STANDARD_SHAPES if declared is None else (declared, *STANDARD_SHAPES)
     return next(
         (rows, columns)
-        for rows, columns in PLATE_SHAPES
+        for rows, columns in shapes
         if all(row <= rows and column <= columns for row, column in positions)
     )
+
+
+def contrast_score(image: np.ndarray, nuclei: np.ndarray, imaged: np.ndarray) -> float:
+    """How far the nuclei of an image stand out: positive where they are brighter than the background, else negative.
+
+    The difference of the medians of nuclei and background, by the standard deviation of the background (estimated by
+    its median absolute deviation); at most 1000 in size. NaN where there are no nuclei, or no background.
+
+    image : (y, x), stored dtype; nuclei, imaged : bool (y, x), which pixels are in a nucleus, and which were imaged
+    """
+    inside, outside = image[nuclei & imaged], image[~nuclei & imaged]
+    if not inside.size or not outside.size:
+        return float("nan")
+    middle = float(np.median(outside))
+    spread = 1.4826 * float(np.median(np.abs(outside.astype(np.float64) - middle)))
+    difference = float(np.median(inside)) - middle
+    return float(np.clip(difference / max(spread, 1e-12), -1000, 1000)) if difference else 0.0
 
 
 def focus_score(image: np.ndarray) -> float:
@@ -54,47 +109,146 @@ def saturated_share(image: np.ndarray) -> float:
     return float((image == largest).mean()) if largest in limits else 0.0
 
 
-def plate_warnings(wells: pd.DataFrame) -> pd.DataFrame:
-    """What a person should look at: failed, empty, blurred and saturated wells, and an effect of the edge.
+def plate_warnings(
+    wells: pd.DataFrame, plate_map: pd.DataFrame | None = None, facts: PlateFacts = UNKNOWN
+) -> pd.DataFrame:
+    """What a person should look at on a plate.
 
     Parameters
     ----------
     wells
-        Columns well, count (nuclei), failed_fields (share, 0 to 1), focus, saturated (share); a row per well.
+        Columns well, count (nuclei), failed_fields (share, 0 to 1), focus, saturated (share); and where they are known
+        fields, empty_fields (share), median_area (pixels), mean_intensity, mean_probability, contrast. A row per well,
+        or per well and time.
+    plate_map
+        See `equinuclei.plates.quality.read_plate_map`; with it, Z' of the controls is looked at.
+    facts
+        What plate and model declare.
 
     Returns
     -------
     pandas.DataFrame
-        Columns well ("" for the whole plate), kind (failed, empty, out of focus, saturated, edge effect) and text.
+        Columns well ("" for several, which the text names, and for the whole plate), kind and text; and time, where the
+        wells have several.
     """
+    if "time" in wells and len(set(wells["time"])) > 1:
+        of_times = wells.groupby("time", sort=True)
+        return pd.concat(
+            [plate_warnings(rows, plate_map, facts).assign(time=time) for time, rows in of_times], ignore_index=True
+        )
+    faults: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in wells.to_dict("records"):
+        for kind, text in (*_faults(row), *_faults_of_nuclei(row, facts)):
+            faults[kind][row["well"]] = text
+    for well in _blurred(wells):
+        faults["out of focus"][well] = "less than half as sharp as the other wells"
     found: list[tuple[str, str, str]] = []
-    for row in wells.itertuples():
-        if row.failed_fields > 0:
-            found.append((row.well, "failed", f"{row.failed_fields:.0%} of its fields could not be read"))
-        if row.count == 0 and row.failed_fields < 1:
-            found.append((row.well, "empty", "no nucleus found"))
-        if row.saturated > 0.01:
-            found.append((row.well, "saturated", f"{row.saturated:.1%} of the pixels are saturated"))
-    seen = wells.loc[wells["count"] > 0]
-    # Among few wells one is soon an outlier, and among very even ones so is a well that is hardly less sharp.
-    if len(seen) >= FEWEST_FOR_OUTLIERS:
-        scores = modified_z(np.log10(seen["focus"].clip(lower=1e-12)))
-        blurred = seen.loc[(scores < -OUTLIER) & (seen["focus"] < seen["focus"].median() / 2), "well"]
-        found += [(well, "out of focus", "less than half as sharp as the other wells") for well in blurred]
-    edge = edge_effect(wells)
-    if edge is not None and not 0.8 <= edge <= 1.25:
-        found.append(("", "edge effect", f"wells at the edge hold {edge:.2f} times as many nuclei as those inside"))
+    for kind, of_wells in faults.items():
+        names = list(of_wells)
+        if len(names) <= MANY_WELLS:
+            found += [(well, kind, text) for well, text in of_wells.items()]
+        else:
+            found.append(
+                ("", kind, f"{len(names)} of {len(wells)} wells ({few(names)}), {names[0]}: {of_wells[names[0]]}")
+            )
+    found += [("", kind, text) for kind, text in _faults_of_plate(wells, plate_map, facts)]
     return pd.DataFrame(found, columns=["well", "kind", "text"])
 
 
-def edge_effect(wells: pd.DataFrame) -> float | None:
+def _faults(row: Mapping) -> Iterator[tuple[str, str]]:
+    """Faults of the images of a well."""
+    if row["failed_fields"] > 0:
+        yield "failed", f"{row['failed_fields']:.0%} of its fields could not be read"
+    if row["count"] == 0 and row["failed_fields"] < 1:
+        yield "empty", "no nucleus found"
+    if row["saturated"] > SATURATED:
+        yield "saturated", f"{row['saturated']:.1%} of the pixels are saturated"
+    if row["count"] > 0 and row.get("empty_fields", 0) >= EMPTY_FIELDS:
+        yield "empty fields", f"{row['empty_fields']:.0%} of its fields hold no nucleus"
+
+
+def _faults_of_nuclei(row: Mapping, facts: PlateFacts) -> Iterator[tuple[str, str]]:
+    """Faults of what was found in a well: it need not be nuclei."""
+    if row["count"] == 0:
+        return
+    contrast = row.get("contrast", math.nan)
+    if is_brightfield(facts.modality):
+        if contrast > LOW_CONTRAST:
+            yield (
+                "wrong kind of image",
+                (
+                    "its nuclei are bright on a dark background, and the model learnt brightfield: choose a model of "
+                    "fluorescence, or another channel"
+                ),
+            )
+    elif contrast < 0:
+        yield (
+            "wrong kind of image",
+            (
+                "its nuclei are darker than the background, and the model learnt fluorescence: choose a model of "
+                "brightfield, or another channel"
+            ),
+        )
+    elif contrast < LOW_CONTRAST:
+        yield (
+            "low contrast",
+            (
+                f"its nuclei stand out by {contrast:.1f} times the noise of the background: no stain, out of focus, or "
+                "not an image of fluorescence"
+            ),
+        )
+    if (probability := row.get("mean_probability", math.nan)) < UNSURE:
+        yield "unsure", f"the model is not sure of what it found: its mean probability is {probability:.2f}"
+    if facts.model_diameter and facts.magnification and row["count"] >= FEWEST_NUCLEI:
+        diameter = 2 * math.sqrt(row.get("median_area", math.nan) / math.pi) * facts.magnification
+        ratio = diameter / facts.model_diameter
+        if not 1 / OTHER_SIZE <= ratio <= OTHER_SIZE and not math.isnan(ratio):
+            yield "size", f"its nuclei are {ratio:.2g} times as large across as those that the model knows"
+
+
+def _blurred(wells: pd.DataFrame) -> list[str]:
+    """Wells that are far less sharp than the others."""
+    seen = wells.loc[wells["count"] > 0]
+    # Among few wells one is soon an outlier, and among very even ones so is a well that is hardly less sharp.
+    if len(seen) < FEWEST_FOR_OUTLIERS:
+        return []
+    scores = modified_z(np.log10(seen["focus"].clip(lower=1e-12)))
+    return list(seen.loc[(scores < -OUTLIER) & (seen["focus"] < seen["focus"].median() / 2), "well"])
+
+
+def _faults_of_plate(
+    wells: pd.DataFrame, plate_map: pd.DataFrame | None, facts: PlateFacts
+) -> Iterator[tuple[str, str]]:
+    edge = edge_effect(wells, facts.shape)
+    if edge is not None and not 0.8 <= edge <= 1.25:
+        yield "edge effect", f"wells at the edge hold {edge:.2f} times as many nuclei as those inside"
+    if facts.modality and is_brightfield(facts.channel) and not is_brightfield(facts.modality):
+        text = f"channel {facts.channel!r} is a brightfield image, and the model learnt {facts.modality}"
+        yield "wrong kind of image", f"{text}: choose a model of brightfield, or another channel"
+    scores = {key: value for key, value in z_primes(wells, plate_map).items() if math.isfinite(value)}
+    if plate_map is not None and scores and max(scores.values()) < 0:
+        names = [list(plate_map.loc[plate_map["control"] == kind, "well"]) for kind in ("positive", "negative")]
+        told = ", ".join(f"{value:.2f} of {LABELS[key]}" for key, value in scores.items())
+        yield "controls", f"Z' is below 0: {told}: positive ({few(names[0])}) and negative ({few(names[1])}) overlap"
+    sizes = {well: size for well, size in facts.sampled_diameters.items() if math.isfinite(size)}
+    if sizes and max(sizes.values()) > SIZES_DISAGREE * min(sizes.values()):
+        told = ", ".join(f"{well} {size:.0f}" for well, size in sizes.items())
+        yield (
+            "sizes disagree",
+            f"all wells were magnified alike, but their nuclei differ: {told} pixels across",
+        )
+
+
+def edge_effect(wells: pd.DataFrame, shape: tuple[int, int] | None = None) -> float | None:
     """Median number of nuclei in wells at the edge of the plate by that of those inside; columns well and count.
+
+    shape : declared rows and columns of the plate (see `plate_shape`).
 
     None where fewer than six wells lie at the edge or inside, or those inside are empty.
     """
     if wells.empty:
         return None
-    rows, columns = plate_shape(list(wells["well"]))
+    rows, columns = plate_shape(list(wells["well"]), shape)
     at_edge = np.array([row in (1, rows) or column in (1, columns) for row, column in map(parse_well, wells["well"])])
     outer, inner = wells.loc[at_edge, "count"], wells.loc[~at_edge, "count"]
     if min(len(outer), len(inner)) < 6 or inner.median() == 0:
@@ -161,6 +315,16 @@ def z_prime(positive: Sequence[float], negative: Sequence[float]) -> float:
     if min(len(high), len(low)) < 2 or high.mean() == low.mean():
         return float("nan")
     return float(1 - 3 * (high.std(ddof=1) + low.std(ddof=1)) / abs(high.mean() - low.mean()))
+
+
+def z_primes(wells: pd.DataFrame, plate_map: pd.DataFrame | None) -> dict[str, float]:
+    """Z' between the controls of a plate map for count, median_area and mean_intensity; none without a plate map."""
+    if plate_map is None:
+        return {}
+    joined = wells.merge(plate_map, on="well")
+    positive, negative = (joined[joined["control"] == kind] for kind in CONTROLS)
+    measured = (key for key in ("count", "median_area", "mean_intensity") if key in joined)
+    return {key: z_prime(positive[key], negative[key]) for key in measured}
 
 
 def modified_z(values: pd.Series) -> np.ndarray:

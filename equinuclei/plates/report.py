@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
+from equinuclei.channels import ChannelChoice
 from equinuclei.errors import InputError
 from equinuclei.images.metrics import object_scores
 from equinuclei.images.pixel_metrics import pixel_scores
 from equinuclei.omezarr.plates import Plate
+from equinuclei.plates.facts import plate_facts
 from equinuclei.plates.fields import LABEL
 from equinuclei.plates.ledger import about_raw_folder, left_out_of
 from equinuclei.plates.page import THUMBNAIL, PlatePage, well_thumbnail, write_page
-from equinuclei.plates.quality import read_plate_map
+from equinuclei.plates.quality import plate_shape, plate_warnings, read_plate_map
 from equinuclei.sources import read_mask
 from equinuclei.tables.files import read_table
 
@@ -38,7 +40,7 @@ def report_plate(
     page: str | Path,
     *,
     model: str,
-    channel: str | float | None,
+    channel: ChannelChoice | None,
     plate_map: str | Path | None = None,
     truth: str | Path | None = None,
 ) -> None:
@@ -69,6 +71,9 @@ def report_plate(
     wells, fields = read_table(measured.wells, "plates/wells.tsv"), read_table(measured.fields, "plates/fields.tsv")
     number = plate.channel_index(channel)
     found = left_out_of(measured.plate)
+    known = read_plate_map(plate_map) if plate_map else None
+    facts = plate_facts(measured.plate, measured.segmentation)
+    warnings = plate_warnings(wells, known, facts)
     in_micrometres = wells["median_area_um2"].notna().any()
     if in_micrometres:
         wells, fields = (table.assign(median_area=table["median_area_um2"]) for table in (wells, fields))
@@ -81,9 +86,11 @@ def report_plate(
         images={well: _thumbnail(plate, segmentation, well, number) for well in wells["well"]},
         area_unit="µm²" if in_micrometres else "px²",
         acquired=acquired[0][:16].replace("T", " ") if acquired else "",
-        plate_map=read_plate_map(plate_map) if plate_map else None,
+        plate_map=known,
         truth=_score(segmentation, Path(truth), list(wells["well"])) if truth else {},
         footer=about_raw_folder(found),
+        warnings=warnings,
+        shape=plate_shape(list(wells["well"]), facts.shape),
     )
     write_page(content, page)
 

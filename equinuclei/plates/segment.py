@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from equinuclei.channels import ChannelChoice
 from equinuclei.checksums import digest, sha256
 from equinuclei.errors import InputError
 from equinuclei.images.instances import Cleaning, parted_nuclei
 from equinuclei.images.rescaling import magnification, typical_diameter
 from equinuclei.inference.nuclei import ESTIMATED, SIZE_TOLERANCE, fitting_magnification, segment_image
 from equinuclei.inference.tiling import TILE, predict_mosaic
+from equinuclei.library.names import modality_of
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.device import prepare_torch
 from equinuclei.networks.folding import fold
@@ -50,7 +52,7 @@ PROBABILITY = PlateChannel("nucleus probability", colour="FFFFFF")
 class SegmentationSettings:
     """How the nuclei of a plate are segmented.
 
-    channel : name of the channel that shows nuclei; None where the plate has only one
+    channel : the one that shows nuclei, as `equinuclei.channels.find_channel` takes it
     min_area, fill_holes, exclude_border : of `instances.nuclei`; the border is that of the well's mosaic
     diameter : of the typical nucleus, in pixels: the network sees all wells magnified alike, so that nuclei have the
         size at which it was trained. ESTIMATED: that of the nuclei found in one field of each of a few wells. None, or
@@ -61,7 +63,7 @@ class SegmentationSettings:
     ngff_version : of the output
     """
 
-    channel: str | float | None
+    channel: ChannelChoice | None
     min_area: int
     diameter: float | str | None = ESTIMATED
     fill_holes: bool = False
@@ -108,7 +110,8 @@ def segment_plate(
     counted twice. A well is normalised with its own statistics, of pixels with an image. Where the plate is a folder of
     images, each of them is segmented by itself, as `equinuclei segment` does. An interrupted run continues with the
     first well that is not whole. The notes on the output give the `nucleus_diameter` (pixels) and the `magnification`
-    that were used.
+    that were used, the `sampled_diameters` of wells that they come from, the `channel`, and the `modality` and
+    `model_diameter` that the model knows best.
 
     Parameters
     ----------
@@ -139,7 +142,8 @@ def segment_plate(
         Path(output).mkdir(parents=True, exist_ok=True)
         return
     key = digest(["segment", sha256(weights), sha256(fields), *_key_settings(settings), torch.__version__, part])
-    make_folder(output, key, _Segmentation(converted, wells, network, device, settings).build)
+    segmentation = _Segmentation(converted, wells, network, device, settings, modality_of(weights))
+    make_folder(output, key, segmentation.build)
 
 
 def join_parts(plate: str | Path, parts: Sequence[str | Path], output: str | Path) -> None:
@@ -190,13 +194,14 @@ class _Segmentation:
     network: SegmentationNetwork
     device: torch.device
     settings: SegmentationSettings
+    modality: str
 
     def build(self, folder: Path) -> None:
         """Make the plate in a folder for unfinished work, one well after the other; finished ones are left alone."""
         if not is_done(folder, "plate"):
             names = [well.name for well in self.wells]
             version = known_version(self.settings.ngff_version)
-            create_plate(folder, self.plate.store.name, names, version, self._choose_size())
+            create_plate(folder, self.plate.store.name, names, version, self._notes())
             mark_done(folder, "plate")
         output = Plate(folder)
         left = [well for well in self.wells if not is_done(folder, well.name)]
@@ -267,28 +272,40 @@ class _Segmentation:
             write_field_table(image, well.placed)
             mark_done(output.path, well.name)
 
-    def _choose_size(self) -> dict[str, float | None]:
+    def _notes(self) -> dict[str, object]:
+        """The size of nuclei that was taken, and what the checks of a plate's quality ask of model and channel."""
+        first = self.plate.store.image(self.plate.store.wells[0])
+        return {
+            **self._choose_size(),
+            "channel": first.channels[self.plate.channel],
+            "modality": self.modality,
+            "model_diameter": self.network.diameter,
+        }
+
+    def _choose_size(self) -> dict[str, object]:
         """Diameter of a plate's typical nucleus in pixels (None if it is not needed), and the magnification for it.
 
         The magnification is None where the images of a plate do not belong together: each has its own.
         """
         if self.plate.store.notes.get("layout") == FOLDER:
             return {"nucleus_diameter": None, "magnification": None}
-        diameter = self.settings.diameter
+        diameter, sampled = self.settings.diameter, {}
         estimated = isinstance(diameter, str)
         if isinstance(diameter, str):
-            diameter = None if self.network.diameter is None else self._typical_diameter()
+            sampled = {} if self.network.diameter is None else self._sampled_diameters()
+            diameter = float(np.median(list(sampled.values()))) if sampled else None
         if diameter is None:
             return {"nucleus_diameter": None, "magnification": 1.0}
         factor = round(fitting_magnification(self.network, diameter, self.wells[0].shape), 2)
         if estimated and 1 / SIZE_TOLERANCE < factor < SIZE_TOLERANCE:
             factor = 1.0  # near enough, and every pixel stays what it is
         logger.info("nuclei are about %.0f pixels across: the plate is magnified %g times", diameter, factor)
-        return {"nucleus_diameter": round(diameter, 1), "magnification": factor}
+        size = {"nucleus_diameter": round(diameter, 1), "magnification": factor}
+        return size | ({"sampled_diameters": {well: round(d, 1) for well, d in sampled.items()}} if sampled else {})
 
-    def _typical_diameter(self) -> float | None:
-        """The median, in pixels, over wells spread evenly over the plate; None if none of them has a nucleus."""
-        names, found = self.plate.store.wells, []
+    def _sampled_diameters(self) -> dict[str, float]:
+        """Typical diameters, in pixels, of wells spread evenly over the plate, without those that have no nucleus."""
+        names, found = self.plate.store.wells, {}
         for place in np.unique(np.linspace(0, len(names) - 1, SIZE_WELLS).round().astype(int)):
             well = self.plate.well(names[place])
             # A field, not the middle of the mosaic, which may lie between fields.
@@ -298,6 +315,5 @@ class _Segmentation:
                 columns = slice(field.x0, field.x0 + min(field.width, TILE))
                 image = well.nuclear_image()[rows, columns]
                 labels, _ = segment_image(self.network, image, tile=self.settings.tile, device=self.device)
-                found.append(typical_diameter(labels))
-        known = [size for size in found if not np.isnan(size)]
-        return float(np.median(known)) if known else None
+                found[well.name] = typical_diameter(labels)
+        return {well: size for well, size in found.items() if not np.isnan(size)}

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from conftest import project
 
-from equinuclei.plates.inbox import read_scan
+from equinuclei.plates.scan_table import read_scan
 
 
 def make_old(folder):
@@ -40,9 +40,13 @@ class Lab:
         self.config.write_text(yaml.safe_dump({"plates": plates}))
 
     def tick(self, check=True):
-        command = [str(project() / "scripts/autorun.sh"), "--configfile", str(self.config), "--cores", "2"]
+        # From the folder of its configuration, whose path is given as a person there would.
+        command = [str(project() / "scripts/autorun.sh"), "--configfile", self.config.name, "--cores", "2"]
         environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        run = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
+        run = subprocess.run(
+            command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment,
+            cwd=self.config.parent,
+        )  # fmt: skip
         assert not check or run.returncode == 0, run.stdout
         return run
 
@@ -58,5 +62,5 @@ class Lab:
 
 
 def jobs_of(run):
-    """Jobs that were started, but for the scan."""
-    return [line for line in run.stdout.splitlines() if re.match(r"Job \d+: (?!Looking for)", line)]
+    """Jobs that were started, but for the scan and the page of all plates."""
+    return [line for line in run.stdout.splitlines() if re.match(r"Job \d+: (?!Looking for|Telling)", line)]

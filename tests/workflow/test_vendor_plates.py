@@ -14,10 +14,10 @@ from equinuclei.omezarr.plates import Plate
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "plates"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"real plates are not at {DATA}")
 
-# Folder of the export, and what is known of it: channel (all others are found by their wavelength), layout, wells.
+# Folder of the export, and what is known of it: channel (the others have one that is found as nuclear), layout, wells.
 EXPORTS = {
     "BR00121482": ("harmony_phenix_BR00121482", "", "harmony", ["A01"]),
-    "BALL": ("harmony_sonata_BALL", "fluorescein (fitc)", "harmony", ["C03"]),
+    "BALL": ("harmony_sonata_BALL", "", "harmony", ["C03"]),
     "3434": ("metaxpress_export/9987_Plate_3434", "", "metaxpress", ["B02", "B03"]),
     "beads": ("imagexpress_database/Projection-Mix", "FITC_05", "metaxpress", ["E07"]),
     "CV8000": (
@@ -42,7 +42,7 @@ def drop_wells(export, *wells):
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory, trained):
     table = tmp_path_factory.mktemp("table") / "plates.tsv"
-    lab = Lab(tmp_path_factory.mktemp("lab"), trained / WEIGHTS, channel=456, tile=1024, table=str(table))
+    lab = Lab(tmp_path_factory.mktemp("lab"), trained / WEIGHTS, channel="nuclear", tile=1024, table=str(table))
     for name, (source, *_) in EXPORTS.items():
         shutil.copytree(DATA / source, lab.inbox / name)
     drop_wells(lab.inbox / "CV8000", "D08", "E03")

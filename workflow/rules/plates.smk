@@ -6,8 +6,8 @@ localrules:
     compare_plates,
 
 
-# Its output is no input of any rule: `autorun.sh` forces it in a call of its own, and the manifests that it writes beside
-# scan.tsv decide what the next call makes. A manifest is written only when its content changes, and is never deleted.
+# `autorun.sh` forces it in a call of its own, and the manifests that it writes beside scan.tsv decide what the next call
+# makes. Manifests and scan.tsv are written only when their content changes, and a manifest is never deleted.
 rule scan_plates:
     output:
         scan=update(f"{PLATES}/scan.tsv"),  # compared with the scan before: not deleted first
@@ -22,13 +22,7 @@ rule scan_plates:
         mem_mb=gigabytes(2),
         runtime=60,
     params:
-        inbox=study.plates.section["inbox"],
-        results=plates_folder,
-        settings=plates_settings,
-        model=study.plates.section["model"],
-        models=study.plates.section["models"],
-        layout=study.plates.section["layout"],
-        quiet_minutes=study.plates.section["quiet_minutes"],
+        section=study.plates.section,
     message:
         "Looking for complete plates"
     script:
@@ -191,9 +185,11 @@ rule report_plate:
 
 
 # Of the plates that are finished when it is planned: `autorun.sh` asks for it when the others have ended, so that one
-# plate that failed does not keep it from being made.
+# plate that failed does not keep it from being made. It enters plates that failed into scan.tsv, where people look.
 rule compare_plates:
     input:
+        scan=f"{PLATES}/scan.tsv",
+        failures=plate_failures,
         tables=finished_tables,
         plate_maps=finished_plate_maps,
     output:
@@ -210,8 +206,10 @@ rule compare_plates:
         mem_mb=gigabytes(2),
         runtime=60,
     params:
+        results=plates_folder,
+        settings=plates_settings,
         plates=finished_plates,
     message:
-        "Comparing the finished plates"
+        "Telling the state of all plates"
     script:
         "../scripts/compare_plates.py"

@@ -36,14 +36,10 @@ def plate_truth(wildcards):
     return or_end_parsing(study.plates.truth_of, wildcards.plate)
 
 
-def waiting_plates():
-    """The plates to process, each with the name of its model in paths."""
-    return [(plate, or_end_parsing(study.plates.model_of, plate)) for plate in or_end_parsing(study.plates.waiting)]
-
-
 def get_plates_output(wildcards):
     """The page of every plate that is complete, did not fail as it is, and is not excluded."""
-    return [f"{PLATES}/{plate}/{model}/report.html" for plate, model in waiting_plates()]
+    plates = or_end_parsing(study.plates.waiting)
+    return [f"{PLATES}/{plate}/{or_end_parsing(study.plates.model_of, plate)}/report.html" for plate in plates]
 
 
 def finished_plates(wildcards):
@@ -55,9 +51,9 @@ def finished_plates(wildcards):
             "plate": f"{PLATES}/{plate}/plate.ome.zarr",
             "folder": f"{PLATES}/{plate}/{model}",
             "plate_map": or_end_parsing(study.plates.plate_map_of, plate) or None,
+            "project": or_end_parsing(study.plates.project_of, plate),
         }
-        for plate, model in waiting_plates()
-        if Path(PLATES, plate, model, "report.html").is_file()
+        for plate, model in or_end_parsing(study.plates.finished)
     ]
 
 
@@ -71,6 +67,6 @@ def finished_plate_maps(wildcards):
     return [plate["plate_map"] for plate in finished_plates(wildcards) if plate["plate_map"]]
 
 
-def get_overview_output(wildcards):
-    """The comparison of the finished plates, once there is one."""
-    return [f"{PLATES}/plates.html"] if finished_plates(wildcards) else []
+def plate_failures(wildcards):
+    """The records of plates that failed."""
+    return sorted(map(str, Path(PLATES, "failed").glob("*.json")))

@@ -121,10 +121,7 @@ def layout_of_manifest(recorded: str, configured: str | Mapping[str, Any] | None
 
 def contents_of_plate(folder: str | Path, layout: str | Mapping[str, Any] | None = None) -> Contents:
     """What the folder of a plate contains, for the inbox. Raises InputError as `find_plate_source` does."""
-    source = find_plate_source(folder, layout)
-    listed = tuple(Path(path) for path in source.planes["path"].unique() if path != NO_FILE)
-    barcode = str(source.metadata.get("barcode") or source.name)
-    return Contents(barcode, str(source.metadata.get("measurement") or ""), source.layout, listed)
+    return Contents.of(find_plate_source(folder, layout))
 
 
 def read_plane(path: str | Path, page: int = 0) -> np.ndarray:

@@ -58,7 +58,7 @@ def test_what_is_known_of_a_plate_and_its_image(plate):
 
 def test_a_channel_by_its_name_or_wavelength(plate):
     assert [plate.channel_index(wanted) for wanted in ("bf", "DAPI", 460)] == [1, 0, 0]
-    with pytest.raises(InputError, match=r"has the channels DAPI, BF: set `plates: \{channel: \.\.\.\}`"):
+    with pytest.raises(InputError, match=r"has the channels 'DAPI' .455 nm., 'BF': set `plates: \{channel: \.\.\.\}`"):
         plate.channel_index(None)
     with pytest.raises(InputError, match="unknown channel"):
         plate.channel_index("GFP")

@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from equinuclei.errors import InputError
 from equinuclei.plates.quality import (
-    PLATE_SHAPES,
+    PlateFacts,
+    contrast_score,
     edge_effect,
     focus_score,
     plate_shape,
@@ -21,10 +22,10 @@ from equinuclei.plates.quality import (
     summarize_conditions,
     z_prime,
 )
-from equinuclei.wells import parse_well, well_name
+from equinuclei.wells import STANDARD_SHAPES, parse_well, well_name
 
 
-@pytest.mark.parametrize("shape", PLATE_SHAPES)
+@pytest.mark.parametrize("shape", STANDARD_SHAPES)
 def test_the_smallest_plate_that_has_all_wells(shape):
     assert plate_shape(["A01", well_name(*shape)]) == shape
 
@@ -59,6 +60,103 @@ def test_an_edge_effect_is_reported():
     assert edge_effect(table) == pytest.approx(0.6)
     assert plate_warnings(table)["kind"].tolist() == ["edge effect"]
     assert edge_effect(table.head(3)) is None and edge_effect(table.head(0)) is None
+
+
+FLUORESCENCE = PlateFacts(modality="fluorescence", model_diameter=24)
+SOUND = {"empty_fields": 0.0, "mean_probability": 0.95, "contrast": 20.0, "median_area": 450.0, "mean_intensity": 9.0}
+
+
+def faults(fault, facts=FLUORESCENCE, plate_map=None, well="A01", rows=1, columns=1):
+    """(well, kind) of the warnings on a plate of which one well has a fault and all others are sound."""
+    table = wells(rows, columns, **SOUND).set_index("well")
+    assert plate_warnings(table.reset_index(), plate_map, facts).empty or not fault
+    for name, value in fault.items():
+        table.loc[well, name] = value
+    found = plate_warnings(table.reset_index(), plate_map, facts)
+    return list(zip(found["well"], found["kind"], strict=True))
+
+
+@pytest.mark.parametrize("rows, columns", [(1, 1), (8, 12)])
+@pytest.mark.parametrize(
+    "fault, kind",
+    [
+        ({"empty_fields": 0.5}, "empty fields"),
+        ({"mean_probability": 0.6}, "unsure"),
+        ({"contrast": 1.5}, "low contrast"),
+        ({"contrast": -0.5}, "wrong kind of image"),
+        ({"median_area": 40.0}, "size"),
+        ({"median_area": 4000.0}, "size"),
+    ],
+)
+def test_faults_of_a_single_well_need_no_others_beside_it(fault, kind, rows, columns):
+    assert faults(fault, rows=rows, columns=columns) == [("A01", kind)]
+
+
+def test_size_is_judged_as_the_model_sees_it():
+    assert faults({"median_area": 112.0}, PlateFacts(model_diameter=24, magnification=2.0)) == []
+    assert faults({"median_area": 112.0, "count": 4}, FLUORESCENCE) == []  # of so few it is chance
+    assert faults({"median_area": 40.0}, PlateFacts(model_diameter=24, magnification=None)) == []
+    assert faults({"median_area": 40.0}, PlateFacts(modality="fluorescence")) == []
+
+
+def test_a_model_of_brightfield_expects_no_bright_nuclei():
+    found = plate_warnings(wells(1, 1, **SOUND), facts=PlateFacts(modality="brightfield"))
+    assert found["kind"].tolist() == ["wrong kind of image"]
+    assert plate_warnings(wells(1, 1, **SOUND | {"contrast": -0.5}), facts=PlateFacts(modality="brightfield")).empty
+
+
+def test_a_brightfield_channel_does_not_fit_a_model_of_fluorescence():
+    found = plate_warnings(wells(1, 1, **SOUND), facts=PlateFacts(modality="fluorescence", channel="TL Brightfield"))
+    assert found["kind"].tolist() == ["wrong kind of image"] and "'TL Brightfield'" in found["text"][0]
+
+
+def test_sampled_wells_that_disagree_in_size_are_named():
+    assert plate_warnings(wells(), facts=PlateFacts(sampled_diameters={"A01": 20.0, "H12": 25.0})).empty
+    found = plate_warnings(wells(), facts=PlateFacts(sampled_diameters={"A01": 20.0, "H12": 40.0}))
+    assert found["kind"].tolist() == ["sizes disagree"] and "A01 20, H12 40 pixels" in found["text"][0]
+
+
+def test_controls_that_overlap_are_told():
+    plate_map = pd.DataFrame({"well": ["A01", "A02", "B01", "B02"], "control": ["positive"] * 2 + ["negative"] * 2})
+    table = wells(2, 2, **SOUND | {"count": [100, 140, 110, 150], "mean_intensity": [5.0, 5.1, 9.0, 9.1]})
+    assert plate_warnings(table, plate_map).empty  # one measure tells them apart
+    found = plate_warnings(table.drop(columns="mean_intensity"), plate_map)
+    assert found["kind"].tolist() == ["controls"]
+    assert "Z' is below 0" in found["text"][0] and "positive (A01, A02) and negative (B01, B02)" in found["text"][0]
+
+
+def test_a_fault_of_many_wells_is_one_warning():
+    found = plate_warnings(wells(**SOUND | {"contrast": 1.5}), facts=FLUORESCENCE)
+    assert found["kind"].tolist() == ["low contrast"] and found["well"].tolist() == [""]
+    assert found["text"][0].startswith(
+        "96 of 96 wells (A01, A02, A03, A04, A05 and 91 more), A01: its nuclei stand out"
+    )
+
+
+def test_every_time_point_has_its_warnings():
+    table = pd.concat([wells(1, 1).assign(time=time, count=count) for time, count in enumerate((9, 0))])
+    found = plate_warnings(table)
+    assert found[["well", "kind", "time"]].to_numpy().tolist() == [["A01", "empty", 1]]
+
+
+def test_a_plate_has_the_shape_that_it_declares():
+    assert plate_shape(["A01", "B03"], (8, 12)) == (8, 12) and plate_shape(["A01", "B03"]) == (2, 3)
+    assert plate_shape(["A01", "H12"], (2, 3)) == (8, 12)  # it cannot be right
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_contrast_has_the_sign_of_the_nuclei(dtype):
+    nuclei, imaged = np.zeros((2, 40, 40), bool)
+    nuclei[10:20, 10:20], imaged[:, :30] = True, True
+    noise = np.random.default_rng(0).normal(0, 10, (40, 40))
+    scores = [
+        contrast_score((1000 + noise + step * nuclei + 9000 * ~imaged).astype(dtype), nuclei, imaged)
+        for step in (500, 5, -300)
+    ]
+    assert scores[0] == pytest.approx(50, rel=0.15) and abs(scores[1]) < 2 and scores[2] == pytest.approx(-30, rel=0.15)
+    assert contrast_score(np.full((40, 40), 5.0) + nuclei, nuclei, imaged) == 1000  # no noise at all
+    assert contrast_score(np.full((40, 40), 5, np.uint8), nuclei, imaged) == 0
+    assert math.isnan(contrast_score(noise, ~imaged, imaged)) and math.isnan(contrast_score(noise, imaged, imaged))
 
 
 def test_focus_falls_with_blur_and_not_with_exposure():

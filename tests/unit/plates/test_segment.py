@@ -113,6 +113,23 @@ def test_nuclei_at_seams_are_counted_once(tmp_path, bright_is_nucleus, overlap):
     assert found == sorted(places)
 
 
+def test_wells_are_scored_for_what_a_person_should_look_at(tmp_path, bright_is_nucleus):
+    dark = np.full((60, 60), 10, np.uint16) + np.arange(60, dtype=np.uint16) % 5
+    fields = {("A01", 1, 0, 0): disc(dark.copy(), 30, 30), ("A01", 2, 0, 60): dark, ("A02", 1, 0, 0): dark}
+    folder = put_plate(tmp_path, fields)
+    measure_plate(
+        folder / "plate.ome.zarr", folder / "fields.parquet", segment(folder), channel=None,
+        nuclei_table=folder / "n.parquet", fields_table=folder / "f.tsv", wells_table=folder / "w.tsv",
+    )  # fmt: skip
+    wells = pd.read_csv(folder / "w.tsv", sep="\t").set_index("well")
+    assert wells["empty_fields"].to_dict() == {"A01": 0.5, "A02": 1} and wells["count"].to_dict() == {
+        "A01": 1,
+        "A02": 0,
+    }
+    assert wells["contrast"]["A01"] > 100 and np.isnan(wells["contrast"]["A02"])
+    assert wells["mean_probability"]["A01"] > 0.99 and np.isnan(wells["mean_probability"]["A02"])
+
+
 def test_where_fields_differ_in_their_overlap_the_lowest_number_wins(tmp_path, bright_is_nucleus):
     first, second = (np.full((60, 60), 10, np.uint16) for _ in range(2))
     disc(first, 30, 50)
@@ -354,8 +371,10 @@ def test_a_plate_is_magnified_to_the_size_that_the_model_knows(tmp_path):
     notes = {diameter: Plate(plate).notes for diameter, plate in made.items()}
     assert notes["estimated"]["nucleus_diameter"] == pytest.approx(66, rel=0.25)
     assert notes["estimated"]["magnification"] == pytest.approx(1 / 3, rel=0.25)
-    assert notes[66.0] == {"nucleus_diameter": 66, "magnification": 0.36}
-    assert notes[None] == {"nucleus_diameter": None, "magnification": 1}
+    known = {"channel": "DAPI", "modality": "", "model_diameter": 24}
+    assert notes[66.0] == {"nucleus_diameter": 66, "magnification": 0.36} | known
+    assert notes[None] == {"nucleus_diameter": None, "magnification": 1} | known
+    assert set(notes["estimated"]["sampled_diameters"]) == {"A01", "B02", "C03"}
     count, *counts = (
         sum(int(labels_of(plate, well).max()) for well in ("A01", "B02", "C03")) for plate in (expected, *made.values())
     )

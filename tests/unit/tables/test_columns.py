@@ -8,9 +8,9 @@ import pytest
 from equinuclei.dataset.parts import FIELDS_COLUMNS, PREDICTIONS_COLUMNS, SPLITS_COLUMNS
 from equinuclei.images.measure import measure_nuclei
 from equinuclei.plates.convert import PLATE_FIELDS_COLUMNS
-from equinuclei.plates.inbox import COLUMNS as SCAN_COLUMNS
 from equinuclei.plates.ledger import LEDGER_COLUMNS
 from equinuclei.plates.overview import COLUMNS as OVERVIEW_COLUMNS
+from equinuclei.plates.scan_table import COLUMNS as SCAN_COLUMNS
 from equinuclei.tables.columns import COLUMNS_FILE, TYPES, Column, column_of, tables
 
 

@@ -1,0 +1,51 @@
+"""Whether the settings suit a plate: told at the scan, before anything of it is converted."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from equinuclei.channels import ChannelChoice, find_channel
+from equinuclei.errors import InputError
+from equinuclei.plates.quality import read_plate_map
+from equinuclei.plates.scan_table import BAD_MAP, NO_CHANNEL
+from equinuclei.sources.plates.contents import Contents
+from equinuclei.wells import few, parse_well
+
+
+def find_problem(
+    contents: Contents,
+    channel: ChannelChoice | None,
+    channels: Sequence[str | float] | None = None,
+    acquisition: int | None = None,
+    plate_map: str | Path | None = None,
+) -> tuple[str, str] | None:
+    """Status and reason of a plate whose channel or plate map cannot be used; None where all is well.
+
+    channel : the one that nuclei are seen in; channels, acquisition : those to convert, None for all; plate_map : the
+    file that says what is in its wells, or nothing
+    """
+    plate = f"plate {contents.barcode!r}"
+    try:
+        names = contents.channels if channels is None else [find_channel(plate, contents.channels, c) for c in channels]
+        converted = [name for name in names if acquisition in (None, contents.acquisitions.get(name))]
+        find_channel(plate, {name: contents.channels[name] for name in converted}, channel)
+    except InputError as error:
+        return NO_CHANNEL, str(error)
+    try:
+        if plate_map:
+            _check_plate_map(contents, plate_map)
+    except InputError as error:
+        return BAD_MAP, str(error)
+    return None
+
+
+def _check_plate_map(contents: Contents, path: str | Path) -> None:
+    """Raise InputError for a plate map that cannot be read, or is that of another plate."""
+    wells = list(read_plate_map(path)["well"])
+    if contents.shape is not None:
+        rows, columns = contents.shape
+        outside = [well for well in wells if parse_well(well)[0] > rows or parse_well(well)[1] > columns]
+        if outside:
+            raise InputError(f"{path}: well {few(outside)} is not on a plate of {rows} rows and {columns} columns")
+    if not contents.wells & set(wells):
+        imaged = few(sorted(contents.wells, key=parse_well))
+        raise InputError(f"{path}: none of its wells was imaged: these were {imaged}")

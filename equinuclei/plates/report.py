@@ -11,8 +11,11 @@ from equinuclei.images.metrics import object_scores
 from equinuclei.images.pixel_metrics import pixel_scores
 from equinuclei.omezarr.plates import Plate
 from equinuclei.plates.fields import LABEL
+from equinuclei.plates.histograms import nuclear_histograms
 from equinuclei.plates.ledger import about_raw_folder, left_out_of
 from equinuclei.plates.page import THUMBNAIL, PlatePage, well_thumbnail, write_page
+from equinuclei.plates.page_files import PageFiles, write_page_files
+from equinuclei.plates.page_images import PlatePixels
 from equinuclei.plates.quality import read_plate_map
 from equinuclei.sources import read_mask
 from equinuclei.tables.files import read_table
@@ -24,13 +27,15 @@ class MeasuredPlate:
 
     plate : `plate.ome.zarr` of `equinuclei.plates.convert.convert_plate`
     segmentation : of `equinuclei.plates.segment.segment_plate`
-    fields, wells : tables of `equinuclei.plates.measure.measure_plate`
+    fields, wells, nuclei : tables of `equinuclei.plates.measure.measure_plate`; without nuclei, the page has no
+        distributions and no download of them
     """
 
     plate: str | Path
     segmentation: str | Path
     fields: str | Path
     wells: str | Path
+    nuclei: str | Path | None = None
 
 
 def report_plate(
@@ -41,8 +46,10 @@ def report_plate(
     channel: str | float | None,
     plate_map: str | Path | None = None,
     truth: str | Path | None = None,
+    image_budget: float = 0,
+    workers: int = 1,
 ) -> None:
-    """Write the page of a plate (`equinuclei.plates.page.write_page`).
+    """Write the page of a plate (`equinuclei.plates.page.write_page`), and the folder `<page>_files` beside it.
 
     Parameters
     ----------
@@ -59,6 +66,10 @@ def report_plate(
     truth
         Folder with `<well>.tif`, the true labels of a well's mosaic (y, x), where they are known: the page then shows
         pixel and object F1 (IoU 0.5), pooled over the wells.
+    image_budget
+        Bytes for the images of wells and fields beside the page (`equinuclei.plates.page_images`); 0: none.
+    workers
+        Threads that make them.
 
     Raises
     ------
@@ -69,6 +80,13 @@ def report_plate(
     wells, fields = read_table(measured.wells, "plates/wells.tsv"), read_table(measured.fields, "plates/fields.tsv")
     number = plate.channel_index(channel)
     found = left_out_of(measured.plate)
+    known_map = read_plate_map(plate_map) if plate_map else None
+    files = write_page_files(
+        PageFiles(PlatePixels(plate, segmentation, number), wells, fields, measured.nuclei, known_map),
+        page,
+        image_budget,
+        workers,
+    )
     in_micrometres = wells["median_area_um2"].notna().any()
     if in_micrometres:
         wells, fields = (table.assign(median_area=table["median_area_um2"]) for table in (wells, fields))
@@ -79,10 +97,13 @@ def report_plate(
         wells=wells,
         fields=fields,
         images={well: _thumbnail(plate, segmentation, well, number) for well in wells["well"]},
+        files=files,
+        histograms=nuclear_histograms(measured.nuclei) if measured.nuclei else (),
         area_unit="µm²" if in_micrometres else "px²",
         acquired=acquired[0][:16].replace("T", " ") if acquired else "",
-        plate_map=read_plate_map(plate_map) if plate_map else None,
+        plate_map=known_map,
         truth=_score(segmentation, Path(truth), list(wells["well"])) if truth else {},
+        left_out=[one.text for one in found],
         footer=about_raw_folder(found),
     )
     write_page(content, page)

@@ -131,7 +131,8 @@ def _data(page: PlatePage) -> dict[str, object]:
         ],
         "metrics": metrics(page.wells, page.area_unit),
         "field_columns": [
-            {"key": key, "label": label, "digits": digits} for key, (label, digits) in FIELD_COLUMNS.items()
+            {"key": key, "label": f"{label}, {page.area_unit}" if key == "median_area" else label, "digits": digits}
+            for key, (label, digits) in FIELD_COLUMNS.items()
         ],
         "wells": records(shown),
         "thumbnails": {well: data_url(image, "jpeg") for well, image in page.images.items()},
@@ -158,7 +159,7 @@ def metrics(wells: pd.DataFrame, area_unit: str) -> list[dict[str, str]]:
             label = f"{label}, {area_unit}"
         if entry is not None and entry.type == NUMBER and entry.unit.startswith("share"):
             digits = "%"
-        meaning = f"{label}: {entry.meaning}" if entry is not None else ""
+        meaning = f"{label}: {entry.meaning}" if entry is not None and entry.meaning != label else ""
         if name == "median_area" and area_unit == "µm²":
             meaning = f"{label}: median area of the nuclei"
         found.append({"key": name, "label": label, "digits": digits, "meaning": meaning})

@@ -245,7 +245,7 @@ def _extent(image: np.ndarray) -> tuple[float, float]:
     values = _values(image)
     if not values.size:
         return 0.0, 1.0
-    low, high = (float(value) for value in np.quantile(values, [0.00005, 0.99995]))
+    low, high = (float(f"{value:.6g}") for value in np.quantile(values, [0.00005, 0.99995]))
     return low, max(high, low + (1.0 if image.dtype.kind in "iu" else max(1e-6, 1e-6 * abs(low))))
 
 

@@ -97,7 +97,7 @@ function paint() {
 }
 const titleOf = name => {
   const well = wellNow(name) ?? {};
-  const dose = well.concentration === undefined || well.concentration === null ? "" : ` ${text(well.concentration)}`;
+  const dose = well.concentration === undefined || well.concentration === null ? "" : ` ${short(well.concentration)}`;
   return `Well ${name}` + (well.treatment ? ` · ${well.treatment}${dose}` : "");
 };
 function show(name) {
@@ -113,7 +113,7 @@ function show(name) {
   look.type = "button";
   look.className = "look";
   look.addEventListener("click", () => viewer.open(name));
-  if (data.thumbnails[name]) { const image = element("img", undefined, look); image.src = data.thumbnails[name]; image.alt = `Well ${name} with the outlines of its nuclei`; }
+  if (data.images || data.thumbnails[name]) viewer.preview(element("img", undefined, look), name);
   element("span", "Open", look);
   timeLine(body, name);
   histogramOf(body, name);

@@ -60,7 +60,7 @@ function drawHistogram(parent, name) {
   const shares = counts => { const sum = counts.reduce((a, b) => a + b, 0); return counts.map(count => sum ? count / sum : 0); };
   const ofPlate = shares(total), ofWell = shares(own), count = own.reduce((a, b) => a + b, 0);
   const svg = chart(parent, 420, 140, `${item.label}: ${count} nuclei of well ${name} beside those of the plate`);
-  const box = {left: 8, right: 412, top: 18, bottom: 118}, width = (box.right - box.left) / item.bins;
+  const box = {left: 8, right: 412, top: 26, bottom: 118}, width = (box.right - box.left) / item.bins;
   const most = Math.max(...ofPlate, ...ofWell) || 1, y = share => box.bottom - share / most * (box.bottom - box.top);
   ofWell.forEach((share, bin) => { if (share) shape("rect", {x: box.left + bin * width + 0.5, width: width - 1, y: y(share), height: box.bottom - y(share), fill: "#0b61a4", "fill-opacity": 0.75}, svg); });
   const steps = ofPlate.map((share, bin) => `${box.left + bin * width},${y(share)} ${box.left + (bin + 1) * width},${y(share)}`).join(" ");

@@ -155,12 +155,8 @@ const viewer = (() => {
   }
   // Files hold the square root of a value's place in the range of its well; `display` turns that back.
   function drawContrast() {
-    const {low, high} = displayed[view.channel], encoded = wellImages().channels[view.channel];
-    const range = Math.max(high - low, 1e-9);
-    for (const part of byId("display").firstElementChild.children) {
-      part.setAttribute("amplitude", (encoded.high - encoded.low) / range);
-      part.setAttribute("offset", (encoded.low - low) / range);
-    }
+    const {low, high} = displayed[view.channel];
+    setFilter("display", wellImages().channels[view.channel], displayed[view.channel]);
     const span = spans[view.channel], position = value => Math.round(1000 * Math.sqrt(Math.min(Math.max((value - span.low) / (span.high - span.low), 0), 1)));
     [sliders.black.value, sliders.white.value] = [position(low), position(high)];
     byId("black-value").textContent = text(low);
@@ -169,6 +165,24 @@ const viewer = (() => {
     sliders.white.ariaValueText = text(high);
     byId("of-plate").setAttribute("aria-pressed", mode === "plate");
     byId("automatic").setAttribute("aria-pressed", mode === "automatic");
+  }
+  function setFilter(id, encoded, {low, high}) {
+    const range = Math.max(high - low, 1e-9);
+    for (const part of byId(id).firstElementChild.children) {
+      part.setAttribute("amplitude", (encoded.high - encoded.low) / range);
+      part.setAttribute("offset", (encoded.low - low) / range);
+    }
+  }
+  // A well in the panel beside the plate: its file, in the contrast of all wells; the small image within the page if there
+  // is no such file.
+  function preview(picture, name) {
+    const well = images?.wells[name];
+    picture.src = well ? `${data.folder}/${name}/c${images.nuclear}.jpg` : data.thumbnails[name] ?? "";
+    picture.alt = `Well ${name}`;
+    if (!well) return;
+    picture.className = "file";
+    setFilter("panel", well.channels[images.nuclear], images.channels[images.nuclear]);
+    picture.addEventListener("error", () => { picture.className = ""; if (data.thumbnails[name]) picture.src = data.thumbnails[name]; }, {once: true});
   }
   function slide(event) {
     const span = spans[view.channel], value = span.low + (span.high - span.low) * (event.target.value / 1000) ** 2, range = displayed[view.channel];
@@ -196,6 +210,9 @@ const viewer = (() => {
     scene.style.transform = `translate(${view.left}px, ${view.top}px) scale(${view.scale})`;
     scene.style.setProperty("--thin", `${1 / view.scale}px`);
     scene.classList.toggle("sharp", view.scale >= 3);
+    // Lines of one pixel would break where the image is smaller than its pixels.
+    scene.classList.toggle("small", view.scale < 0.9);
+    byId("thick").firstElementChild.setAttribute("radius", 0.4 / view.scale);
     byId("zoom").textContent = `${text(100 * view.scale)} %`;
     drawScaleBar();
   }
@@ -203,7 +220,9 @@ const viewer = (() => {
     const size = images?.pixel_size, bar = byId("scale-bar");
     bar.hidden = !size || !wellImages();
     if (bar.hidden) return;
-    const perScreen = size / view.scale, length = niceTicks(0, 140 * perScreen, 1).concat(niceTicks(0, 140 * perScreen, 2)).filter(value => value > 0 && value <= 140 * perScreen).sort((a, b) => b - a)[0];
+    // The largest of 1, 2, 5, 10, ... micrometres that takes no more than 140 pixels of the screen.
+    const perScreen = size / view.scale, unit = 10 ** Math.floor(Math.log10(140 * perScreen));
+    const length = [5, 2, 1].map(factor => factor * unit).find(value => value <= 140 * perScreen * (1 + 1e-9));
     bar.lastElementChild.style.width = `${length / perScreen}px`;
     bar.firstElementChild.textContent = length >= 1000 ? `${short(length / 1000)} mm` : `${short(length)} µm`;
   }
@@ -300,5 +319,5 @@ const viewer = (() => {
   stage.addEventListener("pointermove", drag);
   for (const end of ["pointerup", "pointercancel"]) stage.addEventListener(end, release);
   addEventListener("resize", () => { if (dialog.open) fit(); });
-  return {open, close, view};
+  return {open, close, preview, view};
 })();

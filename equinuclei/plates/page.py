@@ -46,7 +46,7 @@ FIELD_COLUMNS = {
 }
 
 THUMBNAIL = 384
-"""Longer edge of a well's image in pixels."""
+"""Longer edge of a well's image within the page in pixels, where a plate has no more than 96 wells."""
 
 
 @dataclass(frozen=True)
@@ -210,12 +210,17 @@ def _size(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.0f} kB"
 
 
-def well_thumbnail(image: np.ndarray, labels: np.ndarray) -> bytes:
+def thumbnail_edge(wells: int) -> int:
+    """Longer edge in pixels of every well's image within the page, so that all of them take some megabytes at most."""
+    return THUMBNAIL if wells <= 96 else 160 if wells <= 384 else 80
+
+
+def well_thumbnail(image: np.ndarray, labels: np.ndarray, edge: int = THUMBNAIL) -> bytes:
     """A small JPEG of a well: the image (y, x) from its 0.5th to its 99.8th percentile, labels outlined in yellow.
 
-    Labels are (y, x) integers of the same shape.
+    Labels are (y, x) integers of the same shape; edge is the longer one of the JPEG, in pixels.
     """
-    step = max(1, math.ceil(max(image.shape) / THUMBNAIL))
+    step = max(1, math.ceil(max(image.shape) / edge))
     shape = tuple(max(1, math.ceil(size / step)) for size in image.shape)
     small = resize(image.astype(np.float32), shape, order=1, anti_aliasing=step > 1, preserve_range=True)
     low, high = np.percentile(small, [0.5, 99.8])
@@ -225,7 +230,7 @@ def well_thumbnail(image: np.ndarray, labels: np.ndarray) -> bytes:
     coloured = np.stack([grey] * 3, axis=-1)
     coloured[: outline.shape[0], : outline.shape[1]][outline] = (255, 214, 10)
     buffer = io.BytesIO()
-    iio.imwrite(buffer, coloured, extension=".jpg", quality=85)
+    iio.imwrite(buffer, coloured, extension=".jpg", quality=75)
     return buffer.getvalue()
 
 

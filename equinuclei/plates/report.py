@@ -13,7 +13,7 @@ from equinuclei.omezarr.plates import Plate
 from equinuclei.plates.fields import LABEL
 from equinuclei.plates.histograms import nuclear_histograms
 from equinuclei.plates.ledger import about_raw_folder, left_out_of
-from equinuclei.plates.page import THUMBNAIL, PlatePage, well_thumbnail, write_page
+from equinuclei.plates.page import PlatePage, thumbnail_edge, well_thumbnail, write_page
 from equinuclei.plates.page_files import PageFiles, write_page_files
 from equinuclei.plates.page_images import PlatePixels
 from equinuclei.plates.quality import read_plate_map
@@ -78,11 +78,11 @@ def report_plate(
     """
     plate, segmentation = Plate(measured.plate), Plate(measured.segmentation)
     wells, fields = read_table(measured.wells, "plates/wells.tsv"), read_table(measured.fields, "plates/fields.tsv")
-    number = plate.channel_index(channel)
+    pixels = PlatePixels(plate, segmentation, plate.channel_index(channel))
     found = left_out_of(measured.plate)
     known_map = read_plate_map(plate_map) if plate_map else None
     files = write_page_files(
-        PageFiles(PlatePixels(plate, segmentation, number), wells, fields, measured.nuclei, known_map),
+        PageFiles(pixels, wells, fields, measured.nuclei, known_map),
         page,
         image_budget,
         workers,
@@ -96,7 +96,7 @@ def report_plate(
         model=model,
         wells=wells,
         fields=fields,
-        images={well: _thumbnail(plate, segmentation, well, number) for well in wells["well"]},
+        images={well: _thumbnail(pixels, well) for well in plate.wells},
         files=files,
         histograms=nuclear_histograms(measured.nuclei) if measured.nuclei else (),
         area_unit="µm²" if in_micrometres else "px²",
@@ -128,15 +128,17 @@ def _f1(tp: int, fp: int, fn: int) -> float:
 
 
 def _labels(segmentation: Plate, well: str, level: int) -> np.ndarray:
-    return np.asarray(segmentation.image(well).label(LABEL).level(level)[:])
+    """Labels (y, x) of a well, at the first time point."""
+    labels = segmentation.image(well).label(LABEL)
+    return np.asarray(labels.level(level)[(*labels.time_index(), ...)])
 
 
-def _thumbnail(plate: Plate, segmentation: Plate, well: str, number: int) -> bytes:
-    """Image and outlines from the coarsest levels of both pyramids that are still as large as a thumbnail."""
-    pyramid = plate.image(well)
-    levels = min(pyramid.level_count, segmentation.image(well).label(LABEL).level_count)
-    level = max((n for n in range(levels) if max(pyramid.level(n).shape) >= THUMBNAIL), default=0)
-    image = np.asarray(pyramid.level(level)[number])
-    labels = _labels(segmentation, well, level)
-    height, width = (min(a, b) for a, b in zip(image.shape, labels.shape, strict=True))
-    return well_thumbnail(image[:height, :width], labels[:height, :width])
+def _thumbnail(pixels: PlatePixels, well: str) -> bytes:
+    """Image and outlines at the first time, from the coarsest levels that are still as large as a thumbnail."""
+    image, edge = pixels.plate.image(well), thumbnail_edge(len(pixels.plate.wells))
+    longer = max(image.height, image.width)
+    level = max((n for n in range(pixels.levels(well)) if longer >> n >= edge), default=0)
+    channel = pixels.read(well, 0, pixels.nuclear_channel, level)
+    labels = _labels(pixels.segmentation, well, level)
+    height, width = (min(a, b) for a, b in zip(channel.shape, labels.shape, strict=True))
+    return well_thumbnail(channel[:height, :width], labels[:height, :width], edge)

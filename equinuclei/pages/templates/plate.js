@@ -73,14 +73,22 @@ function move(event) {
   line[0].focus();
   show(line[0].dataset.well);
 }
+// What the colours span. One empty well among hundreds would leave all others alike: values beyond three times the distance
+// between the quartiles have the colours of the ends.
+function robustRange(values) {
+  const sorted = [...values].sort((a, b) => a - b), quantile = share => sorted[Math.round(share * (sorted.length - 1))];
+  const spread = 3 * (quantile(0.75) - quantile(0.25));
+  const within = spread > 0 ? sorted.filter(value => value >= quantile(0.25) - spread && value <= quantile(0.75) + spread) : sorted;
+  return [within[0], within[within.length - 1]];
+}
 const warningsOf = name => data.warnings.filter(one => one.well === name && now(one));
 function paint() {
   const item = data.metrics.find(candidate => candidate.key === metric.value) ?? {label: "", digits: ""};
   // All times in one scale.
   const values = data.wells.map(well => well[item.key] ?? null).filter(value => value !== null);
-  const low = Math.min(...values), high = Math.max(...values);
-  byId("low").textContent = values.length ? text(low, item.digits) : "";
-  byId("high").textContent = values.length ? text(high, item.digits) : "";
+  const [low, high] = robustRange(values);
+  byId("low").textContent = values.length ? (Math.min(...values) < low ? "≤ " : "") + text(low, item.digits) : "";
+  byId("high").textContent = values.length ? (Math.max(...values) > high ? "≥ " : "") + text(high, item.digits) : "";
   byId("meaning").textContent = item.meaning ?? "";
   for (const [name, button] of buttons) {
     const well = wellNow(name), value = well ? well[item.key] ?? null : null, image = data.thumbnails[name];

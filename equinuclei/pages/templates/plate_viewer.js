@@ -9,12 +9,14 @@ const viewer = (() => {
   const displayed = images ? images.channels.map(channel => ({low: channel.low, high: channel.high})) : [];
   // The values that the sliders span, per channel: all that any well is encoded in.
   const spans = displayed.map((_, number) => {
-    const of = Object.values(images.wells).map(well => well.channels[number]);
+    const of = Object.values(images.wells).flat().map(image => image.channels[number]);
     return {low: Math.min(...of.map(one => one.low)), high: Math.max(...of.map(one => one.high))};
   });
-  const wellImages = () => images ? images.wells[view.well] : undefined;
+  const moment = () => data.times.length ? Number(time.value) : 0;
+  const imageOf = name => images?.wells[name]?.[moment()];
+  const wellImages = () => imageOf(view.well);
   const place = number => { const found = wellImages()?.fields.find(row => row[0] === number); return found && {field: found[0], y: found[1], x: found[2], height: found[3], width: found[4], contrast: found[5]}; };
-  const file = name => `${data.folder}/${view.well}/${name}`;
+  const file = (name, well = view.well) => `${data.folder}/${well}/t${moment()}_${name}`;
   const half = (size, factor) => Math.floor(size / factor);
 
   function open(well, field = null) {
@@ -56,7 +58,6 @@ const viewer = (() => {
       const frame = element("button", undefined, frames);
       frame.type = "button";
       frame.dataset.field = field.field;
-      frame.className = failed ? "failed" : "";
       frame.ariaLabel = `field ${field.field}, ${label}`;
       element("span", failed ? `${field.field}: ${label}` : field.field, frame);
       Object.assign(frame.style, {left: `${at.x}px`, top: `${at.y}px`, width: `${at.width}px`, height: `${at.height}px`});
@@ -108,6 +109,7 @@ const viewer = (() => {
     const fine = at && channel.field && at.contrast[view.channel];
     put(pictures.fine, fine ? file(`f${at.field}_c${view.channel}.jpg`) : "", ...(fine ? part(channel.field) : []), name);
     put(pictures.fineLines, at && shown && images.outlines ? file(`f${at.field}_outlines.png`) : "", ...(at && images.outlines ? part(images.outlines) : []), "outlines of nuclei");
+    for (const frame of byId("frames").children) frame.classList.toggle("failed", !place(Number(frame.dataset.field)).contrast[view.channel]);
     if (mode === "automatic") setAutomatic();
     drawChannels();
     drawContrast();
@@ -176,8 +178,8 @@ const viewer = (() => {
   // A well in the panel beside the plate: its file, in the contrast of all wells; the small image within the page if there
   // is no such file.
   function preview(picture, name) {
-    const well = images?.wells[name];
-    picture.src = well ? `${data.folder}/${name}/c${images.nuclear}.jpg` : data.thumbnails[name] ?? "";
+    const well = imageOf(name);
+    picture.src = well ? file(`c${images.nuclear}.jpg`, name) : data.thumbnails[name] ?? "";
     picture.alt = `Well ${name}`;
     if (!well) return;
     picture.className = "file";
@@ -210,9 +212,6 @@ const viewer = (() => {
     scene.style.transform = `translate(${view.left}px, ${view.top}px) scale(${view.scale})`;
     scene.style.setProperty("--thin", `${1 / view.scale}px`);
     scene.classList.toggle("sharp", view.scale >= 3);
-    // Lines of one pixel would break where the image is smaller than its pixels.
-    scene.classList.toggle("small", view.scale < 0.9);
-    byId("thick").firstElementChild.setAttribute("radius", 0.4 / view.scale);
     byId("zoom").textContent = `${text(100 * view.scale)} %`;
     drawScaleBar();
   }

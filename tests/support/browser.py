@@ -38,7 +38,7 @@ def in_browser(path, script=""):
 class Browser:
     """One tab, driven by the DevTools protocol through a pipe: real keys and clicks; it knows what a page asked for.
 
-    requests : addresses that pages asked for, without data: and blob:
+    requests : addresses that the page asked for, without data:, blob: and what its policy blocked
     failures : errors of scripts, messages of the console, violations of a page's policy
     downloads : folder of downloaded files
     """
@@ -49,7 +49,7 @@ class Browser:
     def __init__(self, folder):
         if CHROMIUM is None:
             pytest.skip("no chromium here")
-        self.requests, self.failures, self.downloads, self.count = [], [], Path(folder, "downloads"), 0
+        self.requests, self.failures, self.downloads, self.count = {}, [], Path(folder, "downloads"), 0
         # Chromium reads commands from descriptor 3 and answers on 4.
         reading, self.to = os.pipe()
         self.answers, writing = os.pipe()
@@ -90,7 +90,9 @@ class Browser:
 
     def _note(self, method, told):
         if method == "Network.requestWillBeSent" and not told["request"]["url"].startswith(("data:", "blob:")):
-            self.requests.append(told["request"]["url"])
+            self.requests[told["requestId"]] = told["request"]["url"]
+        elif method == "Network.loadingFailed" and told.get("blockedReason") == "csp":
+            self.requests.pop(told["requestId"], None)
         elif method == "Runtime.exceptionThrown":
             details = told["exceptionDetails"]
             self.failures.append(details.get("exception", {}).get("description", details["text"]))
@@ -113,6 +115,10 @@ class Browser:
         answer = self.send("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def dom(self):
+        """The page as it stands, as HTML."""
+        return self.run("document.documentElement.outerHTML")
 
     def until(self, condition, seconds=60):
         """Wait until an expression is true."""

@@ -21,7 +21,8 @@ const viewer = (() => {
 
   function open(well, field = null) {
     if (!wellNow(well)) return;
-    [view.well, view.field] = [well, field !== null && (!images || place(field)) ? field : null];
+    view.well = well;
+    view.field = field !== null && place(field) ? field : null;
     if (!dialog.open) dialog.showModal();
     layOut();
     draw();
@@ -148,7 +149,12 @@ const viewer = (() => {
   }
   function setAutomatic() {
     const found = contrastNow();
-    if (found) displayed[view.channel] = {low: found[0], high: found[1]};
+    if (found) displayed[view.channel] = {low: found[0], high: Math.max(found[1], found[0] + 1e-9)};
+  }
+  function display(range) {
+    mode = "manual";
+    displayed[view.channel] = range;
+    drawContrast();
   }
   function setMode(name) {
     mode = name;
@@ -188,10 +194,8 @@ const viewer = (() => {
   }
   function slide(event) {
     const span = spans[view.channel], value = span.low + (span.high - span.low) * (event.target.value / 1000) ** 2, range = displayed[view.channel];
-    mode = "manual";
     const least = (span.high - span.low) * 1e-4;
-    if (event.target === sliders.black) range.low = Math.min(value, range.high - least); else range.high = Math.max(value, range.low + least);
-    drawContrast();
+    display(event.target === sliders.black ? {low: Math.min(value, range.high - least), high: range.high} : {low: range.low, high: Math.max(value, range.low + least)});
   }
   function drawChannels() {
     [...byId("channels").querySelectorAll("button")].forEach((button, number) => {
@@ -318,5 +322,5 @@ const viewer = (() => {
   stage.addEventListener("pointermove", drag);
   for (const end of ["pointerup", "pointercancel"]) stage.addEventListener(end, release);
   addEventListener("resize", () => { if (dialog.open) fit(); });
-  return {open, close, preview, view};
+  return {open, close, preview, display, view};
 })();

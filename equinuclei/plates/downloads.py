@@ -52,7 +52,7 @@ def write_downloads(
 
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with an apostrophe before every text, and name of a column, that a spreadsheet would take for a formula."""
+    """The table with an apostrophe before all text, and names of columns, that spreadsheets would take for formulas."""
     texts = table.select_dtypes(exclude=["number", "bool", "datetime"]).columns
     safe = table.assign(**{column: table[column].map(_safe) for column in texts})
     return safe.rename(columns=_safe)

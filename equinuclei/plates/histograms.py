@@ -1,4 +1,4 @@
-"""How the nuclei of every well are distributed, beside those of the whole plate: counts in bins, made once for the page."""
+"""How the nuclei of every well are distributed, beside those of the whole plate: counts in bins, for the page."""
 
 from pathlib import Path
 
@@ -21,10 +21,10 @@ def nuclear_histograms(nuclei: str | Path) -> list[dict[str, object]]:
     Returns
     -------
     list of dict
-        Per measure: key (the column), unit, low and high (the outer edges of BINS equal bins: the 0.5 and 99.5 % quantiles
-        of the plate; what lies beyond them is in the outermost bins), wells (BINS counts by the name of a well; where the
-        table has a column time, a list of such counts by time). A measure that no nucleus has is left out. Areas are in
-        square micrometres where the pixel size is known.
+        Per measure: key (the column), unit, low and high (the outer edges of BINS equal bins: the 0.5 and 99.5 %
+        quantiles of the plate; what lies beyond them is in the outermost bins), wells (BINS counts by the name of a
+        well; where the table has a column time, a list of such counts by time). A measure that no nucleus has is left
+        out. Areas are in square micrometres where the pixel size is known.
     """
     columns = pq.read_schema(nuclei).names
     keys = ["well", *(["time"] if "time" in columns else [])]

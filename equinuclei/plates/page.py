@@ -1,4 +1,4 @@
-"""One page per plate that works offline: heatmaps in plate layout, images, distributions, doses, warnings, conditions."""
+"""One page per plate that works offline: heatmaps in plate layout, images, distributions, doses, warnings."""
 
 import io
 import math
@@ -58,7 +58,7 @@ class PlatePage:
         saturated (share)
     fields : a row per field: well, field, count, median_area, mean_intensity, focus, status (ok, missing, ...)
     images : JPEG of a well, as `well_thumbnail` makes it
-    files : what lies in a folder beside the page (`equinuclei.plates.page_files.write_page_files`); None: nothing does
+    files : what lies in a folder beside the page (`equinuclei.plates.page_files.write_page_files`); None: nothing
     histograms : see `equinuclei.plates.histograms.nuclear_histograms`
     shape : rows and columns of the plate; None: the smallest plate that has all wells
     left_out : what failed, or is not on this page; a line each, at its top
@@ -67,8 +67,8 @@ class PlatePage:
     truth : scores against a known truth by their name, such as {"object F1": 0.93}
     footer : the last line
 
-    The tables of wells and fields may have a column time, whole numbers from 0: then they have a row per well, or field,
-    and time.
+    The tables of wells and fields may have a column time, whole numbers from 0: then they have a row per well, or
+    field, and time.
     """
 
     plate: str
@@ -193,11 +193,13 @@ def _about_images(images: Mapping[str, Any] | None) -> str:
     if images is None:
         return ""
     wells = f"Wells are shown at {_resolution(images['reduction'])}"
-    fields = [f"{channel['name']} at {_resolution(channel['field'])}" for channel in images["channels"] if channel["field"]]
+    fields = [
+        f"{channel['name']} at {_resolution(channel['field'])}" for channel in images["channels"] if channel["field"]
+    ]
     told = f"; single fields in {', '.join(fields)}" if fields else ""
     return (
-        f"{wells}{told}. The images are JPEGs of 8 bits per channel ({_size(images['bytes'])}) to look at; measurements are "
-        "of the stored pixels in plate.ome.zarr. Move this page together with the folder beside it."
+        f"{wells}{told}. The images are JPEGs of 8 bits per channel ({_size(images['bytes'])}), to look at; "
+        "measurements are of the stored pixels in plate.ome.zarr. Move this page together with the folder beside it."
     )
 
 
@@ -207,7 +209,8 @@ def _resolution(factor: int) -> str:
 
 def _size(count: float) -> str:
     """Bytes as text."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.0f} kB"
+    unit, of = next((unit, of) for unit, of in (("GB", 1e9), ("MB", 1e6), ("kB", 0)) if count >= of / 10)
+    return f"{count / (of or 1e3):.1f} {unit}"
 
 
 def thumbnail_edge(wells: int) -> int:

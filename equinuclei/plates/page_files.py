@@ -21,7 +21,7 @@ class PageFiles:
     """What lies beside the page of a plate.
 
     pixels : of its images
-    wells, fields, nuclei : tables of `equinuclei.plates.measure.measure_plate`; the path of that of nuclei, if it is known
+    wells, fields, nuclei : tables of `equinuclei.plates.measure.measure_plate`; of nuclei the path, if it is known
     plate_map : see `equinuclei.plates.quality.read_plate_map`
     """
 
@@ -39,8 +39,8 @@ def write_page_files(files: PageFiles, page: str | Path, image_budget: float, wo
 
     image_budget : bytes for images (`equinuclei.plates.page_images.write_page_images`); 0: none; workers : threads.
 
-    Returns plain values: folder (its name), images (None if there are none), and downloads (`write_downloads`). They are
-    in its `contents.json` too.
+    Returns plain values: folder (its name), images (None if there are none), and downloads (`write_downloads`). They
+    are in its `contents.json` too.
     """
     folder = Path(page).with_name(f"{Path(page).stem}_files")
 

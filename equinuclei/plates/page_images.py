@@ -23,14 +23,17 @@ SAMPLE_WELLS = 5
 OUTLINES = -1
 """What stands for the outlines of nuclei where channels are numbered."""
 
+Region = tuple[slice, slice]
+WHOLE: Region = (slice(None), slice(None))
+
 
 @dataclass(frozen=True)
 class Resolution:
     """How fine the images of a page are, as levels of the pyramids: level n has a pixel for 2^n x 2^n of the camera's.
 
     well : of the image of a whole well, in every channel
-    fields : of the images of single fields, by the number of the channel; those absent have none, as that of the well is
-        as fine
+    fields : of the images of single fields, by the number of the channel; those absent have none, as that of the well
+        is as fine
     """
 
     well: int
@@ -60,13 +63,19 @@ class PlatePixels:
         image = self.plate.image(well)
         return min(image.level_count, self.segmentation.image(well).label(LABEL).level_count)
 
-    def read(self, well: str, time: int, channel: int, level: int) -> np.ndarray:
+    def read(self, well: str, time: int, channel: int, level: int, region: Region = WHOLE) -> np.ndarray:
         """A channel (y, x) of a well as stored, or bool (y, x), the outlines of its nuclei (channel OUTLINES)."""
+        if channel == OUTLINES:
+            return outlines(self.labels(well, time, level, region))
         image = self.plate.image(well)
-        if channel != OUTLINES:
-            return np.asarray(image.level(level)[(*image.time_index(time), channel)])
-        labels = self.segmentation.image(well).label(LABEL)
-        return outlines(np.asarray(labels.level(level)[(*labels.time_index(time), ...)]))
+        index: tuple[int | slice, ...] = (*image.time_index(time), channel, *region)
+        return np.asarray(image.level(level)[index])
+
+    def labels(self, well: str, time: int, level: int, region: Region = WHOLE) -> np.ndarray:
+        """The labels (y, x) of the nuclei of a well; numbers, 0 is background."""
+        image = self.segmentation.image(well).label(LABEL)
+        index: tuple[int | slice, ...] = (*image.time_index(time), *region)
+        return np.asarray(image.level(level)[index])
 
 
 def write_page_images(pixels: PlatePixels, folder: Path, *, budget: float, workers: int = 1) -> dict[str, object]:
@@ -78,9 +87,9 @@ def write_page_images(pixels: PlatePixels, folder: Path, *, budget: float, worke
         Of the plate.
     folder
         To write into: `<well>/t<time>_c<channel>.jpg` and `<well>/t<time>_outlines.png` of whole wells, and with
-        `_f<field>` before `_c` or `_outlines` of fields; times and channels are numbered from 0. A JPEG holds 255 sqrt((v - low) / (high -
-        low)) of the stored values v: what a camera records is noisier where it is brighter. A field without any pixel has
-        no file. Outlines are white, the rest of a PNG is transparent.
+        `_f<field>` before `_c` or `_outlines` of fields; times and channels are numbered from 0. A JPEG holds
+        255 sqrt((v - low) / (high - low)) of the stored values v: what a camera records is noisier where it is
+        brighter. A field without any pixel has no file. Outlines are white, the rest of a PNG is transparent.
     budget
         Bytes for all images. The nuclear channel comes first (`choose_resolution`).
     workers
@@ -89,10 +98,10 @@ def write_page_images(pixels: PlatePixels, folder: Path, *, budget: float, worke
     Returns
     -------
     dict
-        Plain values for the page: channels (name; low and high, the range in which all wells are displayed alike; field,
-        the factor by which its fields are reduced, or None), nuclear, outlines (that factor of theirs), pixel_size
-        (micrometres or None), height and width (of a mosaic, pixels), reduction (of whole wells), bytes, and wells: by
-        name and time point, channels (low and high of the encoding, and those of its contrast: the 1 and 99.8 %
+        Plain values for the page: channels (name; low and high, the range in which all wells are displayed alike;
+        field, the factor by which its fields are reduced, or None), nuclear, outlines (that factor of theirs),
+        pixel_size (micrometres or None), height and width (of a mosaic, pixels), reduction (of whole wells), bytes, and
+        wells: by name and time point, channels (low and high of the encoding, and contrast: the 1 and 99.8 %
         quantiles), and fields (field, y0, x0, height, width, and the contrast by channel; None where it has no image).
     """
     plate, first = pixels.plate, pixels.plate.image(pixels.plate.wells[0])
@@ -105,7 +114,11 @@ def write_page_images(pixels: PlatePixels, folder: Path, *, budget: float, worke
     images = [image for well in written for image in well]
     return {
         "channels": [
-            {"name": name, **_common_range([image["channels"][number] for image in images]), "field": _factor(resolution.fields.get(number))}
+            {
+                "name": name,
+                **_common_range([image["channels"][number] for image in images]),
+                "field": _factor(resolution.fields.get(number)),
+            }
             for number, name in enumerate(first.channels)
         ],
         "nuclear": pixels.nuclear_channel,
@@ -160,9 +173,9 @@ def first_well_level(pixels: PlatePixels) -> int:
 def outlines(labels: np.ndarray) -> np.ndarray:
     """Bool (y, x): pixels that have one of another label, or of background, among their four neighbours.
 
-    Lines of two pixels, the edge of a nucleus in their middle, which stay whole where they are shown at half their size.
-    labels : integers (y, x). It is `skimage.segmentation.find_boundaries(labels, connectivity=1, mode="thick")` in a
-    seventh of the time.
+    Lines of two pixels, the edge of a nucleus in their middle, which stay whole where they are shown at half their
+    size. labels : integers (y, x). It is `skimage.segmentation.find_boundaries(labels, connectivity=1, mode="thick")`
+    in a seventh of the time.
     """
     found = np.zeros(labels.shape, bool)
     for before, after in (
@@ -180,7 +193,7 @@ def _factor(level: int | None) -> int | None:
 
 
 def _sizes(pixels: PlatePixels) -> dict[tuple[int, int], float]:
-    """Bytes that all mosaics take, by channel (or OUTLINES) and level, estimated from a field of each of a few wells."""
+    """Bytes that all mosaics take, by channel (or OUTLINES) and level, estimated from a field of a few wells."""
     wells = pixels.plate.wells
     chosen = [wells[place] for place in np.unique(np.linspace(0, len(wells) - 1, SAMPLE_WELLS).round().astype(int))]
     area = sum(
@@ -200,7 +213,7 @@ def _sizes(pixels: PlatePixels) -> dict[tuple[int, int], float]:
 def _encode_sample(pixels: PlatePixels, well: str, channel: int, level: int) -> tuple[int, int]:
     """Bytes and pixels of the middle field of a well."""
     fields = _fields(pixels, well)
-    image = pixels.read(well, 0, channel, level)[_rectangle(fields[len(fields) // 2], level)]
+    image = pixels.read(well, 0, channel, level, _rectangle(fields[len(fields) // 2], level))
     return len(_png(image) if channel == OUTLINES else _jpeg(image, _extent(image))), image.size
 
 
@@ -244,7 +257,7 @@ def _fields(pixels: PlatePixels, well: str) -> list[tuple[int, int, int, int, in
     return [(int(n), int(y), int(x), int(h), int(w)) for n, y, x, h, w in table.itertuples(index=False)]
 
 
-def _rectangle(field: tuple[int, int, int, int, int], level: int) -> tuple[slice, slice]:
+def _rectangle(field: tuple[int, int, int, int, int], level: int) -> Region:
     """Rows and columns of a level that hold all of a field: its edges are rounded outwards."""
     _, y0, x0, height, width = field
     step = 2**level

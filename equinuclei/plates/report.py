@@ -1,6 +1,5 @@
 """The page of a plate, from what was measured; and whether its raw folder may be deleted."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from equinuclei.errors import InputError
 from equinuclei.images.metrics import object_scores
 from equinuclei.images.pixel_metrics import pixel_scores
 from equinuclei.omezarr.plates import Plate
-from equinuclei.plates.fields import LABEL
 from equinuclei.plates.histograms import nuclear_histograms
 from equinuclei.plates.ledger import about_raw_folder, left_out_of
 from equinuclei.plates.page import PlatePage, thumbnail_edge, well_thumbnail, write_page
@@ -102,23 +100,23 @@ def report_plate(
         area_unit="µm²" if in_micrometres else "px²",
         acquired=acquired[0][:16].replace("T", " ") if acquired else "",
         plate_map=known_map,
-        truth=_score(segmentation, Path(truth), list(wells["well"])) if truth else {},
+        truth=_score(pixels, Path(truth)) if truth else {},
         left_out=[one.text for one in found],
         footer=about_raw_folder(found),
     )
     write_page(content, page)
 
 
-def _score(segmentation: Plate, truth: Path, wells: Sequence[str]) -> dict[str, float]:
+def _score(pixels: PlatePixels, truth: Path) -> dict[str, float]:
     """Pixel and object F1 of all wells together, by the text that the page shows."""
     counts = {"pixel": np.zeros(3, np.int64), "object": np.zeros(3, np.int64)}
-    for well in wells:
-        true, found = read_mask(truth / f"{well}.tif"), _labels(segmentation, well, level=0)
+    for well in pixels.plate.wells:
+        true, found = read_mask(truth / f"{well}.tif"), pixels.labels(well, 0, 0)
         if true.shape != found.shape:
             raise InputError(f"{truth}/{well}.tif is {true.shape}, but the well {found.shape} pixels (y, x)")
-        pixels = pixel_scores(true > 0, found > 0)
+        of_pixels = pixel_scores(true > 0, found > 0)
         objects = object_scores(true, found, [0.5]).iloc[0]
-        for kind, scores in (("pixel", pixels), ("object", objects)):
+        for kind, scores in (("pixel", of_pixels), ("object", objects)):
             counts[kind] += np.array([scores[name] for name in ("TP", "FP", "FN")], np.int64)
     return {f"{kind} F1": _f1(*map(int, of_kind)) for kind, of_kind in counts.items()}
 
@@ -127,18 +125,12 @@ def _f1(tp: int, fp: int, fn: int) -> float:
     return 2 * tp / max(1, 2 * tp + fp + fn)
 
 
-def _labels(segmentation: Plate, well: str, level: int) -> np.ndarray:
-    """Labels (y, x) of a well, at the first time point."""
-    labels = segmentation.image(well).label(LABEL)
-    return np.asarray(labels.level(level)[(*labels.time_index(), ...)])
-
-
 def _thumbnail(pixels: PlatePixels, well: str) -> bytes:
     """Image and outlines at the first time, from the coarsest levels that are still as large as a thumbnail."""
     image, edge = pixels.plate.image(well), thumbnail_edge(len(pixels.plate.wells))
     longer = max(image.height, image.width)
     level = max((n for n in range(pixels.levels(well)) if longer >> n >= edge), default=0)
     channel = pixels.read(well, 0, pixels.nuclear_channel, level)
-    labels = _labels(pixels.segmentation, well, level)
+    labels = pixels.labels(well, 0, level)
     height, width = (min(a, b) for a, b in zip(channel.shape, labels.shape, strict=True))
     return well_thumbnail(channel[:height, :width], labels[:height, :width], edge)

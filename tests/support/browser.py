@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -43,8 +44,8 @@ class Browser:
     downloads : folder of downloaded files
     """
 
-    KEYS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Enter": 13, "Escape": 27, "Tab": 9,
-            "PageUp": 33, "PageDown": 34, "Home": 36, "End": 35}  # fmt: skip
+    KEYS: ClassVar = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Enter": 13, "Escape": 27,
+            "Tab": 9, "PageUp": 33, "PageDown": 34, "Home": 36, "End": 35}  # fmt: skip
 
     def __init__(self, folder):
         if CHROMIUM is None:
@@ -137,8 +138,9 @@ class Browser:
 
     def centre(self, selector):
         """Where the middle of an element is on the screen, once it has been scrolled there."""
-        where = f"(e => (e.scrollIntoView({{block: 'nearest'}}), e.getBoundingClientRect()))(document.querySelector({json.dumps(selector)}))"
-        return self.run(f"(r => [r.x + r.width / 2, r.y + r.height / 2])({where})")
+        element = f"document.querySelector({json.dumps(selector)})"
+        self.run(f"{element}.scrollIntoView({{block: 'nearest'}})")
+        return self.run(f"(r => [r.x + r.width / 2, r.y + r.height / 2])({element}.getBoundingClientRect())")
 
     def mouse(self, kind, x, y, **more):
         self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)

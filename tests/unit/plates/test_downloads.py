@@ -53,7 +53,9 @@ def test_no_text_is_a_formula(files):
 
 
 def test_a_plate_without_nuclei_has_a_header(tmp_path):
-    pd.DataFrame({"well": pd.Series([], dtype=str), "area": pd.Series([], dtype=float)}).to_parquet(tmp_path / "n.parquet")
+    pd.DataFrame({"well": pd.Series([], dtype=str), "area": pd.Series([], dtype=float)}).to_parquet(
+        tmp_path / "n.parquet"
+    )
     wells = pd.DataFrame({"well": ["A01"], "count": [0]})
     assert write_downloads(tmp_path, wells, wells, tmp_path / "n.parquet")[2]["rows"] == 0
     assert zipfile.ZipFile(tmp_path / "nuclei.zip").read("nuclei.csv") == b"well,area\r\n"

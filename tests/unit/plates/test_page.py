@@ -106,8 +106,8 @@ def test_every_number_of_a_well_can_be_shown(look, tmp_path):
     wells, _ = plate(2, 3)
     wells = wells.assign(**{f"mean_{HOSTILE}": 7.0, "at_border": 3, "saturated": 0.25, "median_area_um2": 30.0})
     found = {item["key"]: item for item in metrics(wells, "px²")}
-    assert list(found) == ["count", "median_area", "focus", "failed_fields", "saturated", f"mean_{HOSTILE}", "at_border",
-                           "median_area_um2"]  # fmt: skip
+    assert list(found)[:5] == ["count", "median_area", "focus", "failed_fields", "saturated"]
+    assert list(found)[5:] == [f"mean_{HOSTILE}", "at_border", "median_area_um2"]
     assert found["saturated"]["digits"] == "%" and "border of what was imaged" in found["at_border"]["meaning"]
     assert "median_area_um2" not in {item["key"] for item in metrics(wells, "µm²")}
     path = page(tmp_path, wells=wells)
@@ -159,7 +159,9 @@ def test_a_time_is_chosen_and_a_well_followed(look, tmp_path):
     assert failures == [] and 'aria-label="number of nuclei over time: 0: 1, 1: 2, 2: 3"' in dom
     assert 'title="A02: nuclei 1, x"' in dom and "of its fields could not be read" not in dom.split("<script")[0]
     dom, failures = look(path, "time.value = 2; time.dispatchEvent(new Event('change')); show('A03')")
-    assert failures == [] and 'title="A02: nuclei 3, x"' in dom and dom.count("50% of its fields could not be read") >= 2
+    assert (
+        failures == [] and 'title="A02: nuclei 3, x"' in dom and dom.count("50% of its fields could not be read") >= 2
+    )
     fields = dom[dom.index('id="well-name"') : dom.index('id="doses"')]
     assert fields.count("<tr>") == 3  # the head and two fields of one time
 

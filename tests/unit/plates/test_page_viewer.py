@@ -35,7 +35,9 @@ def colour_in_the_middle(browser, tmp_path):
     """What the screen shows a tenth of the way from the image's corner to its middle."""
     browser.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     browser.screenshot(tmp_path / "seen.png")
-    x, y = browser.run("(r => [r.x + r.width * 0.2, r.y + r.height * 0.2])(document.getElementById('scene').getBoundingClientRect())")
+    x, y = browser.run(
+        "(r => [r.x + r.width * 0.2, r.y + r.height * 0.2])(document.getElementById('scene').getBoundingClientRect())"
+    )
     return iio.imread(tmp_path / "seen.png")[int(y), int(x), :3].tolist()
 
 
@@ -43,7 +45,9 @@ def test_from_the_well_to_a_field_and_its_channels(browser, plate, tmp_path):
     browser.open(plate)
     browser.click("[data-well=B02]")
     browser.until(loaded("base"))
-    assert browser.run("viewer.view.well") == "B02" and browser.run("byId('note').textContent").endswith("1/2 of the resolution")
+    assert browser.run("viewer.view.well") == "B02" and browser.run("byId('note').textContent").endswith(
+        "1/2 of the resolution"
+    )
     browser.click("[data-field='2']")
     browser.until(f"{loaded('fine')} && {loaded('fine-lines')}")
     assert browser.run("[fine.naturalWidth, fine.naturalHeight]".replace("fine", "byId('fine')")) == [600, 600]
@@ -109,7 +113,9 @@ def test_the_image_is_moved_and_zoomed(browser, plate):
 
 def test_wells_are_reached_by_keys_alone(browser, plate):
     browser.open(plate)
-    assert browser.run("[...document.querySelectorAll('#plate [tabindex=\"0\"]')].map(one => one.dataset.well)") == ["A01"]
+    assert browser.run("[...document.querySelectorAll('#plate [tabindex=\"0\"]')].map(one => one.dataset.well)") == [
+        "A01"
+    ]
     browser.run("buttons.get('A01').focus()")
     browser.press("ArrowRight")  # no other well was imaged in this row
     assert browser.run("document.activeElement.dataset.well") == "A01"
@@ -131,7 +137,10 @@ def test_arrows_go_from_well_to_well(browser, tmp_path):
     for key in ("ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp", "End", "Home"):
         browser.press(key)
         seen.append(browser.run("document.activeElement.dataset.well"))
-    assert seen == ["A03", "C03", "C01", "A01", "A03", "A01"] and browser.run("byId('well-name').textContent") == "Well A01"
+    assert (
+        seen == ["A03", "C03", "C01", "A01", "A03", "A01"]
+        and browser.run("byId('well-name').textContent") == "Well A01"
+    )
 
 
 def test_tables_are_downloaded(browser, plate):
@@ -160,7 +169,10 @@ def test_nothing_is_loaded_but_the_images(browser, plate):
     browser.open(plate)
     blocked = browser.run("""new Promise(done => {
         const blocked = [];
-        addEventListener("securitypolicyviolation", event => { blocked.push(event.violatedDirective); if (blocked.length === 4) done(blocked.sort()); });
+        addEventListener("securitypolicyviolation", event => {
+            blocked.push(event.violatedDirective);
+            if (blocked.length === 4) done(blocked.sort());
+        });
         fetch("https://example.org/").catch(() => {});
         new Image().src = "https://example.org/a.png";
         document.head.append(Object.assign(document.createElement("script"), {src: "report_files/a.js"}));

@@ -55,40 +55,31 @@ def report_plate(
         What the page shows.
     page
         HTML file to make.
-    model
-        Name of the network that segmented the plate.
-    channel
-        The one in which nuclei were segmented: thumbnails show it.
+    model, channel
+        Name of the network that segmented the plate, and the channel in which it did.
     plate_map
         Table of what is in the wells (see `equinuclei.plates.quality.read_plate_map`); None: unknown.
     truth
         Folder with `<well>.tif`, the true labels of a well's mosaic (y, x), where they are known: the page then shows
         pixel and object F1 (IoU 0.5), pooled over the wells.
-    image_budget
-        Bytes for the images of wells and fields beside the page (`equinuclei.plates.page_images`); 0: none.
-    workers
-        Threads that make them.
+    image_budget, workers
+        Bytes for the images beside the page (`equinuclei.plates.page_images`), 0: none; and threads that make them.
 
     Raises
     ------
     InputError
         If an input or the channel is missing, the plate map cannot be used, or a truth has another size than its well.
     """
-    plate, segmentation = Plate(measured.plate), Plate(measured.segmentation)
+    plate = Plate(measured.plate)
+    pixels = PlatePixels(plate, Plate(measured.segmentation), plate.channel_index(channel))
     wells, fields = read_table(measured.wells, "plates/wells.tsv"), read_table(measured.fields, "plates/fields.tsv")
-    pixels = PlatePixels(plate, segmentation, plate.channel_index(channel))
     found = left_out_of(measured.plate)
     known_map = read_plate_map(plate_map) if plate_map else None
-    files = write_page_files(
-        PageFiles(pixels, wells, fields, measured.nuclei, known_map),
-        page,
-        image_budget,
-        workers,
-    )
+    beside = PageFiles(pixels, wells, fields, measured.nuclei, known_map)
+    files = write_page_files(beside, page, image_budget, workers)
     in_micrometres = wells["median_area_um2"].notna().any()
     if in_micrometres:
         wells, fields = (table.assign(median_area=table["median_area_um2"]) for table in (wells, fields))
-    acquired = sorted(set(fields["acquired"].dropna()) - {""})
     content = PlatePage(
         plate=plate.name,
         model=model,
@@ -98,7 +89,7 @@ def report_plate(
         files=files,
         histograms=nuclear_histograms(measured.nuclei) if measured.nuclei else (),
         area_unit="µm²" if in_micrometres else "px²",
-        acquired=acquired[0][:16].replace("T", " ") if acquired else "",
+        acquired=min(set(fields["acquired"].dropna()) - {""}, default="")[:16].replace("T", " "),
         plate_map=known_map,
         truth=_score(pixels, Path(truth)) if truth else {},
         left_out=[one.text for one in found],

@@ -27,24 +27,29 @@ def value(well, channel, field):
     return 0 if (channel, field) == (1, 4) else 1000 * (field + 4 * channel) + 100 * well
 
 
-def make_plate(folder, wells=("A01", "B02"), channels=("DAPI", "GFP")):
-    """Pixels of a plate of four fields per well, a square nucleus in the middle of each."""
+def make_plate(folder, wells=("A01", "B02"), channels=("DAPI", "GFP"), times=None):
+    """Pixels of a plate of four fields per well, a square nucleus in the middle of each; 50 brighter at every time."""
     plate = create_plate(folder / "plate.ome.zarr", "P", wells)
     segmentation = create_plate(folder / "segmentation.ome.zarr", "P", wells)
     labels = np.zeros(SIZE, np.uint32)
     for row in FIELDS.itertuples():
         labels[row.y0 + 270 : row.y0 + 330, row.x0 + 270 : row.x0 + 330] = row.field
     for number, well in enumerate(wells):
-        image = create_image(plate, well, [PlateChannel(name) for name in channels], SIZE, np.uint16, 0.5)
+        image = create_image(plate, well, [PlateChannel(name) for name in channels], SIZE, np.uint16, 0.5, times)
         stored = np.zeros((len(channels), *SIZE), np.uint16)
         for channel in range(len(channels)):
             for row in FIELDS.itertuples():
                 stored[channel, row.y0 : row.y0 + 600, row.x0 : row.x0 + 600] = value(number, channel, row.field)
-        write_pixels(image, lambda c, y, x, stored=stored: stored[c, y, x])
+        for time in range(times or 1):
+            write_pixels(
+                image, lambda c, y, x, later=stored + 50 * (stored > 0) * time: later[c, y, x].astype("uint16"), time
+            )
         write_field_table(image, FIELDS)
-        over = create_image(segmentation, well, [PlateChannel("probability")], SIZE, np.uint8, 0.5)
-        write_pixels(over, lambda c, y, x: np.zeros((y.stop - y.start, x.stop - x.start), np.uint8))
-        write_pixels(create_label(segmentation, well, "nuclei"), lambda y, x: labels[y, x])
+        over = create_image(segmentation, well, [PlateChannel("probability")], SIZE, np.uint8, 0.5, times)
+        nuclei = create_label(segmentation, well, "nuclei")
+        for time in range(times or 1):
+            write_pixels(over, lambda c, y, x: np.zeros((y.stop - y.start, x.stop - x.start), np.uint8), time)
+            write_pixels(nuclei, lambda y, x: labels[y, x], time)
         write_field_table(over, FIELDS)
     return PlatePixels(Plate(plate.path), Plate(segmentation.path), 0)
 

@@ -71,6 +71,15 @@ def test_a_small_budget_spares_the_other_channels_first(pixels, tmp_path, monkey
     assert nuclear <= other and not any(tmp_path.glob("scarce/*/t0_f4_c1.jpg"))
 
 
+def test_every_time_point_has_its_images(tmp_path):
+    timed = make_plate(tmp_path, wells=("A01",), channels=("DAPI",), times=2)
+    found = write_page_images(timed, tmp_path / "images", budget=1e9)
+    assert len(list((tmp_path / "images/A01").iterdir())) == 4
+    for time, well in enumerate(found["wells"]["A01"]):
+        assert well["fields"][1][-1][0] == [value(0, 0, 2) + 50 * time] * 2
+        assert (tmp_path / f"images/A01/t{time}_c0.jpg").is_file()
+
+
 sizes = st.lists(st.floats(1, 1e9), min_size=2, max_size=5)
 
 

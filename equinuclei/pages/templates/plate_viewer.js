@@ -47,7 +47,7 @@ const viewer = (() => {
     list.replaceChildren();
     frames.replaceChildren();
     for (const field of rows) {
-      const failed = field.status !== "ok", label = failed ? field.status : `${text(field.count)} nuclei`;
+      const failed = field.status !== "ok", label = failed ? field.status : `${text(field.count)} ${field.count === 1 ? "nucleus" : "nuclei"}`;
       const entry = element("button", `${field.field}`, list);
       entry.type = "button";
       entry.className = failed ? "failed" : "";

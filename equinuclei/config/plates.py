@@ -36,7 +36,9 @@ class Plates:
     @cached_property
     def digest(self) -> str:
         """Digest of what decides how a plate is processed: when it changes, plates that failed are tried again."""
-        without_effect = ("inbox", "results", "quiet_minutes", "absent_hours", "device", "threads", "parts", "table")
+        without_effect = (
+            "inbox", "results", "quiet_minutes", "absent_hours", "device", "threads", "parts", "table", "page_images",
+        )  # fmt: skip
         return digest([{key: value for key, value in self.section.items() if key not in without_effect}, self._rows])
 
     @property

@@ -1,6 +1,5 @@
 """The page of a plate, from what was measured; and whether its raw folder may be deleted."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +11,11 @@ from equinuclei.images.metrics import object_scores
 from equinuclei.images.pixel_metrics import pixel_scores
 from equinuclei.omezarr.plates import Plate
 from equinuclei.plates.facts import plate_facts
-from equinuclei.plates.fields import LABEL
+from equinuclei.plates.histograms import nuclear_histograms
 from equinuclei.plates.ledger import about_raw_folder, left_out_of
-from equinuclei.plates.page import THUMBNAIL, PlatePage, well_thumbnail, write_page
+from equinuclei.plates.page import PlatePage, thumbnail_edge, well_thumbnail, write_page
+from equinuclei.plates.page_files import PageFiles, write_page_files
+from equinuclei.plates.page_images import PlatePixels
 from equinuclei.plates.quality import plate_shape, plate_warnings, read_plate_map
 from equinuclei.sources import read_mask
 from equinuclei.tables.files import read_table
@@ -26,13 +27,15 @@ class MeasuredPlate:
 
     plate : `plate.ome.zarr` of `equinuclei.plates.convert.convert_plate`
     segmentation : of `equinuclei.plates.segment.segment_plate`
-    fields, wells : tables of `equinuclei.plates.measure.measure_plate`
+    fields, wells, nuclei : tables of `equinuclei.plates.measure.measure_plate`; without nuclei, the page has no
+        distributions and no download of them
     """
 
     plate: str | Path
     segmentation: str | Path
     fields: str | Path
     wells: str | Path
+    nuclei: str | Path | None = None
 
 
 def report_plate(
@@ -43,8 +46,10 @@ def report_plate(
     channel: ChannelChoice | None,
     plate_map: str | Path | None = None,
     truth: str | Path | None = None,
+    image_budget: float = 0,
+    workers: int = 1,
 ) -> None:
-    """Write the page of a plate (`equinuclei.plates.page.write_page`).
+    """Write the page of a plate (`equinuclei.plates.page.write_page`), and the folder `<page>_files` beside it.
 
     Parameters
     ----------
@@ -52,42 +57,46 @@ def report_plate(
         What the page shows.
     page
         HTML file to make.
-    model
-        Name of the network that segmented the plate.
-    channel
-        The one in which nuclei were segmented: thumbnails show it.
+    model, channel
+        Name of the network that segmented the plate, and the channel in which it did.
     plate_map
         Table of what is in the wells (see `equinuclei.plates.quality.read_plate_map`); None: unknown.
     truth
         Folder with `<well>.tif`, the true labels of a well's mosaic (y, x), where they are known: the page then shows
         pixel and object F1 (IoU 0.5), pooled over the wells.
+    image_budget, workers
+        Bytes for the images beside the page (`equinuclei.plates.page_images`), 0: none; and threads that make them.
 
     Raises
     ------
     InputError
         If an input or the channel is missing, the plate map cannot be used, or a truth has another size than its well.
     """
-    plate, segmentation = Plate(measured.plate), Plate(measured.segmentation)
+    plate = Plate(measured.plate)
+    pixels = PlatePixels(plate, Plate(measured.segmentation), plate.channel_index(channel))
     wells, fields = read_table(measured.wells, "plates/wells.tsv"), read_table(measured.fields, "plates/fields.tsv")
-    number = plate.channel_index(channel)
     found = left_out_of(measured.plate)
     known = read_plate_map(plate_map) if plate_map else None
     facts = plate_facts(measured.plate, measured.segmentation)
     warnings = plate_warnings(wells, known, facts)
+    beside = PageFiles(pixels, wells, fields, measured.nuclei, known)
+    files = write_page_files(beside, page, image_budget, workers)
     in_micrometres = wells["median_area_um2"].notna().any()
     if in_micrometres:
         wells, fields = (table.assign(median_area=table["median_area_um2"]) for table in (wells, fields))
-    acquired = sorted(set(fields["acquired"].dropna()) - {""})
     content = PlatePage(
         plate=plate.name,
         model=model,
         wells=wells,
         fields=fields,
-        images={well: _thumbnail(plate, segmentation, well, number) for well in wells["well"]},
+        images={well: _thumbnail(pixels, well) for well in plate.wells},
+        files=files,
+        histograms=nuclear_histograms(measured.nuclei) if measured.nuclei else (),
         area_unit="µm²" if in_micrometres else "px²",
-        acquired=acquired[0][:16].replace("T", " ") if acquired else "",
+        acquired=min(set(fields["acquired"].dropna()) - {""}, default="")[:16].replace("T", " "),
         plate_map=known,
-        truth=_score(segmentation, Path(truth), list(wells["well"])) if truth else {},
+        truth=_score(pixels, Path(truth)) if truth else {},
+        left_out=[one.text for one in found],
         footer=about_raw_folder(found),
         warnings=warnings,
         shape=plate_shape(list(wells["well"]), facts.shape),
@@ -95,16 +104,16 @@ def report_plate(
     write_page(content, page)
 
 
-def _score(segmentation: Plate, truth: Path, wells: Sequence[str]) -> dict[str, float]:
+def _score(pixels: PlatePixels, truth: Path) -> dict[str, float]:
     """Pixel and object F1 of all wells together, by the text that the page shows."""
     counts = {"pixel": np.zeros(3, np.int64), "object": np.zeros(3, np.int64)}
-    for well in wells:
-        true, found = read_mask(truth / f"{well}.tif"), _labels(segmentation, well, level=0)
+    for well in pixels.plate.wells:
+        true, found = read_mask(truth / f"{well}.tif"), pixels.labels(well, 0, 0)
         if true.shape != found.shape:
             raise InputError(f"{truth}/{well}.tif is {true.shape}, but the well {found.shape} pixels (y, x)")
-        pixels = pixel_scores(true > 0, found > 0)
+        of_pixels = pixel_scores(true > 0, found > 0)
         objects = object_scores(true, found, [0.5]).iloc[0]
-        for kind, scores in (("pixel", pixels), ("object", objects)):
+        for kind, scores in (("pixel", of_pixels), ("object", objects)):
             counts[kind] += np.array([scores[name] for name in ("TP", "FP", "FN")], np.int64)
     return {f"{kind} F1": _f1(*map(int, of_kind)) for kind, of_kind in counts.items()}
 
@@ -113,16 +122,12 @@ def _f1(tp: int, fp: int, fn: int) -> float:
     return 2 * tp / max(1, 2 * tp + fp + fn)
 
 
-def _labels(segmentation: Plate, well: str, level: int) -> np.ndarray:
-    return np.asarray(segmentation.image(well).label(LABEL).level(level)[:])
-
-
-def _thumbnail(plate: Plate, segmentation: Plate, well: str, number: int) -> bytes:
-    """Image and outlines from the coarsest levels of both pyramids that are still as large as a thumbnail."""
-    pyramid = plate.image(well)
-    levels = min(pyramid.level_count, segmentation.image(well).label(LABEL).level_count)
-    level = max((n for n in range(levels) if max(pyramid.level(n).shape) >= THUMBNAIL), default=0)
-    image = np.asarray(pyramid.level(level)[number])
-    labels = _labels(segmentation, well, level)
-    height, width = (min(a, b) for a, b in zip(image.shape, labels.shape, strict=True))
-    return well_thumbnail(image[:height, :width], labels[:height, :width])
+def _thumbnail(pixels: PlatePixels, well: str) -> bytes:
+    """Image and outlines at the first time, from the coarsest levels that are still as large as a thumbnail."""
+    image, edge = pixels.plate.image(well), thumbnail_edge(len(pixels.plate.wells))
+    longer = max(image.height, image.width)
+    level = max((n for n in range(pixels.levels(well)) if longer >> n >= edge), default=0)
+    channel = pixels.read(well, 0, pixels.nuclear_channel, level)
+    labels = pixels.labels(well, 0, level)
+    height, width = (min(a, b) for a, b in zip(channel.shape, labels.shape, strict=True))
+    return well_thumbnail(channel[:height, :width], labels[:height, :width], edge)

@@ -160,16 +160,18 @@ rule report_plate:
         segmentation=f"{PLATES}/{{plate}}/{{plate_model}}/segmentation.ome.zarr",
         fields=f"{PLATES}/{{plate}}/{{plate_model}}/fields.tsv",
         wells=f"{PLATES}/{{plate}}/{{plate_model}}/wells.tsv",
+        nuclei=f"{PLATES}/{{plate}}/{{plate_model}}/nuclei.parquet",
         plate_map=plate_map,
     output:
         page=f"{PLATES}/{{plate}}/{{plate_model}}/report.html",
+        files=directory(f"{PLATES}/{{plate}}/{{plate_model}}/report_files"),
     log:
         f"{PLATES}/logs/report_plate/{{plate}}_{{plate_model}}.log",
     benchmark:
         f"{PLATES}/benchmarks/report_plate/{{plate}}_{{plate_model}}.tsv"
     conda:
         "../../envs/plates.yaml"
-    threads: 1
+    threads: 4
     resources:
         mem_mb=gigabytes(4),
         runtime=hours(1),
@@ -178,6 +180,7 @@ rule report_plate:
         settings=plates_settings,
         channel=plate_channel,
         truth=plate_truth,
+        page_images=study.plates.section["page_images"],
     message:
         "Writing the page of plate {wildcards.plate}"
     script:

@@ -1,4 +1,4 @@
-"""Write the page of a plate: report.html."""
+"""Write the page of a plate: report.html, and report_files, which belongs to it."""
 
 from equinuclei.plates.inbox import quarantine
 from equinuclei.plates.report import MeasuredPlate, report_plate
@@ -12,10 +12,13 @@ with job(snakemake.log[0]), quarantine(parameters.results, snakemake.wildcards.p
             segmentation=snakemake.input.segmentation,
             fields=snakemake.input.fields,
             wells=snakemake.input.wells,
+            nuclei=snakemake.input.nuclei,
         ),
         snakemake.output.page,
         model=snakemake.wildcards.plate_model,
         channel=parameters.channel,
         plate_map=snakemake.input.get("plate_map") or None,
         truth=parameters.truth or None,
+        image_budget=1e9 * parameters.page_images,
+        workers=snakemake.threads,
     )

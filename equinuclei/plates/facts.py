@@ -24,6 +24,6 @@ def plate_facts(plate: str | Path, segmentation: str | Path) -> PlateFacts:
         modality=notes.get("modality", ""),
         channel=notes.get("channel", ""),
         model_diameter=notes.get("model_diameter"),
-        magnification=notes.get("magnification") or 1.0,  # images of a folder have their own
+        magnification=notes.get("magnification", 1.0),  # None: each image of a folder has its own
         sampled_diameters=notes.get("sampled_diameters", {}),
     )

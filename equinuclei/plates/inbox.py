@@ -236,14 +236,15 @@ def _completeness(contents: "Contents", settings: ScanSettings, until: float, no
             remedy += f"; if they are gone for good, set `plates: {{max_bad_fraction: {share:g}}}` or more"
         return INCOMPLETE, f"{reasons[0]}, more than max_bad_fraction {settings.max_bad_fraction:g}: {remedy}"
     if contents.planned:
-        planes = contents.planned + len(listed) + contents.not_recorded
-        reasons.append(f"{contents.planned} of {planes} planned images have neither a record nor a file")
+        total = contents.planned + len(listed) + contents.not_recorded
+        reasons.append(f"{contents.planned} of {total} planned images have neither a record nor a file")
     if reasons and now < until:
         return WAITING, f"{'; '.join(reasons)}; goes ahead on {datetime.fromtimestamp(until / 1e9):%Y-%m-%d %H:%M}"
     if reasons:
         reasons[-1] += "; goes ahead without them"
     if contents.not_recorded:
-        reasons.append(f"the instrument recorded no image of {contents.not_recorded} planes")
+        planes = "1 plane" if contents.not_recorded == 1 else f"{contents.not_recorded} planes"
+        reasons.append(f"the instrument recorded no image of {planes}")
     return READY, "; ".join(reasons)
 
 

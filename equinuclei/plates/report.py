@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from equinuclei.channels import ChannelChoice
 from equinuclei.errors import InputError
@@ -53,10 +54,8 @@ def report_plate(
 
     Parameters
     ----------
-    measured
-        What the page shows.
-    page
-        HTML file to make.
+    measured, page
+        What the page shows, and the HTML file to make.
     model, channel
         Name of the network that segmented the plate, and the channel in which it did.
     plate_map
@@ -79,11 +78,8 @@ def report_plate(
     known = read_plate_map(plate_map) if plate_map else None
     facts = plate_facts(measured.plate, measured.segmentation)
     warnings = plate_warnings(wells, known, facts)
-    beside = PageFiles(pixels, wells, fields, measured.nuclei, known)
-    files = write_page_files(beside, page, image_budget, workers)
-    in_micrometres = wells["median_area_um2"].notna().any()
-    if in_micrometres:
-        wells, fields = (table.assign(median_area=table["median_area_um2"]) for table in (wells, fields))
+    files = write_page_files(PageFiles(pixels, wells, fields, measured.nuclei, known), page, image_budget, workers)
+    wells, fields, area_unit = _in_known_units(wells, fields)
     content = PlatePage(
         plate=plate.name,
         model=model,
@@ -92,7 +88,7 @@ def report_plate(
         images={well: _thumbnail(pixels, well) for well in plate.wells},
         files=files,
         histograms=nuclear_histograms(measured.nuclei) if measured.nuclei else (),
-        area_unit="µm²" if in_micrometres else "px²",
+        area_unit=area_unit,
         acquired=min(set(fields["acquired"].dropna()) - {""}, default="")[:16].replace("T", " "),
         plate_map=known,
         truth=_score(pixels, Path(truth)) if truth else {},
@@ -102,6 +98,14 @@ def report_plate(
         shape=plate_shape(list(wells["well"]), facts.shape),
     )
     write_page(content, page)
+
+
+def _in_known_units(wells: pd.DataFrame, fields: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """The tables with median_area in square micrometres where the pixel size is known, and its unit."""
+    if wells["median_area_um2"].isna().all():
+        return wells, fields, "px²"
+    wells, fields = (table.assign(median_area=table["median_area_um2"]) for table in (wells, fields))
+    return wells, fields, "µm²"
 
 
 def _score(pixels: PlatePixels, truth: Path) -> dict[str, float]:

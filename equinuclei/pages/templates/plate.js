@@ -156,7 +156,7 @@ function listWarnings() {
       button.type = "button";
       button.addEventListener("click", () => { show(warning.well); viewer.open(warning.well); });
       line.append(` ${warning.kind}: ${warning.text}`);
-    } else line.append(`Plate: ${warning.text}`);
+    } else line.append(`Plate, ${warning.kind}: ${warning.text}`);
   }
 }
 function repaint() {

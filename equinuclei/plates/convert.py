@@ -183,7 +183,7 @@ def _check_share(where: str, total: int, problems: Sequence[str], limit: float) 
     if len(problems) > limit * total:
         raise_problems(
             f"{where}: {len(problems)} of {total} images are bad, more than max_bad_fraction {limit:g}; "
-            "copy what is missing, or raise the limit",
+            "raise `plates: {max_bad_fraction: ...}` if the plate is to go ahead without them",
             problems,
         )
 

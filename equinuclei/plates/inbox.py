@@ -45,6 +45,7 @@ class ScanSettings:
     max_bad_fraction : largest share of its listed images that a plate may lack
     named : the plates that the table of plates names; excluded : those that are left alone
     find_problem : status and reason of a plate that these settings do not suit, by identifier and contents; else None
+    left_out : what of a plate the settings leave out, in words
     """
 
     quiet_minutes: float
@@ -54,6 +55,7 @@ class ScanSettings:
     named: Collection[str] = ()
     excluded: Collection[str] = ()
     find_problem: Callable[[str, "Contents"], tuple[str, str] | None] = lambda plate, contents: None
+    left_out: Callable[["Contents"], list[str]] = lambda contents: []
 
 
 def scan_inbox(
@@ -245,7 +247,7 @@ def _completeness(contents: "Contents", settings: ScanSettings, until: float, no
     if contents.not_recorded:
         planes = "1 plane" if contents.not_recorded == 1 else f"{contents.not_recorded} planes"
         reasons.append(f"the instrument recorded no image of {planes}")
-    return READY, "; ".join(reasons)
+    return READY, "; ".join([*reasons, *settings.left_out(contents)])
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, int, int]]:

@@ -38,6 +38,25 @@ def find_problem(
     return None
 
 
+def not_to_be_converted(
+    contents: Contents, channels: Sequence[str | float] | None, t: int | str | None, acquisition: int | None
+) -> list[str]:
+    """What these settings leave out of a plate, in words; `equinuclei.plates.ledger` knows it exactly afterwards."""
+    found = []
+    if contents.times > 1 and t != "all":
+        found.append(f"{contents.times - 1} of {contents.times} time points are not converted (t: {t or 'first'})")
+    if contents.depth > 1:
+        found.append(f"of {contents.depth} planes of a stack, one or a projection is kept")
+    plate = f"plate {contents.barcode!r}"
+    chosen = contents.channels if channels is None else [find_channel(plate, contents.channels, c) for c in channels]
+    left = [
+        name
+        for name in contents.channels
+        if name not in chosen or acquisition not in (None, contents.acquisitions.get(name))
+    ]
+    return [*found, f"not converted: channel {few(left)}"] if left else found
+
+
 def _check_plate_map(contents: Contents, path: str | Path) -> None:
     """Raise InputError for a plate map that cannot be read, or is that of another plate."""
     wells = list(read_plate_map(path)["well"])

@@ -160,7 +160,6 @@ rule report_plate:
         segmentation=f"{PLATES}/{{plate}}/{{plate_model}}/segmentation.ome.zarr",
         fields=f"{PLATES}/{{plate}}/{{plate_model}}/fields.tsv",
         wells=f"{PLATES}/{{plate}}/{{plate_model}}/wells.tsv",
-        nuclei=f"{PLATES}/{{plate}}/{{plate_model}}/nuclei.parquet",
         plate_map=plate_map,
     output:
         page=f"{PLATES}/{{plate}}/{{plate_model}}/report.html",
@@ -180,6 +179,9 @@ rule report_plate:
         settings=plates_settings,
         channel=plate_channel,
         truth=plate_truth,
+        # No input, though it is read: it is made with the tables above, and a list of inputs that grows makes the pages
+        # of all plates anew, also of those whose segmentation was deleted when they were settled.
+        nuclei=f"{PLATES}/{{plate}}/{{plate_model}}/nuclei.parquet",
         page_images=study.plates.section["page_images"],
     message:
         "Writing the page of plate {wildcards.plate}"

@@ -12,7 +12,7 @@ with job(snakemake.log[0]), quarantine(parameters.results, snakemake.wildcards.p
             segmentation=snakemake.input.segmentation,
             fields=snakemake.input.fields,
             wells=snakemake.input.wells,
-            nuclei=snakemake.input.nuclei,
+            nuclei=parameters.nuclei,
         ),
         snakemake.output.page,
         model=snakemake.wildcards.plate_model,

@@ -7,7 +7,7 @@ from equinuclei.errors import InputError
 from equinuclei.library.names import find_weights
 from equinuclei.plates.inbox import ScanSettings, scan_inbox
 from equinuclei.plates.scan_table import NO_MODEL, READY
-from equinuclei.plates.suitability import find_problem
+from equinuclei.plates.suitability import find_problem, not_to_be_converted
 from equinuclei.runtime.job import job, logger
 from equinuclei.sources.plates import contents_of_plate
 
@@ -42,6 +42,9 @@ with job(snakemake.log[0]):
             named=plates.named,
             excluded=plates.excluded,
             find_problem=problem_of,
+            left_out=lambda contents: not_to_be_converted(
+                contents, section["channels"], section["t"], section["acquisition"]
+            ),
         ),
         snakemake.output.scan,
     )

@@ -19,6 +19,7 @@ class Contents:
     planned : planes that only a plan of the acquisition names, without a record or a file
     channels : their emission wavelengths in nm by name, NaN where unknown
     acquisitions : numbers of their acquisitions (cycles) by name
+    times : number of time points; depth : largest number of planes of one field, channel and time
     wells : such as "B02"
     shape : rows and columns of the plate, where the instrument declares them; None: unknown
     """
@@ -31,6 +32,8 @@ class Contents:
     planned: int = 0
     channels: Mapping[str, float] = field(default_factory=dict)
     acquisitions: Mapping[str, int] = field(default_factory=dict)
+    times: int = 1
+    depth: int = 1
     wells: frozenset[str] = frozenset()
     shape: tuple[int, int] | None = None
 
@@ -48,6 +51,8 @@ class Contents:
             planned=len(source.planned),
             channels=planes.groupby("channel")["wavelength"].agg(lambda known: known.iloc[0]).to_dict(),
             acquisitions=planes.groupby("channel")["acquisition"].first().to_dict(),
+            times=planes["t"].nunique(),
+            depth=int(planes.groupby(["well", "field", "channel", "t"]).size().max()),
             wells=frozenset(planes["well"]),
             shape=declared_shape(source.layout, source.metadata, planes["well"].unique()),
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from equinuclei.plates.suitability import find_problem
+from equinuclei.plates.suitability import find_problem, not_to_be_converted
 from equinuclei.sources.plates import contents_of_plate
 from equinuclei.sources.plates.contents import Contents, declared_shape
 
@@ -38,6 +38,17 @@ def test_a_plate_with_its_channel_is_fine():
 )  # fmt: skip
 def test_a_channel_that_is_not_there_is_told_with_those_that_are(channel, channels, message):
     assert problem(channel, channels) == ("no channel", message)
+
+
+def test_what_the_settings_leave_out_is_said_at_the_scan():
+    plate = Contents("P1", "", "toy", (), channels=PLATE.channels, times=3, depth=5)
+    assert not_to_be_converted(PLATE, None, None, None) == []
+    assert not_to_be_converted(plate, ["DAPI", "GFP"], "last", None) == [
+        "2 of 3 time points are not converted (t: last)",
+        "of 5 planes of a stack, one or a projection is kept",
+        "not converted: channel TL",
+    ]
+    assert len(not_to_be_converted(plate, None, "all", None)) == 1
 
 
 def test_the_channel_is_looked_for_in_the_acquisition_that_is_converted():

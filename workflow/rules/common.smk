@@ -117,8 +117,13 @@ def or_end_parsing(function, *arguments):
 
 
 def code_of(rule_name):
-    """Digest of the code behind a rule: what its script can reach."""
-    return or_end_parsing(rule_code.of, rule_name)
+    """Digest of the code behind a rule: what its script can reach. Taken for rules that have jobs alone: a job on a
+    cluster, which parses the workflow anew, takes its own."""
+
+    def code(wildcards):
+        return or_end_parsing(rule_code.of, rule_name)
+
+    return code
 
 
 def code_of_model(rule_name):

@@ -4,8 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import yaml
 
 from project_copy import ROOT, project
 
+HERE = Path(__file__).parent
 TINY = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
 WEIGHTS = "results/tiny/models/turning/fluorescence/seed0/weights.safetensors"
 
@@ -33,27 +36,36 @@ def pytest_xdist_make_scheduler(config, log):
     return OneStudy(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
+@cache
+def loaded_snakemake() -> dict[str, str]:
+    """Variables of a process whose command `snakemake` is that of `loaded_snakemake.py`, which ends with the tests."""
+    path = Path(tempfile.mkdtemp(prefix="equinuclei-")) / "socket"
+    command = [sys.executable, "-P", HERE / "loaded_snakemake.py", path]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert server.stdout.readline() == b"ready\n"
+    programs = f"{HERE / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {"LOADED_SNAKEMAKE": str(path), "PATH": programs}
+
+
 def snakemake(
-    folder: Path, *arguments: str, config: dict = TINY, check: bool = True, environment: Mapping[str, str] | None = None
+    folder: Path,
+    *arguments: str,
+    config: dict = TINY,
+    check: bool = True,
+    environment: Mapping[str, str] | None = None,
+    loaded: bool = True,
 ) -> subprocess.CompletedProcess:
     """Run snakemake on the copied project with `folder` as working directory; both streams are merged.
 
-    environment : variables that are set for it.
+    environment : variables that are set for it. loaded : whether it is to be quick, and not a process of its own.
     """
     configfile = folder / "study.yaml"
     configfile.write_text(yaml.safe_dump(config))
     profile = project() / "profiles/default"
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        str(project() / "Snakefile"),
-        "--directory",
-        str(folder),
-    ]
-    command += ["--workflow-profile", str(profile), "--configfile", str(configfile), "--cores", "2", *arguments]
-    variables = {**os.environ, "CI": "", **(environment or {})}
+    command = [HERE / "bin/snakemake"] if loaded else [sys.executable, "-m", "snakemake"]
+    command += ["--snakefile", project() / "Snakefile", "--directory", folder]
+    command += ["--workflow-profile", profile, "--configfile", configfile, "--cores", "2", *arguments]
+    variables = {**os.environ, **loaded_snakemake(), "CI": "", **(environment or {})}
     run = subprocess.run(
         command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables
     )
@@ -80,7 +92,7 @@ def planned_jobs(run: subprocess.CompletedProcess) -> dict[str, int]:
 def study(tmp_path_factory) -> tuple[Path, str]:
     """Folder and output of one tiny study, run once for all tests."""
     folder = tmp_path_factory.mktemp("study")
-    run = snakemake(folder, "study")
+    run = snakemake(folder, "study", loaded=False)
     return folder, run.stdout
 
 

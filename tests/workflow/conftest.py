@@ -37,14 +37,14 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 @cache
-def loaded_snakemake() -> dict[str, str]:
-    """Variables of a process whose command `snakemake` is that of `loaded_snakemake.py`, which ends with the tests."""
+def loaded() -> dict[str, str]:
+    """Variables of a process whose command `snakemake` is that of `loaded.py`, which ends with the tests."""
     path = Path(tempfile.mkdtemp(prefix="equinuclei-")) / "socket"
-    command = [sys.executable, "-P", HERE / "loaded_snakemake.py", path]
+    command = [sys.executable, "-P", HERE / "loaded.py", path]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert server.stdout.readline() == b"ready\n"
     programs = f"{HERE / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {"LOADED_SNAKEMAKE": str(path), "PATH": programs}
+    return {"LOADED": str(path), "PATH": programs}
 
 
 def snakemake(
@@ -53,19 +53,19 @@ def snakemake(
     config: dict = TINY,
     check: bool = True,
     environment: Mapping[str, str] | None = None,
-    loaded: bool = True,
+    quick: bool = True,
 ) -> subprocess.CompletedProcess:
     """Run snakemake on the copied project with `folder` as working directory; both streams are merged.
 
-    environment : variables that are set for it. loaded : whether it is to be quick, and not a process of its own.
+    environment : variables that are set for it. quick : by the processes of `loaded.py`, and not as a user calls it.
     """
     configfile = folder / "study.yaml"
     configfile.write_text(yaml.safe_dump(config))
     profile = project() / "profiles/default"
-    command = [HERE / "bin/snakemake"] if loaded else [sys.executable, "-m", "snakemake"]
+    command = [HERE / "bin/snakemake"] if quick else [sys.executable, "-m", "snakemake"]
     command += ["--snakefile", project() / "Snakefile", "--directory", folder]
     command += ["--workflow-profile", profile, "--configfile", configfile, "--cores", "2", *arguments]
-    variables = {**os.environ, **loaded_snakemake(), "CI": "", **(environment or {})}
+    variables = {**os.environ, **(loaded() if quick else {}), "CI": "", **(environment or {})}
     run = subprocess.run(
         command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables
     )
@@ -92,7 +92,7 @@ def planned_jobs(run: subprocess.CompletedProcess) -> dict[str, int]:
 def study(tmp_path_factory) -> tuple[Path, str]:
     """Folder and output of one tiny study, run once for all tests."""
     folder = tmp_path_factory.mktemp("study")
-    run = snakemake(folder, "study", loaded=False)
+    run = snakemake(folder, "study", quick=False)
     return folder, run.stdout
 
 

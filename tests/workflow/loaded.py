@@ -7,6 +7,8 @@ environment as JSON, with the standard streams of the caller, who is sent the ex
 input. Nothing of the project is loaded here.
 """
 
+import atexit
+import gc
 import json
 import os
 import runpy
@@ -14,7 +16,12 @@ import select
 import signal
 import socket
 import sys
+import threading
+import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import dask.array  # noqa: F401
 import imageio.v3  # noqa: F401
@@ -38,7 +45,7 @@ MOST = 1 << 20
 
 
 def run(connection: socket.socket) -> None:
-    """One call, in this process, which ends with it."""
+    """One call, in this process."""
     request, streams, *_ = socket.recv_fds(connection, MOST, 3)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
@@ -50,19 +57,35 @@ def run(connection: socket.socket) -> None:
     os.environ.update(variables)
     if Path(command[0]).name == "snakemake":
         sys.argv, sys.executable = command, str(PYTHON)
-        sys.exit(main())
-    script = command[1]
-    sys.argv = command[1:]
-    sys.path.insert(0, str(Path(script).parent))
-    runpy.run_path(script, run_name="__main__")
-    sys.exit(0)
+        main()
+    else:
+        sys.argv = command[1:]
+        sys.path.insert(0, str(Path(sys.argv[0]).parent))
+        runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+def end(work: Callable[[], None]) -> NoReturn:
+    """Work, and end this process as Python does, but without taking apart what is loaded: that takes longer."""
+    status = 0
+    try:
+        work()
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    threading._shutdown()  # as multiprocessing ends its forks
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def answer(connection: socket.socket) -> None:
     """Run one call in a fork, and send its exit status."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if (process := os.fork()) == 0:
-        run(connection)
+        end(partial(run, connection))
     _, status = os.waitpid(process, 0)
     connection.sendall(b"%d" % os.waitstatus_to_exitcode(status))
 
@@ -70,6 +93,7 @@ def answer(connection: socket.socket) -> None:
 def serve(path: str) -> None:
     """Take calls, many at the same time."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that answer
+    gc.freeze()  # or every fork looks through all that is loaded, and so copies it
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
         server.bind(path)
         server.listen()

@@ -60,7 +60,8 @@ def run(connection: socket.socket) -> None:
         main()
     else:
         sys.argv = command[1:]
-        sys.path.insert(0, str(Path(sys.argv[0]).parent))
+        added = variables.get("PYTHONPATH", "").split(os.pathsep)
+        sys.path[:0] = [str(Path(sys.argv[0]).absolute().parent), *filter(None, added)]
         runpy.run_path(sys.argv[0], run_name="__main__")
 
 

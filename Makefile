@@ -12,6 +12,8 @@ CONDA := .venv-conda
 ENVIRONMENTS = $(wildcard envs/*.yaml)
 BIN := $(VENV)/bin
 TESTS ?= not nightly
+PIP_OPTIONS ?=
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS)
 READY := $(VENV)/.ready
 
 # Fall back to the system's python3 where there is no python3.11.
@@ -19,7 +21,7 @@ ifeq ($(shell command -v $(PYTHON)),)
 PYTHON := python3
 endif
 
-.PHONY: install demo test nightly test-cluster test-others conda-test lint bench verify verify-slurm escnn reader peers clean lock pins
+.PHONY: install demo test tests nightly test-cluster test-others conda-test lint bench verify verify-slurm escnn reader peers clean lock pins
 
 install: $(READY)
 
@@ -27,8 +29,11 @@ demo: $(READY)
 	$(BIN)/snakemake study --configfile config/demo.yaml
 	scripts/demo_plate.sh
 
-# The tests of the cluster, which mostly wait, run beside all others; what they say comes in one piece.
 test: $(READY) lint
+	$(MAKE) --no-print-directory tests
+
+# The tests of the cluster, which mostly wait, run beside all others; what they say comes in one piece.
+tests: $(READY)
 	$(MAKE) --no-print-directory --jobs 2 test-others test-cluster
 
 # Those too that take long and are like others.
@@ -89,7 +94,7 @@ pins: $(CONDA)/.ready
 
 $(CONDA)/.ready: tests/environments/requirements.txt
 	$(PYTHON) -m venv $(CONDA)
-	$(CONDA)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(CONDA)/bin/python $(PIP_INSTALL) -r $<
 	touch $@
 
 # The oracle of the group convolutions, in an environment of its own (an older numpy). Needs Python 3.11 and a Fortran
@@ -98,7 +103,7 @@ escnn: $(ESCNN)/.ready
 
 $(ESCNN)/.ready: tests/oracle/escnn/requirements.txt
 	$(PYTHON) -m venv $(ESCNN)
-	$(ESCNN)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(ESCNN)/bin/python $(PIP_INSTALL) -r $<
 	touch $@
 
 # The reader that napari opens OME-Zarr with, in an environment of its own (an older dateutil).
@@ -106,7 +111,7 @@ reader: $(READER)/.ready
 
 $(READER)/.ready: tests/oracle/ome_zarr/requirements.txt
 	$(PYTHON) -m venv $(READER)
-	$(READER)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(READER)/bin/python $(PIP_INSTALL) -r $<
 	touch $@
 
 # The programs that benchmarks/peers compares with, each in an environment of its own.
@@ -114,12 +119,12 @@ peers: $(patsubst benchmarks/peers/%.txt,$(PEERS)/%/.ready,$(wildcard benchmarks
 
 $(PEERS)/%/.ready: benchmarks/peers/%.txt
 	$(PYTHON) -m venv $(PEERS)/$*
-	$(PEERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(PEERS)/$*/bin/python $(PIP_INSTALL) -r $<
 	touch $@
 
 # One environment for everything, with every version pinned. `make` installs it again when the lock changes.
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/python $(PIP_INSTALL) -r requirements.lock
+	$(BIN)/python $(PIP_INSTALL) --no-deps --editable .
 	touch $@

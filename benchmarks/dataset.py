@@ -23,7 +23,7 @@ import yaml
 from benchmarks.rounds import measure, ratio
 from benchmarks.training_step import training_step
 from equinuclei.dataset.convert import ConvertedFiles, binarize_masks, convert_dataset
-from equinuclei.dataset.parts import DatasetFiles, load_part, part_fields, read_fields
+from equinuclei.dataset.parts import DatasetFiles, Part, load_part, part_fields, read_fields
 from equinuclei.dataset.splits import split_dataset, write_splits
 from equinuclei.omezarr import stacks as store
 from equinuclei.simulation.datasets import simulate_dataset
@@ -96,6 +96,23 @@ def measure_planning() -> None:
     print(f"planning a study of {jobs} trainings: {statistics.median(seconds):.1f} s")
 
 
+def measure_crops(part: Part, crop: int, rounds: int) -> None:
+    """Crops of a part, beside training steps on as many."""
+    sampler = CropSampler(part.images, part.targets, crop=crop, batch_size=8, augmentation="dihedral")
+    epoch = {"epoch": 0}
+
+    def crops() -> None:
+        epoch["epoch"] += 1
+        for _ in sampler.epoch(epoch["epoch"]):
+            pass
+
+    step = training_step(PRESETS["simplified-p4"], crop, 8)
+    seconds = measure({"crops": crops, "step": step}, 2 * rounds + 1)
+    ratios = [len(sampler) * step / crops for step, crops in zip(seconds["step"], seconds["crops"], strict=True)]
+    times = statistics.median(ratios)
+    print(f"crops of {crop} pixels: {times:.0f} times as fast as simplified-p4 trains on them")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fields", type=int, default=8, help="fields per cell line")
@@ -145,19 +162,7 @@ def main() -> None:
             f"{ratio(seconds['read'], seconds['load']):.2f} of the speed of reading their arrays whole"
         )
         part = load_part(files, **which, workers=workers)
-    sampler = CropSampler(part.images, part.targets, crop=arguments.crop, batch_size=8, augmentation="dihedral")
-    epoch = {"epoch": 0}
-
-    def crops() -> None:
-        epoch["epoch"] += 1
-        for _ in sampler.epoch(epoch["epoch"]):
-            pass
-
-    step = training_step(PRESETS["simplified-p4"], arguments.crop, 8)
-    seconds = measure({"crops": crops, "step": step}, 2 * arguments.rounds + 1)
-    ratios = [len(sampler) * step / crops for step, crops in zip(seconds["step"], seconds["crops"], strict=True)]
-    times = statistics.median(ratios)
-    print(f"crops of {arguments.crop} pixels: {times:.0f} times as fast as simplified-p4 trains on them")
+    measure_crops(part, arguments.crop, arguments.rounds)
     measure_planning()
 
 

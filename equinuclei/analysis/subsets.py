@@ -9,10 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from equinuclei.analysis.contrasts import (
     MEASURES,
+    SCORES,
     contrast_table,
     contrasts_by_cell_line,
     image_values,
@@ -22,6 +24,7 @@ from equinuclei.analysis.statistics import in_order
 from equinuclei.tables.files import read_table, write_table
 
 _SIZES = ["train_groups", "train_images"]
+_NOT_SCORED = "no image of the cell line with a nucleus is scored"
 
 
 def aggregate_learning_curve(
@@ -114,7 +117,8 @@ def left_out_table(
     A row per dataset, modality, cell_line, model, inference and measure: images and groups (of that cell line, scored)
     and seeds; without and with, the estimates of the model trained without and with the cell line; difference, the
     former less the latter; low and high, its 95 % interval; p; verdict, on the model trained without; note. Nothing is
-    corrected for the number of rows.
+    corrected for the number of rows. A cell line of which no image with a nucleus is scored has a row per score,
+    without numbers and with a note.
     """
     tables = []
     for point in points:
@@ -128,12 +132,25 @@ def left_out_table(
         ]
         both = {point["name"], point["model"]} if point["model"] in equivariant else ()
         table = contrasts_by_cell_line(here, pairs, both)
-        tables.append(table.assign(model=point["model"]))
+        told = pd.concat([part for part in (table, _not_scored(values, point, table)) if len(part)])
+        tables.append(told.assign(model=point["model"]))
     table = pd.concat(tables, ignore_index=True)
     table = table.rename(columns={"a_inference": "inference", "a_value": "without", "b_value": "with"})
     columns = ["dataset", "modality", "cell_line", "model", "inference", "measure", "images", "groups", "seeds"]
     columns += ["without", "with", "difference", "low", "high", "p", "verdict", "note"]
     return in_order(table[columns], ["cell_line"], _models(points))
+
+
+def _not_scored(values: pd.DataFrame, point: Mapping[str, str], table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `contrasts_by_cell_line` without numbers, where a point's cell line has none in `table`."""
+    keys = ["dataset", "modality"]
+    of_model = values[values["model"] == point["model"]]
+    nets = of_model[[*keys, "inference"]].drop_duplicates()
+    nets = nets[~nets.set_index(keys).index.isin(table.set_index(keys).index)]
+    rows = nets.rename(columns={"inference": "a_inference"}).merge(pd.DataFrame({"measure": SCORES}), how="cross")
+    empty = dict.fromkeys(("a_value", "b_value", "difference", "low", "high", "p"), np.nan)
+    counts = {"images": 0, "groups": 0, "seeds": of_model["seed"].nunique()}
+    return rows.assign(cell_line=point["without"], verdict="not decided", note=_NOT_SCORED, **counts, **empty)
 
 
 def _with_sizes(table: pd.DataFrame, points: Sequence[Mapping[str, str]], sizes: pd.DataFrame) -> pd.DataFrame:

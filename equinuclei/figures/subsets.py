@@ -100,7 +100,7 @@ def left_out_dots(table: pd.DataFrame, colours: Mapping[str, str] | None = None)
     -------
     Figure with 2 panels per modality. Cell lines stand from the top down, each with its models; a filled marker is the
     score with the cell line in the training part, an open one that without, and the text their difference and the
-    verdict on the latter.
+    verdict on the latter, or that no image of the cell line is scored.
     """
     table = table[(table["inference"] == "deployed") & table["measure"].isin(_SCORES)]
     models = list(dict.fromkeys(table["model"]))
@@ -176,6 +176,9 @@ def _axis_of_groups(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def _pair(axes: Axes, place: float, dot: Mapping, colour: str, marker: str) -> None:
+    if not dot["images"]:
+        beside(axes, place, "no scored image")
+        return
     axes.plot([dot["without"], dot["with"]], [place, place], color=colour, linewidth=1, zorder=2)
     for value, face in ((dot["with"], colour), (dot["without"], "white")):
         axes.plot(value, place, marker=marker, markersize=5.5, markerfacecolor=face, markeredgecolor=colour, zorder=3)

@@ -60,7 +60,9 @@ RUN = "results/tiny/models/turning/fluorescence/seed0"
 WEIGHTS = f"{RUN}/weights.safetensors"
 LOG = "results/logs/train_model/tiny/turning_fluorescence_seed0.log"
 STOP = "epoch 2"
-"""Where a training stops itself that is to be disturbed. When it is resumed it has that behind it."""
+"""Where a training stops itself that is to be disturbed once. When it is resumed it has that behind it."""
+STOPS = ",".join(f"epoch {number}" for number in range(2, 12))
+"""Where one does that is to be disturbed more often. SLURM wakes a job before it ends it: it may get further."""
 
 
 def pytest_configure(config) -> None:
@@ -285,6 +287,16 @@ class Training:
 
     def go_on(self) -> None:
         os.kill(self.process, signal.SIGCONT)
+
+    def go_on_to_the_end(self) -> None:
+        """Past all points at which it stops itself."""
+
+        def ends() -> bool:
+            with suppress(ProcessLookupError):
+                self.go_on()
+            return self.has_ended()
+
+        wait_for(ends, "the training ends")
 
     def was_sent(self, number: signal.Signals) -> bool:
         """Whether a signal waits to be seen."""

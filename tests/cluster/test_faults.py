@@ -8,10 +8,11 @@ import re
 import shutil
 import signal
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import RUN, WEIGHTS, Controller, allocation, slurm, wait_for
+from conftest import RUN, STOPS, WEIGHTS, Controller, allocation, slurm, wait_for
 
 from verify_reproducibility import compare
 
@@ -27,15 +28,15 @@ def same_bytes(controller: Controller, undisturbed: Path) -> bool:
     return not [name for name in wrong if not name.endswith("(in one of them only)")]
 
 
-def trained_epochs(controller: Controller) -> list[int]:
-    """The epochs that the last training of a controller itself made."""
-    return [int(number) for number in re.findall(r"epoch (\d+)/12", controller.log)]
+def trained_epochs(log: str) -> list[int]:
+    """The epochs that a training itself made."""
+    return [int(number) for number in re.findall(r"epoch (\d+)/12", log)]
 
 
-def resumed(controller: Controller) -> bool:
-    """Whether the last training went on after an epoch, says so, and made the rest of the epochs alone."""
-    after = int(re.search(r"resuming after epoch (\d+) of 12", controller.log)[1])
-    return after >= 1 and trained_epochs(controller) == list(range(after + 1, 13))
+def resumed(log: str) -> bool:
+    """Whether a training went on after an epoch that an earlier one made, says so, and made those that follow alone."""
+    after, made = int(re.search(r"resuming after epoch (\d+) of 12", log)[1]), trained_epochs(log)
+    return after >= 2 and made == list(range(after + 1, after + 1 + len(made)))
 
 
 def start_again_now(job: str, *changes: str) -> None:
@@ -49,84 +50,116 @@ def start_again_now(job: str, *changes: str) -> None:
     slurm("scontrol", "update", f"jobid={job}", *changes, "StartTime=now")
 
 
-def time_out(scene):
-    """The job reaches its time limit, with memory and time as the rule declares."""
-    controller = scene.trainer("time_out")
+@dataclass(frozen=True)
+class Ends:
+    """One training whose first three jobs end early. `logs` are those of its second to last job."""
+
+    controller: Controller
+    status: int
+    given: list[dict[str, str]]
+    logs: list[str]
+
+    @property
+    def states(self) -> list[str]:
+        return [job["state"] for job in self.controller.jobs()]
+
+
+def three_ends(scene):
+    """A job reaches its time limit, with memory and time as the rule declares. The one after it is cancelled. The third
+    gets SLURM's signal before the end of the time, as the profile asks for it."""
+    controller = scene.trainer("three_ends", stop_at=STOPS)
     controller.start("--set-resources", ON_C1)
     first = controller.running()["id"]
     controller.training(first)
-    before = allocation(first)
+    given = [allocation(first)]
     slurm("scontrol", "update", f"jobid={first}", "TimeLimit=1")
+
     second = controller.running(2)["id"]
-    return controller, controller.wait(), before, allocation(second)
+    controller.training(second)
+    given, logs = [*given, allocation(second)], [controller.log]
+    slurm("scancel", second)
 
-
-@pytest.mark.scenario(play=time_out)
-def test_a_job_that_ran_out_of_time_is_submitted_with_more(outcome, undisturbed):
-    controller, status, first, second = outcome
-    assert status == 0 and controller.jobs()[0]["state"] == "TIMEOUT"
-    assert (first["TimeLimit"], second["TimeLimit"]) == ("08:00:00", "16:00:00")
-    assert "mem=16000M" in first["TRES"] and "mem=32000M" in second["TRES"]
-    assert resumed(controller) and same_bytes(controller, undisturbed)
-
-
-def warning_before_the_end(scene):
-    """SLURM's signal before the end of the time, as the profile asks for it."""
-    controller = scene.trainer("warning_before_the_end")
-    controller.start("--set-resources", ON_C1)
-    first = controller.running()["id"]
-    training = controller.training(first)
+    third = controller.running(3)["id"]
+    training = controller.training(third)
     # The signal comes two minutes before the end, so at once. Then the job has all the time to end by itself.
-    minutes = int(allocation(first)["RunTime"].split(":")[1])
-    slurm("scontrol", "update", f"jobid={first}", f"TimeLimit={minutes + 2}")
+    hours, minutes, _ = allocation(third)["RunTime"].split(":")
+    slurm("scontrol", "update", f"jobid={third}", f"TimeLimit={60 * int(hours) + int(minutes) + 2}")
     wait_for(lambda: training.was_sent(signal.SIGUSR1), "the signal before the end")
-    slurm("scontrol", "update", f"jobid={first}", "TimeLimit=480")
+    slurm("scontrol", "update", f"jobid={third}", "TimeLimit=480")
     training.go_on()
     wait_for(lambda: "told to end" in controller.log, "the training saves itself")
-    return controller, controller.log, controller.wait()
+    logs.append(controller.log)
+
+    controller.training(controller.running(4)["id"]).go_on_to_the_end()
+    status = controller.wait()
+    return Ends(controller, status, given, [*logs, controller.log])
 
 
-@pytest.mark.scenario(play=warning_before_the_end)
-def test_a_training_that_is_warned_saves_itself_and_ends(outcome, undisturbed):
-    controller, first, status = outcome
-    assert "the job was told to end (SIGUSR1): the training is saved after step" in first and "Traceback" not in first
-    assert [job["state"] for job in controller.jobs()] == ["FAILED", "COMPLETED"]
-    assert status == 0 and resumed(controller) and same_bytes(controller, undisturbed)
+@pytest.mark.scenario(play=three_ends)
+def test_a_job_that_ran_out_of_time_is_submitted_with_more(outcome):
+    first, second = outcome.given
+    assert outcome.states[0] == "TIMEOUT" and resumed(outcome.logs[0])
+    assert (first["TimeLimit"], second["TimeLimit"]) == ("08:00:00", "16:00:00")
+    assert "mem=16000M" in first["TRES"] and "mem=32000M" in second["TRES"]
 
 
-def cancelled(scene):
-    controller = scene.trainer("cancelled")
-    controller.start("--set-resources", ON_C1)
-    first = controller.running()["id"]
-    controller.training(first)
-    slurm("scancel", first)
-    return controller, controller.wait()
+@pytest.mark.scenario(play=three_ends)
+def test_a_cancelled_job_is_submitted_again(outcome):
+    assert outcome.states[1] == "CANCELLED" and resumed(outcome.logs[1])
 
 
-@pytest.mark.scenario(play=cancelled)
-def test_a_cancelled_job_is_submitted_again(outcome, undisturbed):
-    controller, status = outcome
-    assert [job["state"] for job in controller.jobs()] == ["CANCELLED", "COMPLETED"]
-    assert status == 0 and resumed(controller) and same_bytes(controller, undisturbed)
+@pytest.mark.scenario(play=three_ends)
+def test_a_training_that_is_warned_saves_itself_and_ends(outcome):
+    log = outcome.logs[1]
+    assert "the job was told to end (SIGUSR1): the training is saved after step" in log and "Traceback" not in log
+    assert outcome.states[2] == "FAILED" and resumed(outcome.logs[2])
+
+
+@pytest.mark.scenario(play=three_ends)
+def test_a_training_whose_jobs_ended_early_has_the_bytes_of_an_undisturbed_one(outcome, undisturbed):
+    assert outcome.states == ["TIMEOUT", "CANCELLED", "FAILED", "COMPLETED"]
+    assert outcome.status == 0 and same_bytes(outcome.controller, undisturbed)
 
 
 def preempted(scene):
-    """A job of a partition with priority needs the node: SLURM ends the training and puts it back into the queue."""
+    """A job of a partition with priority needs the node: SLURM ends the training and puts it back into the queue.
+
+    When it has run to its end, its weights are seen late, as network file systems may do.
+    """
     extra = ["train_model:slurm_partition=scavenge", "train_model:slurm_extra='--nodelist=g2'"]
-    controller = scene.trainer("preempted")
+    controller = scene.trainer("preempted", stop_at=STOPS)
     controller.start("--set-resources", *extra)
     job = controller.running()["id"]
-    controller.training(job)
+    before = controller.training(job)
     slurm("sbatch", "--partition=gpu", "--nodelist=g2", "--exclusive", "--output=/dev/null", "--wrap=sleep 2")
     start_again_now(job)
-    return controller, controller.wait()
+    wait_for(before.has_ended, "the preempted training ends")
+
+    training = controller.training(job)
+    weights, unseen = controller.folder / WEIGHTS, controller.folder / "unseen"
+    snakemake = training.snakemake()
+    os.kill(snakemake, signal.SIGSTOP)
+    training.go_on_to_the_end()
+    weights.rename(unseen)
+    os.kill(snakemake, signal.SIGCONT)
+    waits = "seconds for missing files"
+    wait_for(lambda: any(waits in log.read_text() for log in controller.job_logs()), "Snakemake waits for the file")
+    state = controller.jobs()[0]["state"]
+    unseen.rename(weights)
+    return controller, state, controller.wait()
 
 
 @pytest.mark.scenario(play=preempted)
 def test_a_preempted_job_goes_on_when_slurm_starts_it_again(outcome, undisturbed):
-    controller, status = outcome
+    controller, _, status = outcome
     assert [job["state"] for job in controller.jobs()] == ["COMPLETED"]
-    assert status == 0 and resumed(controller) and same_bytes(controller, undisturbed)
+    assert status == 0 and resumed(controller.log) and same_bytes(controller, undisturbed)
+
+
+@pytest.mark.scenario(play=preempted)
+def test_a_file_that_is_seen_late_is_waited_for(outcome):
+    controller, state, status = outcome
+    assert state == "RUNNING" and status == 0 and len(controller.jobs()) == 1
 
 
 def dead_node(scene):
@@ -152,7 +185,7 @@ def dead_node(scene):
 @pytest.mark.scenario(play=dead_node)
 def test_the_job_of_a_dead_node_runs_elsewhere_and_its_late_process_writes_nothing(outcome, undisturbed):
     controller, status, untouched = outcome
-    assert status == 0 and resumed(controller) and same_bytes(controller, undisturbed) and untouched
+    assert status == 0 and resumed(controller.log) and same_bytes(controller, undisturbed) and untouched
 
 
 def out_of_memory(scene):
@@ -180,48 +213,41 @@ def test_a_job_that_ran_out_of_memory_is_submitted_with_more(outcome, undisturbe
     assert status == 0 and same_bytes(controller, undisturbed)
 
 
-def killed_controller(scene):
-    """`kill -9` of Snakemake; it is started again while its job still runs."""
-    controller = scene.trainer("killed_controller")
+def interrupted(scene):
+    """Ctrl-C. Called again, Snakemake is killed (`kill -9`), and called once more while its job still runs."""
+    controller = scene.trainer("interrupted", stop_at=STOPS)
+    controller.start("--set-resources", ON_C1, LOOKS="none")
+    controller.training(controller.running()["id"])
+    controller.process.send_signal(signal.SIGINT)
+    status = controller.wait()
+    wait_for(lambda: controller.jobs()[0]["state"] == "CANCELLED", "the job is cancelled")
+
     controller.start("--set-resources", ON_C1)
-    first = controller.running()["id"]
-    training = controller.training(first)
+    second = controller.running(2)["id"]
+    training, log = controller.training(second), controller.log
     with training.beating():
         controller.kill()
         controller.finish("--unlock")
         controller.start("--set-resources", ON_C1)
-        controller.running(2)
-        waits = f"waiting for its owner, SLURM job {first} on "
-        wait_for(lambda: waits in controller.log, "the second job waits")
-    training.go_on()
-    return controller, controller.wait()
-
-
-@pytest.mark.scenario(play=killed_controller)
-def test_a_job_that_is_submitted_twice_runs_once(outcome, undisturbed):
-    controller, status = outcome
-    assert [job["state"] for job in controller.jobs()] == ["COMPLETED", "COMPLETED"]
-    assert "finished by the job that this one waited for" in controller.log and not trained_epochs(controller)
-    assert status == 0 and same_bytes(controller, undisturbed)
-
-
-def interrupted(scene):
-    """Ctrl-C."""
-    controller = scene.trainer("interrupted")
-    controller.start("--set-resources", ON_C1, LOOKS="none")
-    first = controller.running()["id"]
-    controller.training(first)
-    controller.process.send_signal(signal.SIGINT)
-    status = controller.wait()
-    wait_for(lambda: controller.jobs()[0]["state"] == "CANCELLED", "the job is cancelled")
-    return controller, status, controller.start().wait()
+        controller.running(3)
+        waits = f"waiting for its owner, SLURM job {second} on "
+        wait_for(lambda: waits in controller.log, "the third job waits")
+    training.go_on_to_the_end()
+    return controller, status, log, controller.wait()
 
 
 @pytest.mark.scenario(play=interrupted)
-def test_an_interrupted_snakemake_cancels_its_jobs_and_goes_on_when_called_again(outcome, undisturbed):
-    controller, interrupted, status = outcome
-    assert interrupted == 1 and len(controller.jobs()) == 2
-    assert status == 0 and resumed(controller) and same_bytes(controller, undisturbed)
+def test_an_interrupted_snakemake_cancels_its_jobs_and_goes_on_when_called_again(outcome):
+    controller, interrupted, log, _ = outcome
+    assert interrupted == 1 and controller.jobs()[0]["state"] == "CANCELLED" and resumed(log)
+
+
+@pytest.mark.scenario(play=interrupted)
+def test_a_job_that_is_submitted_twice_runs_once(outcome, undisturbed):
+    controller, _, _, status = outcome
+    assert [job["state"] for job in controller.jobs()] == ["CANCELLED", "COMPLETED", "COMPLETED"]
+    assert "finished by the job that this one waited for" in controller.log and not trained_epochs(controller.log)
+    assert status == 0 and same_bytes(controller, undisturbed)
 
 
 def full_disk(scene):
@@ -252,29 +278,3 @@ def test_a_full_disk_is_told_and_the_rerun_completes(outcome, undisturbed):
     controller, first, said, second = outcome
     assert first == 1 and "no space is left on the disk: free some, and run again" in said
     assert second == 0 and same_bytes(controller, undisturbed)
-
-
-def slow_file_system(scene):
-    """The weights are seen seconds after the training that wrote them has ended, as network file systems may do."""
-    controller = scene.trainer("slow_file_system")
-    controller.start("--set-resources", ON_C1)
-    training = controller.training(controller.running()["id"])
-    weights, unseen = controller.folder / WEIGHTS, controller.folder / "unseen"
-    snakemake = training.snakemake()
-    os.kill(snakemake, signal.SIGSTOP)
-    training.go_on()
-    wait_for(training.has_ended, "the end of the training")
-    weights.rename(unseen)
-    os.kill(snakemake, signal.SIGCONT)
-    waits = "seconds for missing files"
-    wait_for(lambda: any(waits in log.read_text() for log in controller.job_logs()), "Snakemake waits for the file")
-    state = controller.jobs()[0]["state"]
-    unseen.rename(weights)
-    return controller, state, controller.wait()
-
-
-@pytest.mark.scenario(play=slow_file_system)
-def test_a_file_that_is_seen_late_is_waited_for(outcome, undisturbed):
-    controller, state, status = outcome
-    assert state == "RUNNING" and [job["state"] for job in controller.jobs()] == ["COMPLETED"]
-    assert status == 0 and same_bytes(controller, undisturbed)

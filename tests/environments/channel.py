@@ -17,6 +17,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from importlib.metadata import Distribution, distributions
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import zstandard
@@ -41,10 +42,13 @@ def make_channel(site_packages: Path, channel: Path, names: Iterable[str]) -> No
     write_package(channel, "python", platform.python_version(), [], python_contents())
     for name in sorted(closure(installed, names)):
         distribution = installed[name]
-        files = [file for file in distribution.files if not LEFT_OUT & {*file.parts}]
+        files = {Path(file): Path(file.locate()) for file in distribution.files if not LEFT_OUT & {*file.parts}}
+        # pip lists the compiled modules that it has made, and not those that were made when they were imported.
+        sources = [(file, source) for file, source in files.items() if file.suffix == ".py"]
+        files |= {Path(cache_from_source(file)): Path(cache_from_source(source)) for file, source in sources}
         depends = [f"python >={PYTHON},<{NEXT}", *map(conda_spec, requirements(installed, name))]
         version = Version(distribution.version).public
-        contents = {f"{SITE_PACKAGES}/{file}": file.locate() for file in files}
+        contents = {f"{SITE_PACKAGES}/{file}": source for file, source in files.items()}
         write_package(channel, CONDA_NAMES.get(name, name), version, depends, contents)
     asyncio.run(index_fs(channel, write_zst=False, write_shards=False))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu
+from benchmarks.gpu import __main__ as gpu
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MODULES = sorted(path for folder in ("equinuclei", "workflow", "scripts") for path in (ROOT / folder).rglob("*.py"))
+MODULES = sorted(
+    path for folder in ("equinuclei", "workflow", "scripts", "benchmarks") for path in (ROOT / folder).rglob("*.py")
+)
 RULES = sorted((ROOT / "workflow/rules").glob("*.smk"))
 LONGEST_FUNCTION, LONGEST_MODULE, MOST_PARAMETERS = 60, 400, 8
 

@@ -4,8 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import yaml
 
 from project_copy import ROOT, project
 
+HERE = Path(__file__).parent
 TINY = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
 WEIGHTS = "results/tiny/models/turning/fluorescence/seed0/weights.safetensors"
 
@@ -33,27 +36,36 @@ def pytest_xdist_make_scheduler(config, log):
     return OneStudy(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
+@cache
+def loaded() -> dict[str, str]:
+    """Variables of a process whose command `snakemake` is that of `loaded.py`, which ends with the tests."""
+    path = Path(tempfile.mkdtemp(prefix="equinuclei-")) / "socket"
+    command = [sys.executable, "-P", HERE / "loaded.py", path]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert server.stdout.readline() == b"ready\n"
+    programs = f"{HERE / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {"LOADED": str(path), "PATH": programs}
+
+
 def snakemake(
-    folder: Path, *arguments: str, config: dict = TINY, check: bool = True, environment: Mapping[str, str] | None = None
+    folder: Path,
+    *arguments: str,
+    config: dict = TINY,
+    check: bool = True,
+    environment: Mapping[str, str] | None = None,
+    quick: bool = True,
 ) -> subprocess.CompletedProcess:
     """Run snakemake on the copied project with `folder` as working directory; both streams are merged.
 
-    environment : variables that are set for it.
+    environment : variables that are set for it. quick : by the processes of `loaded.py`, and not as a user calls it.
     """
     configfile = folder / "study.yaml"
     configfile.write_text(yaml.safe_dump(config))
     profile = project() / "profiles/default"
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        str(project() / "Snakefile"),
-        "--directory",
-        str(folder),
-    ]
-    command += ["--workflow-profile", str(profile), "--configfile", str(configfile), "--cores", "2", *arguments]
-    variables = {**os.environ, "CI": "", **(environment or {})}
+    command = [HERE / "bin/snakemake"] if quick else [sys.executable, "-m", "snakemake"]
+    command += ["--snakefile", project() / "Snakefile", "--directory", folder]
+    command += ["--workflow-profile", profile, "--configfile", configfile, "--cores", "2", *arguments]
+    variables = {**os.environ, **(loaded() if quick else {}), "CI": "", **(environment or {})}
     run = subprocess.run(
         command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables
     )
@@ -80,7 +92,7 @@ def planned_jobs(run: subprocess.CompletedProcess) -> dict[str, int]:
 def study(tmp_path_factory) -> tuple[Path, str]:
     """Folder and output of one tiny study, run once for all tests."""
     folder = tmp_path_factory.mktemp("study")
-    run = snakemake(folder, "study")
+    run = snakemake(folder, "study", quick=False)
     return folder, run.stdout
 
 

@@ -4,12 +4,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import yaml
-from conftest import project
+from conftest import loaded, project
 
 from equinuclei.plates.scan_table import read_scan
 
@@ -42,7 +41,7 @@ class Lab:
     def tick(self, check=True):
         # From the folder of its configuration, whose path is given as a person there would.
         command = [str(project() / "scripts/autorun.sh"), "--configfile", self.config.name, "--cores", "2"]
-        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        environment = {**os.environ, **loaded()}
         run = subprocess.run(
             command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment,
             cwd=self.config.parent,

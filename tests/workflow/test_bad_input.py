@@ -12,9 +12,11 @@ import tifffile
 import yaml
 from conftest import TINY, planned_jobs, small_disk, snakemake
 
+from equinuclei.dataset.convert import ConvertedFiles, convert_dataset
 from equinuclei.dataset.parts import read_fields, read_splits
 from equinuclei.images.intensity import normalize
 from equinuclei.omezarr.stacks import open_stack
+from equinuclei.runtime.job import job
 
 SHAPE = (64, 72)
 IDS = ["a b", 'it\'s "quoted"', "Zelle µ ü 细胞", "007", "NA", "$(touch hacked)"]
@@ -127,17 +129,19 @@ FAULTS = {
 }
 
 
+# Those that go through Snakemake: one of a file, an image, a mask and the table. All of them go through the job.
+THROUGH_SNAKEMAKE = ("no_mask", "truncated", "unknown_code", "duplicate")
+
+
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory):
-    """One run over a set with every fault, and over three that are sound; its folder and output."""
+    """One run over sets with faults, and over three that are sound; its folder and output."""
     folder = tmp_path_factory.mktemp("faulty")
     config = copy.deepcopy(TINY)
     dataset = config.pop("datasets")[0] | {"split": COUNTS}
     sets = {}
-    for name, (change, table, _) in FAULTS.items():
-        write(folder / "data" / name, fields(), table)
-        if change is not None:
-            change(folder / "data" / name)
+    for name in THROUGH_SNAKEMAKE:
+        write_faulty(folder / "data" / name, name)
         sets[name] = dataset
     drawn = fields()
     drawn["007"] = [np.full(SHAPE, 500, np.uint16), np.zeros(SHAPE, np.uint8)]  # constant; without a nucleus
@@ -156,19 +160,43 @@ def faulty(tmp_path_factory):
     return folder, run
 
 
+def write_faulty(folder, name):
+    change, table, _ = FAULTS[name]
+    write(folder, fields(), table)
+    if change is not None:
+        change(folder)
+
+
 def test_every_fault_ends_in_exit_status_1_without_a_traceback(faulty):
     _, run = faulty
     assert run.returncode == 1 and "Traceback" not in run.stdout, run.stdout
 
 
-@pytest.mark.parametrize("name", FAULTS)
+def check_message(name, log, seen, results):
+    message = log[log.index("ERROR Error: ") + len("ERROR ") :].strip()
+    assert re.search(FAULTS[name][2], message) and f"/{name}" in message, log
+    assert message in seen and "Traceback" not in log  # the person at the terminal sees it too
+    assert not [*results.glob("*")]
+
+
+@pytest.mark.parametrize("name", THROUGH_SNAKEMAKE)
 def test_a_fault_is_told_with_its_file_and_remedy_and_leaves_nothing(faulty, name):
     folder, run = faulty
     log = (folder / "results/logs/convert_dataset" / f"{name}.log").read_text()
-    message = log[log.index("ERROR Error: ") + len("ERROR ") :].strip()
-    assert re.search(FAULTS[name][2], message) and f"/{name}" in message, log
-    assert message in run.stdout  # the person at the terminal sees it too
-    assert not [*(folder / "results").glob(f"{name}/*")]
+    check_message(name, log, run.stdout, folder / "results" / name)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_job_tells_a_fault_with_its_file_and_remedy_and_leaves_nothing(tmp_path, capsys, name):
+    folder, results = tmp_path / name, tmp_path / "results"
+    write_faulty(folder, name)
+    results.mkdir()
+    source = {"layout": "table", "path": str(folder / "images.tsv"), "mask": TINY["datasets"][0]["mask"]}
+    names = ("images.zarr", "annotations.zarr", "fields.tsv", "source.json")
+    with pytest.raises(SystemExit) as ended, job(tmp_path / "log"):
+        convert_dataset(source, ConvertedFiles(*(results / file for file in names)), workers=1)
+    assert ended.value.code == 1
+    check_message(name, (tmp_path / "log").read_text(), capsys.readouterr().err, results)
 
 
 def test_the_work_on_sound_sets_is_kept(faulty):

@@ -235,7 +235,7 @@ def test_every_column_that_plates_write_is_told_and_none_else(lab):
     folder = lab.results / "good"
     written = {"scan.tsv": lab.results / "scan.tsv", "fields.parquet": folder / "fields.parquet"}
     written |= {name: folder / "turning-v1" / name for name in ("nuclei.parquet", "fields.tsv", "wells.tsv")}
-    written["plates.tsv"] = lab.results / "plates.tsv"
+    written |= {"plates.tsv": lab.results / "plates.tsv", "planes.parquet": folder / "planes.parquet"}
     assert {f"plates/{name}" for name in written} == {name for name in tables() if name.startswith("plates/")}
     for name, path in written.items():
         columns = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, sep="\t")

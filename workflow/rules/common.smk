@@ -117,8 +117,16 @@ def or_end_parsing(function, *arguments):
 
 
 def code_of(rule_name):
-    """Digest of the code behind a rule: what its script can reach."""
-    return or_end_parsing(rule_code.of, rule_name)
+    """Digest of the code behind a rule: what its script can reach.
+
+    Taken while the workflow is parsed, so that a file that is not Python ends it with one message. A job on a cluster,
+    which parses the workflow anew, needs no digest but that of its own rule.
+    """
+
+    def code(wildcards):
+        return or_end_parsing(rule_code.of, rule_name)
+
+    return code(None) if workflow.is_main_process else code
 
 
 def code_of_model(rule_name):

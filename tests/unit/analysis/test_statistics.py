@@ -293,7 +293,7 @@ def test_every_inference_mode_is_a_row_with_its_own_cost(scores, models):
 MODES = st.lists(st.sampled_from(list(INFERENCES)), min_size=1, unique=True)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 @given(MODES, st.integers(0, 2**32 - 1))
 def test_a_mode_has_the_table_that_it_has_alone(modes, seed):
     random = np.random.default_rng(seed)

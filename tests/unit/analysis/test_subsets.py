@@ -14,6 +14,7 @@ from equinuclei.analysis.subsets import (
     subset_sizes,
 )
 from equinuclei.figures.subsets import draw_learning_curve, draw_left_out, learning_curve, left_out_dots
+from equinuclei.tables.files import read_table, write_table
 from support.contrasts import study
 
 NAMES = {"4groups": 4, "16groups": 16, "all": 60}
@@ -141,6 +142,23 @@ def test_dots_show_both_scores_and_the_verdict(left_out):
     assert {f1["with"], f1["without"]} <= set(np.ravel(shown))
     texts = [text.get_text() for text in figure.axes[1].texts]
     assert any(text.startswith("\N{MINUS SIGN}0.") and text.endswith("worse") for text in texts)
+
+
+@pytest.mark.parametrize("unscored", [["HeLa"], ["A549", "HeLa"]])
+def test_a_cell_line_without_a_scored_image_is_told(unscored, tmp_path):
+    values = image_values(scores(LEFT_OUT))
+    scored = values.assign(cell_line=values["cell_line"].where(~values["cell_line"].isin(unscored), "U2OS"))
+    write_table(left_out_table(scored, LEFT_OUT, []), tmp_path / "left_out.tsv")
+    table = read_table(tmp_path / "left_out.tsv", "study/leave_one_cell_line_out.tsv")
+    f1 = table[table["measure"] == "pixel_F1"].set_index("cell_line")
+    assert f1.index.tolist() == ["A549", "HeLa"]
+    for line in unscored:
+        assert f1.loc[line, ["images", "verdict"]].tolist() == [0, "not decided"]
+        assert np.isnan(f1.loc[line, "difference"]) and "no image of the cell line" in f1.loc[line, "note"]
+    texts = [text.get_text() for text in left_out_dots(table).axes[1].texts]
+    assert texts.count("no scored image") == len(unscored) and len(texts) == 2
+    draw_left_out(tmp_path / "left_out.tsv", models=["net"], figure=tmp_path / "left_out.png")
+    assert (tmp_path / "left_out.png").stat().st_size > 10_000
 
 
 def test_tables_and_figures_are_written_as_files(of_curve, sizes, tmp_path):

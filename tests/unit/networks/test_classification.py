@@ -174,7 +174,7 @@ def test_intensity_and_linear_models_do_not_tell_the_classes_apart(toy):
         assert ((held_out @ weights > 0) == truth.numpy()).mean() < 0.6
 
 
-@pytest.mark.parametrize("group", WIDTHS)
+@pytest.mark.parametrize("group", ["trivial", "p4", pytest.param("p4m", marks=pytest.mark.nightly)])
 def test_a_classifier_learns_and_keeps_its_class_under_rotation(cifar10, one_thread, toy, group):
     (images, labels), (held_out, truth) = toy
     torch.manual_seed(0)

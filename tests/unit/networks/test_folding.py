@@ -80,7 +80,11 @@ def test_exported_programs_take_any_size(architecture):
 
 @pytest.mark.parametrize(
     "architecture, group, target",
-    [("simplified", "p4m", "distance"), ("gdensenet", "p4", "binary"), ("unet", "trivial", "three_class")],
+    [
+        ("simplified", "p4m", "distance"),
+        pytest.param("gdensenet", "p4", "binary", marks=pytest.mark.nightly),
+        pytest.param("unet", "trivial", "three_class", marks=pytest.mark.nightly),
+    ],
 )
 def test_the_files_run_in_onnx_runtime_and_in_torch(tmp_path, architecture, group, target):
     network = scaled(architecture, group, target=target)

@@ -93,7 +93,7 @@ assert ready.wait() == deaf.returncode == 0
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, start_new_session=True, timeout=60)
 
 
-def test_a_process_stops_itself_at_the_point_that_a_test_names():
+def test_a_process_stops_itself_at_the_points_that_a_test_names():
     code = """
 from equinuclei.runtime.job import stop_for_a_test
 for epoch in (1, 2, 3):
@@ -103,10 +103,13 @@ for epoch in (1, 2, 3):
     environment = {
         **os.environ,
         "PYTHONPATH": str(Path(job_module.__file__).parents[2]),
-        "EQUINUCLEI_STOP_AT": "epoch 2",
+        "EQUINUCLEI_STOP_AT": "epoch 2,epoch 3",
     }
     process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
     _, status = os.waitpid(process.pid, os.WUNTRACED)
     assert os.WIFSTOPPED(status) and process.stdout.readline() == "1\n"
     process.send_signal(signal.SIGCONT)
-    assert process.communicate()[0] == "2\n3\n" and process.returncode == 0
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status) and process.stdout.readline() == "2\n"
+    process.send_signal(signal.SIGCONT)
+    assert process.communicate()[0] == "3\n" and process.returncode == 0

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from equinuclei.errors import InputError
 from equinuclei.training.devices import environment_of_followers, folder_of_leader, share_of
-from support.training import changed
+from support.training import changed, part, train
 
 ROOT = Path(__file__).parents[3]
 
@@ -43,15 +43,15 @@ if stop_at is not None and os.environ.get("LOCAL_RANK") == "1":
     setattr(SegmentationTask, hook, end)
 with job(folder / "train.log"):
     train_model(ModelSpec("simplified", "p4", (2, 4)), part(11), part(5, seed=1),
-                changed(devices={devices}, batch_size=5), seed=3, files=TrainingFiles.inside(folder))
+                changed(devices=2, batch_size=5), seed=3, files=TrainingFiles.inside(folder))
 """
 
 
-def train(folder, devices, stop_at=None):
+def train_on_two(folder, stop_at=None):
     folder.mkdir(exist_ok=True)
     script = folder / "script.py"
     values = {"root": str(ROOT), "tests": str(ROOT / "tests"), "folder": str(folder)}
-    script.write_text(SCRIPT.format(**values, devices=devices, stop_at=stop_at))
+    script.write_text(SCRIPT.format(**values, stop_at=stop_at))
     environment = {**os.environ, "MASTER_PORT": str(free_port())}
     return subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=600, env=environment)
 
@@ -67,9 +67,9 @@ def free_port():
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folders = {devices: tmp_path_factory.mktemp(f"devices{devices}") for devices in (1, 2)}
-    for devices, folder in folders.items():
-        run = train(folder, devices)
-        assert run.returncode == 0, run.stdout + run.stderr
+    train(folders[1], changed(batch_size=5), validation=part(5, seed=1), training=part(11))
+    run = train_on_two(folders[2])
+    assert run.returncode == 0, run.stdout + run.stderr
     return folders
 
 
@@ -95,20 +95,21 @@ def test_the_leader_alone_writes(runs):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "stop_at, saved, epochs",
-    [(("training_step", 4), "epoch 1", 1), (("validation_step", 6), "step 6", 2)],
-    ids=["within an epoch", "at its end"],
-)
-def test_a_follower_whose_job_ends_stops_all_and_they_resume_bit_for_bit(runs, tmp_path, stop_at, saved, epochs):
-    stopped = train(tmp_path / "a", 2, stop_at=stop_at)
-    log = (tmp_path / "a/train.log").read_text()  # the leader's: it did not lose its follower, it stopped with it
-    assert stopped.returncode == 1 and f"the training is saved after {saved}" in log, stopped.stderr
-    resumed = train(tmp_path / "a", 2)
+def test_a_follower_whose_job_ends_stops_all_and_they_resume_bit_for_bit(runs, tmp_path):
+    """Within an epoch, and then at the end of one."""
+    folder, log = tmp_path / "a", tmp_path / "a/train.log"
+    resuming = ""
+    for stop_at, saved in ((("training_step", 4), "epoch 1"), (("validation_step", 6), "step 6")):
+        stopped = train_on_two(folder, stop_at=stop_at)
+        told = log.read_text()  # the leader's: it did not lose its follower, it stopped with it
+        assert stopped.returncode == 1 and f"the training is saved after {saved}" in told, stopped.stderr
+        assert resuming in told
+        resuming = "resuming after epoch 1 of 4"
+    resumed = train_on_two(folder)
     assert resumed.returncode == 0, resumed.stderr
-    assert f"resuming after epoch {epochs} of 4" in (tmp_path / "a/train.log").read_text()
+    assert "resuming after epoch 2 of 4" in log.read_text()
     for name in ("weights.safetensors", "history.csv"):
-        assert (tmp_path / "a" / name).read_bytes() == (runs[2] / name).read_bytes()
+        assert (folder / name).read_bytes() == (runs[2] / name).read_bytes()
 
 
 def test_followers_keep_to_the_threads_of_the_settings(tmp_path, monkeypatch):

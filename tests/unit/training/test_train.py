@@ -37,7 +37,10 @@ def interrupt_after_epoch_2(monkeypatch, folder):
         train(folder)
 
 
-@pytest.mark.parametrize("architecture, group", [("simplified", "p4m"), ("unet", "p4"), ("unet", "trivial")])
+@pytest.mark.parametrize(
+    "architecture, group",
+    [("simplified", "p4m"), *(pytest.param("unet", group, marks=pytest.mark.nightly) for group in ("p4", "trivial"))],
+)
 def test_a_small_network_learns_discs(tmp_path, architecture, group):
     train(tmp_path, changed(epochs=40), spec=ModelSpec(architecture, group, (4, 8)))
     history = pd.read_csv(tmp_path / "history.csv")

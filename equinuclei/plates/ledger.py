@@ -50,7 +50,7 @@ OUTCOMES = (
 # Files without pixels, by their ending and by their name; what is not listed may hold pixels.
 _TEXT_FILES = re.compile(
     r".*\.(xml|txt|csv|tsv|tab|json|htd|mlf|mrf|mes|wpi|wpp|log|ini|pdf|html?|md|xlsx?|xdce|dat\.xml|kw\.txt|yaml|yml)"
-    r"|\.?_.*|\.ds_store|thumbs\.db|desktop\.ini|\.z(attrs|array|group|metadata)|zarr\.json",
+    r"|\._.*|\.ds_store|thumbs\.db|desktop\.ini|\.z(attrs|array|group|metadata)|zarr\.json",
     re.IGNORECASE | re.DOTALL,
 )
 _NO_PLACE = {"time": -1, "y0": -1, "x0": -1, "height": -1, "width": -1, "hidden": 0, "crc32": -1}
@@ -118,7 +118,7 @@ def _planes_with_outcome(
         [OTHER_ACQUISITION, OTHER_CHANNEL, OTHER_TIME],
         OTHER_Z,
     )
-    planes["outcome"] = np.where(is_chosen, outcome, left_out)
+    planes["outcome"] = pd.Series(np.where(is_chosen, outcome, left_out), planes.index).fillna("missing")
     planes["detail"] = np.where(is_chosen, planes["message"].fillna(""), "")
     exact = planes["outcome"].isin([CONVERTED])
     for column, value in _NO_PLACE.items():

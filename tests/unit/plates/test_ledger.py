@@ -128,11 +128,11 @@ class TestSentence:
         raw = put_table(tmp_path / "raw", [plane("a.tif", page=0), plane("b.tif", field=2, page=0)])
         tifffile.imwrite(raw / "b.tif", np.stack([random_image(n) for n in range(3)]), photometric="minisblack")
         (raw / "more").mkdir()
-        for name in ("more/c.tif", "extra.c01", "notes.txt", "Thumbs.db", "._a.tif"):
+        for name in ("more/_c.tif", "extra.c01", "notes.txt", "Thumbs.db", "._a.tif"):
             (raw / name).write_bytes(b"x")
         ledger = read_ledger(plate := convert(raw))
         assert "2 pages of 1 file that the index does not list" in sentence(plate)
-        assert "2 unknown files: extra.c01, more/c.tif" in sentence(plate)
+        assert "2 unknown files: extra.c01, more/_c.tif" in sentence(plate)
         outcomes = ledger.set_index("path")["outcome"]
         assert {outcomes[name] for name in ("notes.txt", "Thumbs.db", "._a.tif", "planes.tsv")} == {"no pixels"}
 

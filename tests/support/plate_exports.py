@@ -273,6 +273,7 @@ def write_columbus(folder: Path, first: int = 0) -> Pixels:
             images.append({"URL": f"00{row}001-1.tif", "BufferNo": str(page), **facts})
             pixels["AB"[row - 1] + "01", 1, ("DAPI", "FITC")[channel - 1], plane - 1] = stack[page]
     write_evaluation_index(folder / "ImageIndex.ColumbusIDX.xml", images, version=0, plate="P1")
+    return pixels
 
 
 def write_images(folder: Path, names: dict[str, tuple], dtype: str = "uint16") -> Pixels:

@@ -21,7 +21,8 @@ class ConvertedWell:
     image : the mosaic of its fields
     nuclear_channel : index of the channel that shows nuclei
     placed : where all its fields lie: field, y0, x0, height, width (pixels)
-    bad_fields : numbers of the fields whose images could not be read in every channel, by time point
+    bad_fields : numbers of the fields whose images could not be read in every channel, by time point; all of them when
+        the nuclear channel was not imaged
     """
 
     image: WellImage
@@ -84,6 +85,9 @@ class ConvertedPlate:
         self.store = Plate(path)
         self.channel = self.store.channel_index(channel)
         statuses = read_statuses(fields)
+        # A stain at the end: at other times there is nothing to find nuclei in.
+        name = self.store.image(self.store.wells[0]).channels[self.channel]
+        self._imaged_times = set(statuses.loc[statuses["channel"] == name, "time"])
         bad = statuses[statuses["status"] != "ok"]
         self._bad_fields: dict[str, dict[int, set[int]]] = {}
         for (well, time), of_well in bad.groupby(["well", "time"]):
@@ -92,7 +96,9 @@ class ConvertedPlate:
     def well(self, name: str) -> ConvertedWell:
         """A well. Raises InputError if the plate lacks it, its image, or the table of its fields."""
         image = self.store.image(name)
-        return ConvertedWell(image, self.channel, image.field_table(), self._bad_fields.get(name, {}))
+        placed, bad = image.field_table(), dict(self._bad_fields.get(name, {}))
+        bad |= {time: set(placed["field"]) for time in range(image.times) if time not in self._imaged_times}
+        return ConvertedWell(image, self.channel, placed, bad)
 
 
 def read_statuses(fields: str | Path) -> pd.DataFrame:

@@ -70,7 +70,8 @@ def measure_plate(
 
     _write_nuclei(nuclei_table, converted.store.name, measured_nuclei())
     for tables, path in ((of_fields, fields_table), (of_wells, wells_table)):
-        write_table(pd.concat(tables, ignore_index=True), path, missing="")
+        rows = [table for table in tables if len(table)] or tables[:1]
+        write_table(pd.concat(rows, ignore_index=True), path, missing="")
     logger.info("%d nuclei in %d wells", sum(int(table["count"].sum()) for table in of_wells), len(of_wells))
 
 
@@ -174,7 +175,12 @@ def _write_nuclei(path: str | Path, plate: str, wells: Iterator[pd.DataFrame]) -
     """Write the nuclei of all wells into one Parquet file, holding one well at a time in memory."""
 
     def to_table(nuclei: pd.DataFrame) -> pa.Table:
-        return pa.Table.from_pandas(nuclei.assign(plate=plate)[["plate", *nuclei.columns]], preserve_index=False)
+        table = pa.Table.from_pandas(nuclei.assign(plate=plate)[["plate", *nuclei.columns]], preserve_index=False)
+        # Text of a well without nuclei has no type yet, and the first well decides for all.
+        for number, field in enumerate(table.schema):
+            if pa.types.is_null(field.type):
+                table = table.set_column(number, field.with_type(pa.string()), table.column(number).cast(pa.string()))
+        return table
 
     tables = map(to_table, wells)
     first = next(tables)

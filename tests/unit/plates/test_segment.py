@@ -23,6 +23,7 @@ from equinuclei.omezarr.plates import Plate
 from equinuclei.plates import segment as plate_segmentation
 from equinuclei.plates.convert import PlateExport, convert_plate
 from equinuclei.plates.measure import measure_plate
+from equinuclei.plates.quality import plate_warnings
 from equinuclei.plates.segment import SegmentationSettings, join_parts, segment_plate
 from equinuclei.simulation.fields import simulate_field
 from equinuclei.specs import TARGETS
@@ -188,6 +189,7 @@ def test_killed_and_run_again_gives_the_same_bytes(tmp_path):
     folder = put_plate(tmp_path, simulated(["A01", "B02", "C03"]))
     killed = """
 import os, signal, sys, zarr
+from equinuclei.plates.quality import plate_warnings
 from equinuclei.plates.segment import SegmentationSettings, segment_plate
 write, written = zarr.Array.__setitem__, []
 def stop(array, region, block):
@@ -258,9 +260,9 @@ def test_a_well_does_not_depend_on_the_other_wells(tmp_path):
     assert np.array_equal(*probabilities)
 
 
-def measure(folder, store, **more):
+def measure(folder, store, channel=None):
     tables = {"nuclei_table": folder / "n.parquet", "fields_table": folder / "f.tsv", "wells_table": folder / "w.tsv"}
-    measure_plate(folder / "plate.ome.zarr", folder / "fields.parquet", store, channel=None, **tables)
+    measure_plate(folder / "plate.ome.zarr", folder / "fields.parquet", store, channel=channel, **tables)
     nuclei = pd.read_parquet(tables["nuclei_table"])
     return nuclei, *(pd.read_csv(tables[name], sep="\t") for name in ("fields_table", "wells_table"))
 
@@ -288,6 +290,30 @@ def test_every_time_point_has_its_nuclei(tmp_path, bright_is_nucleus):
     assert list(nuclei.columns[:3]) == ["plate", "well", "time"]
     assert wells[["time", "count", "failed_fields"]].to_numpy().tolist() == [[0, 2, 0], [1, 3, 0.5], [2, 4, 0]]
     assert fields["count"].tolist() == [1, 1, 3, 0, 2, 2] and (fields["status"] != "ok").sum() == 1
+
+
+def test_a_plate_may_begin_with_an_empty_well(tmp_path, bright_is_nucleus):
+    empty = np.full((40, 40), 10, np.uint16)
+    folder = put_plate(tmp_path, {("A01", 1, 0, 0): empty, ("A02", 1, 0, 0): disc(empty.copy(), 20, 20)})
+    nuclei, _, wells = measure(folder, segment(folder))
+    assert nuclei["well"].tolist() == ["A02"] and wells["count"].tolist() == [0, 1]
+
+
+def test_a_nuclear_stain_at_the_end_has_nuclei_then_alone(tmp_path, bright_is_nucleus):
+    (tmp_path / "source").mkdir()
+    rows = []
+    for channel, times in (("GFP", (0, 1, 2)), ("DAPI", (2,))):
+        for t in times:
+            path = tmp_path / "source" / f"{channel}{t}.tif"
+            tifffile.imwrite(path, disc(np.full((60, 90), 10, np.uint16), 30, 40))
+            rows.append({"well": "A01", "field": 1, "channel": channel, "path": path.name, "t": t})
+    pd.DataFrame(rows).to_csv(tmp_path / "source" / "planes.tsv", sep="\t", index=False)
+    export = PlateExport(tmp_path / "source", t="all")
+    convert_plate(export, tmp_path / "plate.ome.zarr", tmp_path / "fields.parquet", workers=1)
+    nuclei, fields, wells = measure(tmp_path, segment(tmp_path, channel="DAPI"), channel="DAPI")
+    assert nuclei["time"].tolist() == [2] and nuclei["mean_DAPI"].tolist() == [1000]
+    assert wells[["time", "count", "fields"]].to_numpy().tolist() == [[0, 0, 0], [1, 0, 0], [2, 1, 1]]
+    assert fields["time"].tolist() == [2] and plate_warnings(wells.fillna({"focus": 0})).empty
 
 
 def test_a_folder_of_images_is_segmented_image_by_image(tmp_path):

@@ -53,19 +53,17 @@ def snakemake(
     config: dict = TINY,
     check: bool = True,
     environment: Mapping[str, str] | None = None,
-    quick: bool = True,
 ) -> subprocess.CompletedProcess:
     """Run snakemake on the copied project with `folder` as working directory; both streams are merged.
 
-    environment : variables that are set for it. quick : by the processes of `loaded.py`, and not as a user calls it.
+    environment : variables that are set for it.
     """
     configfile = folder / "study.yaml"
     configfile.write_text(yaml.safe_dump(config))
     profile = project() / "profiles/default"
-    command = [HERE / "bin/snakemake"] if quick else [sys.executable, "-m", "snakemake"]
-    command += ["--snakefile", project() / "Snakefile", "--directory", folder]
+    command = [HERE / "bin/snakemake", "--snakefile", project() / "Snakefile", "--directory", folder]
     command += ["--workflow-profile", profile, "--configfile", configfile, "--cores", "2", *arguments]
-    variables = {**os.environ, **(loaded() if quick else {}), "CI": "", **(environment or {})}
+    variables = {**os.environ, **loaded(), "CI": "", **(environment or {})}
     run = subprocess.run(
         command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables
     )
@@ -92,7 +90,7 @@ def planned_jobs(run: subprocess.CompletedProcess) -> dict[str, int]:
 def study(tmp_path_factory) -> tuple[Path, str]:
     """Folder and output of one tiny study, run once for all tests."""
     folder = tmp_path_factory.mktemp("study")
-    run = snakemake(folder, "study", quick=False)
+    run = snakemake(folder, "study")
     return folder, run.stdout
 
 

@@ -22,7 +22,7 @@ SHOWN = 4
 
 # What instruments leave beside their images, whatever the layout.
 _INDEX = re.compile(
-    r".*\.(?:xml|xdce|htd|mlf|mrf|mes|wpi|wpp|icr|flex|scan|mdb|aqs|nd|mvd2|xlif|omp)|metadata.*\.(?:txt|json|csv)"
+    r".*\.(?:xml|xdce|htd|mlf|mrf|mes|wpi|wpp|icr|jdce|flex|scan|mdb|aqs|nd|mvd2|xlif|omp)|metadata.*\.(?:txt|json|csv)"
     r"|acquisition.*\.txt|displaysettings\.json|imageindex.*|measurement.*\.csv",
     re.IGNORECASE,
 )

@@ -95,6 +95,7 @@ class TestWhatMayBeAPlate:
             (["a.tif", "b.tif"], "Experiment.xml", "Experiment.xml beside them looks like the index"),
             (["a.tif", "b.tif"], "metadata.txt", "metadata.txt beside them"),
             (["a.tif", "b.tif"], "plate.wpi", "plate.wpi beside them"),
+            (["a.tif", "b.tif"], "plate.jdce", "plate.jdce beside them"),
             (["x_B02_1.tif", "x_B03_1.tif"], "", r"wells \(B02, B03\)"),
             (["r02c03f01p01-ch1.tiff"], "", r"wells \(B03\)"),
             (["cells_w1.tif", "cells_w2.tif"], "", r"channels \(w1, w2\)"),

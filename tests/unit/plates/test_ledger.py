@@ -24,10 +24,10 @@ from equinuclei.plates.ledger import (
 from support.plate_exports import random_image, write_cellvoyager, write_harmony, write_metaxpress, write_table
 
 EXPORTS = {
-    "harmony": (write_harmony, "harmony"),
-    "metaxpress": (write_metaxpress, "metaxpress"),
-    "cellvoyager": (lambda folder: write_cellvoyager(folder, planes=1), "cellvoyager"),
-    "table": (lambda folder: (write_table(folder), (folder / "plate.tsv").rename(folder / "planes.tsv")), "table"),
+    "harmony": write_harmony,
+    "metaxpress": write_metaxpress,
+    "cellvoyager": lambda folder: write_cellvoyager(folder, planes=1),
+    "table": lambda folder: (write_table(folder), (folder / "plate.tsv").rename(folder / "planes.tsv")),
 }
 
 
@@ -62,7 +62,7 @@ class TestEveryLayout:
     @given(data=st.data())
     def test_a_plane_that_never_came_changes_the_sentence(self, tmp_path_factory, layout, data):
         raw = tmp_path_factory.mktemp("plate") / "raw"
-        EXPORTS[layout][0](raw)
+        EXPORTS[layout](raw)
         whole = convert(raw, "whole")
         ledger = read_ledger(whole)
         assert list(ledger.columns) == LEDGER_COLUMNS and set(ledger["outcome"]) <= set(OUTCOMES)
@@ -74,7 +74,7 @@ class TestEveryLayout:
         assert sentence(partly) != sentence(whole) and sentence(partly).startswith("Keep the raw folder")
 
     def test_every_plane_is_found_in_the_plate_and_missed_where_it_is_not(self, tmp_path, layout):
-        EXPORTS[layout][0](tmp_path / "raw")
+        EXPORTS[layout](tmp_path / "raw")
         plate = convert(tmp_path / "raw")
         ledger = read_ledger(plate)
         for well in Plate(plate).wells:

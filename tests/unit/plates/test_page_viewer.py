@@ -185,7 +185,8 @@ def test_nothing_is_loaded_but_the_images(browser, plate):
 def test_a_page_without_its_folder_says_so(browser, plate, tmp_path):
     shutil.copy(plate, tmp_path)
     browser.open(tmp_path / "report.html", "#A01/")
-    browser.until("byId('note').textContent.includes('has to lie beside this page')")
+    browser.until("byId('note').textContent")
+    assert "has to lie beside this page" in browser.run("byId('note').textContent")
 
 
 def test_a_page_without_images_shows_the_small_ones(browser, tmp_path):

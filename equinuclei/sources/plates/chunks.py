@@ -21,19 +21,12 @@ import zarr
 from scipy import ndimage
 
 
-def missing_chunks(path: str | Path, page: int) -> int:
-    """How many chunk files of a plane were lost, or came only in part.
-
-    path : folder of an array (..., y, x) on a file system
-    page : number of the plane, counted over the leading axes
-
-    Where chunks are sharded, the files are shards. Raises what zarr raises for an array that cannot be opened.
-    """
-    return len(lost_chunks(zarr.open_array(Path(path), mode="r"), Path(path), page)[0])
-
-
 def lost_chunks(array: zarr.Array, path: Path, page: int) -> tuple[list[tuple[int, int]], int]:
-    """Places (row, column) in the grid of chunks where files of a plane were lost, and how many files a plane has."""
+    """Where files of a plane were lost, or came only in part, and how many files a plane has.
+
+    array : (..., y, x), which lies at `path` on a file system; page : number of the plane, counted over its leading
+    axes. The places are (row, column) in the grid of chunks; where chunks are sharded, the files are shards.
+    """
     plane = _Plane(array, path, page)
     absent = plane.absent()
     shown = {place: _in_lower_resolution(plane, place) for place in absent}

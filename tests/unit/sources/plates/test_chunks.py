@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from equinuclei.errors import InputError
 from equinuclei.sources.plates import read_plane
-from equinuclei.sources.plates.chunks import missing_chunks
+from equinuclei.sources.plates.chunks import lost_chunks
 from support.zarr_plates import random_pixels, write_zarr_image
 
 FORMATS = {
@@ -19,6 +19,11 @@ FORMATS = {
     "v3": {"zarr_format": 3},
     "v3, sharded": {"zarr_format": 3, "shards": (1, 8, 8)},
 }
+
+
+def missing_chunks(path, page):
+    """How many chunk files of a plane were lost."""
+    return len(lost_chunks(zarr.open_array(path, mode="r"), path, page)[0])
 
 
 def write(path, pixels, layout="v2, nested", empty=False):

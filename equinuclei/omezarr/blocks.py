@@ -11,7 +11,12 @@ from equinuclei.omezarr.stacks import SHARD_BYTES
 
 CHUNK = 512  # pixels; what a viewer or a tile reads at once
 CHUNK_V2 = 2048  # pixels; without shards a chunk is a file
-SMALLEST_LEVEL = 512  # pixels; a level that fits into this has none below it
+STEP = 4
+"""How many times smaller each level of a pyramid is than the one above. A level takes two files of every well: half as
+many levels as with steps of two."""
+
+SMALLEST_LEVEL = 1024  # pixels; a level that fits into this has none below it
+SMALLEST_LEVEL_OF_MAPS = 4096  # the same of labels and probabilities, which compress well: read at once, not in windows
 
 
 def chunks_of(shape: tuple[int, ...], version: NgffVersion) -> tuple[int, ...]:
@@ -51,23 +56,32 @@ def blocks(array: zarr.Array, at: tuple[int, ...] = ()) -> Iterator[tuple[slice,
         yield tuple(slice(number * step, min((number + 1) * step, size)) for number, step, size in spans)
 
 
-def count_levels(height: int, width: int) -> int:
-    """Levels of the pyramid of an image of so many pixels: halved until it fits into `SMALLEST_LEVEL`."""
+def count_levels(height: int, width: int, smallest: int = SMALLEST_LEVEL) -> int:
+    """Levels of the pyramid of an image of so many pixels: divided by `STEP` until it fits into `smallest`."""
     count = 1
-    while max(height, width) > SMALLEST_LEVEL and min(height, width) >= 2:
-        count, height, width = count + 1, height // 2, width // 2
+    while max(height, width) > smallest and min(height, width) >= STEP:
+        count, height, width = count + 1, height // STEP, width // STEP
     return count
 
 
-def halve(pixels: np.ndarray) -> np.ndarray:
-    """Mean over 2 x 2 pixels of the last two axes, of even length; integers are rounded half up."""
-    first, *others = (pixels[..., y::2, x::2] for y in (0, 1) for x in (0, 1))
+def shrink(pixels: np.ndarray, step: int) -> np.ndarray:
+    """Mean over step x step pixels of the last two axes; integers are rounded half up.
+
+    step : a power of two. What is left of an axis whose length is no multiple of it is dropped.
+    """
+    height, width = (size // step * step for size in pixels.shape[-2:])
+    wide: np.dtype = np.dtype(
+        np.float64 if pixels.dtype.kind == "f" else np.uint32 if pixels.dtype.itemsize <= 2 else np.uint64
+    )
+    # Rows first, which lie side by side in memory.
+    of_rows = pixels[..., 0:height:step, :width].astype(wide)
+    for row in range(1, step):
+        of_rows += pixels[..., row:height:step, :width]
+    total = of_rows[..., ::step].copy()
+    for column in range(1, step):
+        total += of_rows[..., column::step]
     if pixels.dtype.kind == "f":
-        return ((first.astype(np.float64) + sum(others)) / 4).astype(pixels.dtype)
-    wide: np.dtype = np.dtype(np.uint32 if pixels.dtype.itemsize <= 2 else np.uint64)
-    total = first.astype(wide)
-    for quarter in others:
-        total += quarter
-    total += 2
-    total >>= 2
+        return (total / step**2).astype(pixels.dtype)
+    total += step**2 // 2
+    total //= step**2
     return total.astype(pixels.dtype)

@@ -1,7 +1,7 @@
 """OME-Zarr plates, to be read (`equinuclei.omezarr.writing` makes them).
 
 A plate is an NGFF HCS plate with one image per well, `<plate>/B/02/0`: a mosaic (c, y, x) of the well's fields with a
-pyramid of halved levels, a table of its fields, and optionally label images (y, x) under `labels/`. Of several time
+pyramid, and optionally label images (y, x) under `labels/`; a table of the plate says where its fields lie. Of several time
 points, images are (t, c, y, x) and labels (t, y, x). In NGFF 0.5 every level is sharded, one file per level (and time
 point) where it fits into `equinuclei.omezarr.stacks.SHARD_BYTES`.
 """
@@ -10,13 +10,14 @@ import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 import zarr
-from ngio import Roi, open_ome_zarr_container
+from ngio import open_ome_zarr_container, open_ome_zarr_plate
 
 from equinuclei.channels import ChannelChoice, find_channel
 from equinuclei.errors import InputError
@@ -85,6 +86,34 @@ class Plate:
         wavelengths = self.image(self.wells[0]).wavelengths
         return list(wavelengths).index(find_channel(str(self.path), wavelengths, wanted))
 
+    def field_table(self, well: str) -> pd.DataFrame:
+        """Where the fields of a well lie in its mosaic: field, y0, x0, height, width (pixels, whole), sorted by field.
+
+        Raises
+        ------
+        InputError
+            If there is no such table, or a damaged one.
+        """
+        row, column = well_folders(well)
+        table = self._fields
+        if table is None:
+            return _field_table_of_image(self.image(well))
+        found = table[(table["row"].astype(str) == row) & (table["column"].astype(str).str.zfill(2) == column)]
+        if found.empty:
+            raise InputError(f"{self.path}: its table {FIELD_TABLE!r} lacks well {well}.")
+        return found[FIELD_COLUMNS].astype("int64").reset_index(drop=True)
+
+    @cached_property
+    def _fields(self) -> pd.DataFrame | None:
+        """The table of the fields of all wells. None: each image has its own, as earlier versions made them."""
+        plate = open_ome_zarr_plate(self.path)
+        if FIELD_TABLE not in plate.list_tables():
+            return None
+        table = plate.get_table(FIELD_TABLE).dataframe.reset_index()
+        if missing := {"row", "column", *FIELD_COLUMNS} - set(table):
+            raise InputError(f"{self.path}: its table {FIELD_TABLE!r} lacks {', '.join(sorted(missing))}.")
+        return table
+
     def image_folder(self, well: str) -> Path:
         """Where the image of a well lies, or is to be made. Raises InputError if there is no such well."""
         folder = self.path.joinpath(*well_folders(well))
@@ -94,7 +123,7 @@ class Plate:
 
 
 class Pyramid:
-    """Pixels of a well at several resolutions: level 0 is full, and each other level halves the one before.
+    """Pixels of a well at several resolutions: level 0 is full.
 
     Attributes
     ----------
@@ -102,8 +131,8 @@ class Pyramid:
         Its folder, that of its plate, and its well.
     height, width
         Pixels at full resolution.
-    level_count
-        Number of levels.
+    reductions
+        How many times smaller each level is than the first: (1, 4, 16). Plates of earlier versions: (1, 2, 4, 8).
     has_time, times
         Whether there is an axis t, and its length; 1 without that axis.
     pixel_size
@@ -124,7 +153,7 @@ class Pyramid:
             raise InputError(f"{plate}: well {well} has no {self.kind}: was the plate written whole?")
         self._metadata = read_metadata(path)
         self.pixel_size = pixel_size_of(self._metadata)
-        self.level_count = len(self._metadata["multiscales"][0]["datasets"])
+        self.reductions = _reductions(self._metadata)
         self.has_time = self._metadata["multiscales"][0]["axes"][0]["name"] == "t"
         shape = self.level(0).shape
         self.height, self.width = shape[-2:]
@@ -227,31 +256,31 @@ class WellImage(Pyramid):
         """One of the label images over this image. Raises InputError if there is no such one."""
         return LabelImage(self.path / "labels" / name, self.plate, self.well)
 
-    def field_table(self) -> pd.DataFrame:
-        """Where the fields lie in the mosaic: field, y0, x0, height, width (pixels, whole), sorted by field.
 
-        Raises
-        ------
-        InputError
-            If the image has no such table, or a damaged one.
-        """
-        scale = self.pixel_size or 1.0
-        container = open_ome_zarr_container(self.path)
-        if FIELD_TABLE not in container.list_tables():
-            raise InputError(f"{self.plate}: well {self.well} has no table {FIELD_TABLE!r}.")
-        rows = []
-        for roi in container.get_roi_table(FIELD_TABLE).rois():
-            (y, height), (x, width) = (self._span(roi, axis) for axis in ("y", "x"))
-            pixels = [round(value / scale) for value in (y, x, height, width)]
-            rows.append((int(roi.get_name()), *pixels))
-        return pd.DataFrame(sorted(rows), columns=FIELD_COLUMNS).astype("int64")
+def _reductions(metadata: Metadata) -> tuple[int, ...]:
+    """How many times smaller each level of an image is than the first, by its scales along y."""
+    scales = [
+        next(float(change["scale"][-2]) for change in dataset["coordinateTransformations"] if "scale" in change)
+        for dataset in metadata["multiscales"][0]["datasets"]
+    ]
+    return tuple(round(scale / scales[0]) for scale in scales)
 
-    def _span(self, roi: Roi, axis: str) -> tuple[float, float]:
-        """Start and length of a region along an axis."""
-        span = roi.get(axis)
-        if span is None or span.start is None or span.length is None:
-            raise InputError(f"{self.plate}: well {self.well}: its table {FIELD_TABLE!r} lacks the extent of a field.")
-        return span.start, span.length
+
+def _field_table_of_image(image: WellImage) -> pd.DataFrame:
+    """`Plate.field_table` of a plate that an earlier version made."""
+    scale, where = image.pixel_size or 1.0, f"{image.plate}: well {image.well}"
+    container = open_ome_zarr_container(image.path)
+    if FIELD_TABLE not in container.list_tables():
+        raise InputError(f"{where} has no table {FIELD_TABLE!r}.")
+    rows = []
+    for roi in container.get_roi_table(FIELD_TABLE).rois():
+        spans = [roi.get(axis) for axis in ("y", "x")]
+        values = [value for span in spans if span is not None for value in (span.start, span.length)]
+        if len(values) < 4 or None in values:
+            raise InputError(f"{where}: its table {FIELD_TABLE!r} lacks the extent of a field.")
+        y, height, x, width = (round(float(value or 0) / scale) for value in values)
+        rows.append((int(roi.get_name()), y, x, height, width))
+    return pd.DataFrame(sorted(rows), columns=FIELD_COLUMNS).astype("int64")
 
 
 def is_plate(path: str | Path) -> bool:

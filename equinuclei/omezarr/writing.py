@@ -11,12 +11,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import zarr
-from ngio import Channel, ImageInWellPath, Roi, create_empty_ome_zarr, create_empty_plate, open_ome_zarr_container
-from ngio.tables import RoiTable
+from ngio import (
+    Channel,
+    ImageInWellPath,
+    create_empty_ome_zarr,
+    create_empty_plate,
+    open_ome_zarr_container,
+    open_ome_zarr_plate,
+)
+from ngio.tables import GenericTable
 from numpy.typing import DTypeLike
 from zarr.codecs import ZstdCodec
 
-from equinuclei.omezarr.blocks import blocks, chunks_of, count_levels, halve, shards_of
+from equinuclei.omezarr.blocks import SMALLEST_LEVEL, STEP, blocks, chunks_of, count_levels, shards_of, shrink
 from equinuclei.omezarr.metadata import Metadata, NgffVersion, changed_metadata, read_metadata
 from equinuclei.omezarr.plates import (
     FIELD_COLUMNS,
@@ -120,6 +127,7 @@ def create_image(
     dtype: DTypeLike,
     pixel_size: float | None = None,
     times: int | None = None,
+    smallest_level: int = SMALLEST_LEVEL,
 ) -> WellImage:
     """Create the image of a well, replacing one that is there. All its pixels are zero: `write_pixels` sets them.
 
@@ -137,6 +145,8 @@ def create_image(
         Micrometres per pixel. None or NaN: the axes have no unit and a scale of 1.
     times
         Number of time points: the image is (t, c, y, x). None: it is (c, y, x).
+    smallest_level
+        Pixels: a level of the pyramid that fits into a square of this edge has none below it.
 
     Raises InputError if the plate has no such well, ValueError if the shape is empty.
     """
@@ -155,7 +165,8 @@ def create_image(
             Channel.default_init(label=channel.name, color=channel.hex_colour(), data_type=dtype)
             for channel in channels
         ],
-        levels=count_levels(*shape),
+        levels=count_levels(*shape, smallest_level),
+        scaling_factors=[*(1.0 for _ in axes[:-2]), float(STEP), float(STEP)],
         name=well,
         dtype=dtype.name,
         chunks=chunks_of(axes, version),
@@ -236,15 +247,18 @@ def write_pixels(pyramid: Pyramid, read: Callable[..., np.ndarray], time: int = 
 def _write_coarser_levels(pyramid: Pyramid, finer: np.ndarray | zarr.Array, at: tuple[int, ...]) -> None:
     """Write the levels of a time point below the one of full resolution, `finer`.
 
-    Labels keep every other pixel, images the mean of 2 x 2.
+    Labels keep the upper left pixel of those that become one, images the mean.
     """
-    for level in range(1, pyramid.level_count):
+    for level in range(1, len(pyramid.reductions)):
         array = pyramid.level(level, mode="r+")
         for region in blocks(array, at):
             plane = region[len(at) :]
-            source = tuple(slice(2 * part.start, 2 * part.stop) for part in plane[-2:])
+            source = tuple(slice(STEP * part.start, STEP * part.stop) for part in plane[-2:])
             fine = np.asarray(finer[(*plane[:-2], *source)])
-            block = np.ascontiguousarray(fine[..., ::2, ::2]) if isinstance(pyramid, LabelImage) else halve(fine)
+            if isinstance(pyramid, LabelImage):
+                block = np.ascontiguousarray(fine[..., ::STEP, ::STEP])
+            else:
+                block = shrink(fine, STEP)
             array[region] = block[(np.newaxis,) * len(at)]
         finer = _finished(block, array, at)
 
@@ -256,21 +270,32 @@ def _finished(block: np.ndarray, array: zarr.Array, at: tuple[int, ...]) -> np.n
     return np.asarray(array[at]) if at else array
 
 
-def write_field_table(image: WellImage, fields: pd.DataFrame) -> None:
-    """Write where the fields of a well lie in its mosaic, as the table of regions `FIELD_TABLE`.
+def write_field_table(plate: Plate, fields: Mapping[str, pd.DataFrame]) -> None:
+    """Write where the fields of all wells lie in their mosaics, as the table `FIELD_TABLE` of the plate.
 
-    fields : columns field (number), y0, x0 (of the upper left pixel), height and width (pixels).
+    One table, as three files of every well are a sixth of all that a plate takes. Its rows name the image (row, column,
+    path_in_well), the field, and its rectangle in pixels and, as ngio's tables of regions do, in micrometres.
+
+    fields : by well, with columns field (number), y0, x0 (of the upper left pixel), height and width (pixels).
     """
-    scale = image.pixel_size or 1.0
-    rois = [
-        Roi.from_values(
-            name=str(row.field),
-            slices={"x": (row.x0 * scale, row.width * scale), "y": (row.y0 * scale, row.height * scale)},
+    tables = []
+    for well, of_well in fields.items():
+        row, column = well_folders(well)
+        scale = plate.image(well).pixel_size or math.nan
+        table = of_well[FIELD_COLUMNS].astype("int64").sort_values("field")
+        table = table.assign(
+            x_micrometer=table["x0"] * scale,
+            y_micrometer=table["y0"] * scale,
+            len_x_micrometer=table["width"] * scale,
+            len_y_micrometer=table["height"] * scale,
         )
-        for row in fields[FIELD_COLUMNS].astype(int).itertuples(index=False)
-    ]
-    # Two files; AnnData, the default, takes some twenty per well.
-    open_ome_zarr_container(image.path).add_table(FIELD_TABLE, RoiTable(rois=rois), backend="csv", overwrite=True)
+        for place, (name, value) in enumerate({"row": row, "column": column, "path_in_well": "0"}.items()):
+            table.insert(place, name, value)
+        tables.append(table)
+    opened = open_ome_zarr_plate(plate.path)
+    opened.add_table(
+        FIELD_TABLE, GenericTable(pd.concat(tables, ignore_index=True)), backend="csv", overwrite=True
+    )
 
 
 def link_well(source: Plate, target: Plate, well: str) -> None:
@@ -297,7 +322,7 @@ def set_display_ranges(plate: Plate) -> None:
     quantiles: dict[str, list[np.ndarray]] = {}
     images = [plate.image(well) for well in plate.wells]
     for image in images:
-        coarse = np.asarray(image.level(image.level_count - 1)[:])
+        coarse = np.asarray(image.level(len(image.reductions) - 1)[:])
         by_channel = np.moveaxis(coarse, -3, 0)
         for name, pixels in zip(image.channels, by_channel, strict=True):
             values = pixels[pixels != 0]
@@ -338,14 +363,14 @@ def _cut_into_shards(path: Path, version: NgffVersion) -> None:
 
 
 def _set_scales(metadata: Metadata, *, with_unit: bool) -> None:
-    """Make every level's scale twice that of the level before, and drop the unit where the pixel size is unknown.
+    """Make every level's scale `STEP` times that of the level before; drop the unit where the pixel size is unknown.
 
-    ngio divides the lengths of the axes, 2.0007 for a level of 1500 pixels below one of 3001, and always writes a unit.
+    ngio divides the lengths of the axes, 4.0013 for a level of 750 pixels below one of 3001, and always writes a unit.
     """
     multiscale = metadata["multiscales"][0]
     base = multiscale["datasets"][0]["coordinateTransformations"][0]["scale"]
     for level, dataset in enumerate(multiscale["datasets"]):
-        dataset["coordinateTransformations"][0]["scale"] = [*base[:-2], *(size * 2**level for size in base[-2:])]
+        dataset["coordinateTransformations"][0]["scale"] = [*base[:-2], *(size * STEP**level for size in base[-2:])]
     for axis in multiscale["axes"]:
         if not with_unit:
             axis.pop("unit", None)

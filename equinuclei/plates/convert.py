@@ -225,6 +225,7 @@ class _Conversion:
             row for well in self.plan.wells for row in json.loads(_rows_file(folder, well).read_text("utf-8"))["rows"]
         ]
         fields = self._field_table(rows)
+        write_field_table(plate, self.plan.places)
         set_display_ranges(plate)
         ledger = make_ledger(self.source, self.planes, self.plan, rows, self.export.folder)
         add_notes(plate, {"ledger": write_ledger(ledger, self.tables.ledger)})
@@ -280,7 +281,6 @@ def _convert_well(plate: Plate, plan: MosaicPlan, well: str) -> None:
         of_time = [{"well": well, "time": time, **row} for row in _rows_of_time(channels, at_time, fields)]
         write_pixels(image, Mosaic(plan, at_time, of_time).read, time)
         rows += of_time
-    write_field_table(image, fields)
     write_json(_rows_file(plate.path, well), {"rows": rows})
     mark_done(plate.path, well)
 

@@ -96,7 +96,7 @@ class ConvertedPlate:
     def well(self, name: str) -> ConvertedWell:
         """A well. Raises InputError if the plate lacks it, its image, or the table of its fields."""
         image = self.store.image(name)
-        placed, bad = image.field_table(), dict(self._bad_fields.get(name, {}))
+        placed, bad = self.store.field_table(name), dict(self._bad_fields.get(name, {}))
         bad |= {time: set(placed["field"]) for time in range(image.times) if time not in self._imaged_times}
         return ConvertedWell(image, self.channel, placed, bad)
 

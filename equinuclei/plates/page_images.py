@@ -10,7 +10,8 @@ from pathlib import Path
 import imageio.v3 as iio
 import numpy as np
 
-from equinuclei.omezarr.plates import FIELD_COLUMNS, Plate
+from equinuclei.omezarr.blocks import shrink
+from equinuclei.omezarr.plates import FIELD_COLUMNS, Plate, Pyramid
 from equinuclei.plates.fields import LABEL
 
 logger = logging.getLogger("equinuclei.plates.page_images")
@@ -20,6 +21,7 @@ WELL_EDGE = 2048
 
 QUALITY = 85  # of JPEG
 SAMPLE_WELLS = 5
+SMALLEST = 512  # pixels; the image of a well that fits into this is not made smaller
 OUTLINES = -1
 """What stands for the outlines of nuclei where channels are numbered."""
 
@@ -29,7 +31,7 @@ WHOLE: Region = (slice(None), slice(None))
 
 @dataclass(frozen=True)
 class Resolution:
-    """How fine the images of a page are, as levels of the pyramids: level n has a pixel for 2^n x 2^n of the camera's.
+    """How fine the images of a page are, as levels: level n has a pixel for 2^n x 2^n of the camera's.
 
     well : of the image of a whole well, in every channel
     fields : of the images of single fields, by the number of the channel; those absent have none, as that of the well
@@ -59,23 +61,33 @@ class PlatePixels:
     nuclear_channel: int
 
     def levels(self, well: str) -> int:
-        """Number of levels that image and labels of a well have in common."""
-        image = self.plate.image(well)
-        return min(image.level_count, self.segmentation.image(well).label(LABEL).level_count)
+        """Number of levels in which images of a well may be made: down to `SMALLEST`. Not all of them are stored."""
+        image, count = self.plate.image(well), 1
+        while max(image.height, image.width) >> (count - 1) > SMALLEST and min(image.height, image.width) >> count:
+            count += 1
+        return count
 
     def read(self, well: str, time: int, channel: int, level: int, region: Region = WHOLE) -> np.ndarray:
         """A channel (y, x) of a well as stored, or bool (y, x), the outlines of its nuclei (channel OUTLINES)."""
         if channel == OUTLINES:
             return outlines(self.labels(well, time, level, region))
         image = self.plate.image(well)
-        index: tuple[int | slice, ...] = (*image.time_index(time), channel, *region)
-        return np.asarray(image.level(level)[index])
+        return shrink(*_read_finer(image, (*image.time_index(time), channel), level, region))
 
     def labels(self, well: str, time: int, level: int, region: Region = WHOLE) -> np.ndarray:
         """The labels (y, x) of the nuclei of a well; numbers, 0 is background."""
         image = self.segmentation.image(well).label(LABEL)
-        index: tuple[int | slice, ...] = (*image.time_index(time), *region)
-        return np.asarray(image.level(level)[index])
+        pixels, step = _read_finer(image, image.time_index(time), level, region)
+        height, width = (size // step * step for size in pixels.shape)
+        return pixels[:height:step, :width:step]
+
+
+def _read_finer(image: Pyramid, index: tuple[int, ...], level: int, region: Region) -> tuple[np.ndarray, int]:
+    """A region (y, x) of a level from the coarsest stored one that is as fine, and how many of its pixels make one."""
+    stored = max(number for number, reduction in enumerate(image.reductions) if reduction <= 2**level)
+    step = 2**level // image.reductions[stored]
+    part = (slice(*(None if end is None else step * end for end in (side.start, side.stop))) for side in region)
+    return np.asarray(image.level(stored)[(*index, *part)]), step
 
 
 def write_page_images(pixels: PlatePixels, folder: Path, *, budget: float, workers: int = 1) -> dict[str, object]:
@@ -253,7 +265,7 @@ def _write_time(pixels: PlatePixels, well: str, time: int, resolution: Resolutio
 
 def _fields(pixels: PlatePixels, well: str) -> list[tuple[int, int, int, int, int]]:
     """Number, y0, x0, height and width (pixels of the mosaic) of the fields of a well."""
-    table = pixels.plate.image(well).field_table()[FIELD_COLUMNS]
+    table = pixels.plate.field_table(well)[FIELD_COLUMNS]
     return [(int(n), int(y), int(x), int(h), int(w)) for n, y, x, h, w in table.itertuples(index=False)]
 
 

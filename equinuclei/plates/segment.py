@@ -23,6 +23,7 @@ from equinuclei.networks.device import prepare_torch
 from equinuclei.networks.folding import fold
 from equinuclei.networks.network import SegmentationNetwork
 from equinuclei.networks.targets import target_of
+from equinuclei.omezarr.blocks import SMALLEST_LEVEL_OF_MAPS
 from equinuclei.omezarr.metadata import known_version
 from equinuclei.omezarr.plates import Plate, is_plate
 from equinuclei.omezarr.writing import (
@@ -31,7 +32,6 @@ from equinuclei.omezarr.writing import (
     create_label,
     create_plate,
     link_well,
-    write_field_table,
     write_pixels,
 )
 from equinuclei.plates.fields import LABEL, ConvertedPlate, ConvertedWell
@@ -263,13 +263,21 @@ class _Segmentation:
         labels = segmented.make_labels().astype(np.uint32)
         times = well.image.times if well.image.has_time else None
         if moment == 0:
-            create_image(output, well.name, [PROBABILITY], well.shape, np.uint8, well.image.pixel_size, times)
+            create_image(
+                output,
+                well.name,
+                [PROBABILITY],
+                well.shape,
+                np.uint8,
+                well.image.pixel_size,
+                times,
+                SMALLEST_LEVEL_OF_MAPS,
+            )
             create_label(output, well.name, LABEL)
         image = output.image(well.name)
         write_pixels(image, lambda _, y, x: segmented.probability[y, x], moment)
         write_pixels(image.label(LABEL), lambda y, x: labels[y, x], moment)
         if moment == well.image.times - 1:
-            write_field_table(image, well.placed)
             mark_done(output.path, well.name)
 
     def _notes(self) -> dict[str, object]:

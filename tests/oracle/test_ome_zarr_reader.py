@@ -54,7 +54,7 @@ def in_layout(plate, level):
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_a_converted_plate(tmp_path, version):
-    simulate_plate(tmp_path / "SIM", tmp_path / "truth", barcode="SIM", wells=["A01", "B03", "B01"], fields=4, size=300,
+    simulate_plate(tmp_path / "SIM", tmp_path / "truth", barcode="SIM", wells=["A01", "B03", "B01"], fields=4, size=560,
                    seed=1)  # fmt: skip
     plate = tmp_path / "plate.ome.zarr"
     convert_plate(PlateExport(tmp_path / "SIM"), plate, tmp_path / "fields.parquet", workers=1, ngff_version=version)

@@ -44,13 +44,12 @@ def make_plate(folder, wells=("A01", "B02"), channels=("DAPI", "GFP"), times=Non
             write_pixels(
                 image, lambda c, y, x, later=stored + 50 * (stored > 0) * time: later[c, y, x].astype("uint16"), time
             )
-        write_field_table(image, FIELDS)
         over = create_image(segmentation, well, [PlateChannel("probability")], SIZE, np.uint8, 0.5, times)
         nuclei = create_label(segmentation, well, "nuclei")
         for time in range(times or 1):
             write_pixels(over, lambda c, y, x: np.zeros((y.stop - y.start, x.stop - x.start), np.uint8), time)
             write_pixels(nuclei, lambda y, x: labels[y, x], time)
-        write_field_table(over, FIELDS)
+    write_field_table(plate, dict.fromkeys(wells, FIELDS))
     return PlatePixels(Plate(plate.path), Plate(segmentation.path), 0)
 
 

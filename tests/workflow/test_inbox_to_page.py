@@ -86,7 +86,7 @@ def test_the_converted_plate_has_every_pixel_of_its_source(lab):
     table = pd.read_csv(lab.inbox / "good" / "planes.tsv", sep="\t")
     for row in table.itertuples():
         image = Plate(plate).image(row.well)
-        place = image.field_table().set_index("field").loc[row.field]
+        place = Plate(plate).field_table(row.well).set_index("field").loc[row.field]
         stored = image.level(0)[0, place.y0 : place.y0 + place.height, place.x0 : place.x0 + place.width]
         np.testing.assert_array_equal(np.asarray(stored), tifffile.imread(lab.inbox / "good" / row.path))
 

@@ -43,14 +43,14 @@ def test_a_well_an_image_or_a_level_that_is_not_there(tmp_path, plate):
     with pytest.raises(InputError, match="has no image of level 1"):
         image.level(1)
     with pytest.raises(InputError, match=f"has no table '{FIELD_TABLE}'"):
-        image.field_table()
+        plate.field_table("B02")
 
 
 def test_what_is_known_of_a_plate_and_its_image(plate):
     opened = Plate(plate.path)
     assert (opened.name, opened.ngff_version, opened.wells, opened.notes) == ("p", "0.5", ["B02"], {})
     image = opened.image("B02")
-    assert (image.height, image.width, image.level_count, image.pixel_size) == (8, 9, 1, 0.5)
+    assert (image.height, image.width, image.reductions, image.pixel_size) == (8, 9, (1,), 0.5)
     assert image.channels == ["DAPI", "BF"] and image.wavelengths["DAPI"] == 455 and np.isnan(image.wavelengths["BF"])
     assert image.read().tolist() == [[[7] * 9] * 8, [[8] * 9] * 8]
     assert image.read_channel(1).tolist() == [[8] * 9] * 8

@@ -31,6 +31,14 @@ def rules() -> dict[str, str]:
 
 
 def declared(environment: str) -> dict[str, str]:
-    """Conda packages that an environment file names, and their versions."""
-    lines = yaml.safe_load(ENVIRONMENTS[environment].read_text())["dependencies"]
-    return dict(re.fullmatch(r"([\w.-]+) =([\w.]+)", line).groups() for line in lines)
+    """Conda packages that an environment file names, and the exact versions beside them; of Python, what is asked for.
+
+    What is asked for, the first two numbers of each, is checked against them.
+    """
+    asked = yaml.safe_load(ENVIRONMENTS[environment].read_text())["dependencies"]
+    lines = re.findall(r"^  - ([\w.-]+) =([\w.]+)(?:  # ([\w.]+))?$", ENVIRONMENTS[environment].read_text(), re.MULTILINE)
+    assert [f"{package} ={version}" for package, version, _ in lines] == asked, environment
+    exact = {package: pin or version for package, version, pin in lines}
+    wrong = [package for package, version, pin in lines if package != "python" and version != ".".join(pin.split(".")[:2])]
+    assert not wrong, f"{environment}: {wrong}"
+    return exact

@@ -88,11 +88,15 @@ class Conda:
         """Options of snakemake: conda, with environments that all copies of the project share."""
         return "--software-deployment-method", "conda", "--conda-prefix", str(self.root / "envs")
 
-    def packages(self, environment: str) -> set[str]:
-        """Names of the packages in the environment that Snakemake made of a file of `envs/`."""
+    def folder_of(self, environment: str) -> Path:
+        """The environment that Snakemake made of a file of `envs/`."""
         copies = [path for path in (self.root / "envs").glob("*.yaml") if is_copy(path, ENVIRONMENTS[environment])]
         assert len(copies) == 1, copies
-        metadata = copies[0].with_suffix("").glob("conda-meta/*.json")
+        return copies[0].with_suffix("")
+
+    def packages(self, environment: str) -> set[str]:
+        """Names of the packages in an environment."""
+        metadata = self.folder_of(environment).glob("conda-meta/*.json")
         return {json.loads(path.read_text())["name"] for path in metadata}
 
 
@@ -207,6 +211,15 @@ def test_torch_is_installed_and_loaded_where_it_is_needed_alone(conda, lab):
     assert {name for name in ENVIRONMENTS if "pytorch" in conda.packages(name)} == WITH_TORCH
     loaded = {record["rule"] for record in records if "torch" in record["modules"]}
     assert loaded == {rule for rule, environment in rules().items() if environment in WITH_TORCH}
+
+
+def test_environments_share_the_files_of_their_packages(conda, lab):
+    """By hard links: every file of PyTorch is on the disk once, however many environments have it."""
+    environments = {name: conda.folder_of(name) for name in WITH_TORCH}
+    files = [{path.relative_to(root): path for path in root.rglob("torch/**/*.py")} for root in environments.values()]
+    assert len(files[0]) > 1000
+    for relative, path in files[0].items():
+        assert {other[relative].stat().st_ino for other in files} == {path.stat().st_ino}, relative
 
 
 def drop(project: Path, environment: str, *packages: str) -> None:

@@ -78,3 +78,9 @@ def test_the_workflow_is_parsed_with_what_snakemake_brings():
                 found.add(node.module.split(".")[0])
     assert ROOT / "equinuclei/specs.py" in modules
     assert found - sys.stdlib_module_names <= {"equinuclei", "jsonschema"}
+
+
+def test_the_page_on_environments_names_all_of_them_and_those_with_torch():
+    rows = re.findall(r"^\| `(\w+)`( \*)? \|", (ROOT / "docs/environments.md").read_text(), re.MULTILINE)
+    assert {name for name, _ in rows} == set(ENVIRONMENTS)
+    assert {name for name, with_torch in rows if with_torch} == WITH_TORCH

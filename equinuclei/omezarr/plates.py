@@ -1,9 +1,9 @@
 """OME-Zarr plates, to be read (`equinuclei.omezarr.writing` makes them).
 
 A plate is an NGFF HCS plate with one image per well, `<plate>/B/02/0`: a mosaic (c, y, x) of the well's fields with a
-pyramid, and optionally label images (y, x) under `labels/`; a table of the plate says where its fields lie. Of several time
-points, images are (t, c, y, x) and labels (t, y, x). In NGFF 0.5 every level is sharded, one file per level (and time
-point) where it fits into `equinuclei.omezarr.stacks.SHARD_BYTES`.
+pyramid, and optionally label images (y, x) under `labels/`. A table of the plate says where its fields lie. Of several
+time points, images are (t, c, y, x) and labels (t, y, x). In NGFF 0.5 every level is sharded, one file per level (and
+time point) where it fits into `equinuclei.omezarr.stacks.SHARD_BYTES`.
 """
 
 import math

@@ -293,9 +293,7 @@ def write_field_table(plate: Plate, fields: Mapping[str, pd.DataFrame]) -> None:
             table.insert(place, name, value)
         tables.append(table)
     opened = open_ome_zarr_plate(plate.path)
-    opened.add_table(
-        FIELD_TABLE, GenericTable(pd.concat(tables, ignore_index=True)), backend="csv", overwrite=True
-    )
+    opened.add_table(FIELD_TABLE, GenericTable(pd.concat(tables, ignore_index=True)), backend="csv", overwrite=True)
 
 
 def link_well(source: Plate, target: Plate, well: str) -> None:

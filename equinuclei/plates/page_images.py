@@ -86,8 +86,11 @@ def _read_finer(image: Pyramid, index: tuple[int, ...], level: int, region: Regi
     """A region (y, x) of a level from the coarsest stored one that is as fine, and how many of its pixels make one."""
     stored = max(number for number, reduction in enumerate(image.reductions) if reduction <= 2**level)
     step = 2**level // image.reductions[stored]
-    part = (slice(*(None if end is None else step * end for end in (side.start, side.stop))) for side in region)
-    return np.asarray(image.level(stored)[(*index, *part)]), step
+    part: list[slice] = [
+        slice(*(None if end is None else step * end for end in (side.start, side.stop))) for side in region
+    ]
+    place: tuple[int | slice, ...] = (*index, *part)
+    return np.asarray(image.level(stored)[place]), step
 
 
 def write_page_images(pixels: PlatePixels, folder: Path, *, budget: float, workers: int = 1) -> dict[str, object]:

@@ -36,9 +36,13 @@ def declared(environment: str) -> dict[str, str]:
     What is asked for, the first two numbers of each, is checked against them.
     """
     asked = yaml.safe_load(ENVIRONMENTS[environment].read_text())["dependencies"]
-    lines = re.findall(r"^  - ([\w.-]+) =([\w.]+)(?:  # ([\w.]+))?$", ENVIRONMENTS[environment].read_text(), re.MULTILINE)
+    lines = re.findall(
+        r"^  - ([\w.-]+) =([\w.]+)(?:  # ([\w.]+))?$", ENVIRONMENTS[environment].read_text(), re.MULTILINE
+    )
     assert [f"{package} ={version}" for package, version, _ in lines] == asked, environment
     exact = {package: pin or version for package, version, pin in lines}
-    wrong = [package for package, version, pin in lines if package != "python" and version != ".".join(pin.split(".")[:2])]
+    wrong = [
+        package for package, version, pin in lines if package != "python" and version != ".".join(pin.split(".")[:2])
+    ]
     assert not wrong, f"{environment}: {wrong}"
     return exact

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from equinuclei.omezarr.blocks import SMALLEST_LEVEL_OF_MAPS
 from equinuclei.omezarr.plates import Plate
 from equinuclei.omezarr.writing import (
     PlateChannel,
@@ -44,7 +45,7 @@ def make_plate(folder, wells=("A01", "B02"), channels=("DAPI", "GFP"), times=Non
             write_pixels(
                 image, lambda c, y, x, later=stored + 50 * (stored > 0) * time: later[c, y, x].astype("uint16"), time
             )
-        over = create_image(segmentation, well, [PlateChannel("probability")], SIZE, np.uint8, 0.5, times)
+        over = create_image(segmentation, well, [PlateChannel("p")], SIZE, np.uint8, 0.5, times, SMALLEST_LEVEL_OF_MAPS)
         nuclei = create_label(segmentation, well, "nuclei")
         for time in range(times or 1):
             write_pixels(over, lambda c, y, x: np.zeros((y.stop - y.start, x.stop - x.start), np.uint8), time)

@@ -24,7 +24,9 @@ def test_chunks_are_planes_no_larger_than_the_array():
     assert chunks_of((2, 3000, 100), "0.4") == (1, 2048, 100)
 
 
-@pytest.mark.parametrize("height, width, levels", [(1024, 1024, 1), (1025, 10, 2), (3240, 3240, 2), (6480, 6480, 3), (5000, 1, 1)])
+@pytest.mark.parametrize(
+    "height, width, levels", [(1024, 1024, 1), (1025, 10, 2), (3240, 3240, 2), (6480, 6480, 3), (5000, 1, 1)]
+)
 def test_a_pyramid_ends_where_a_level_is_small(height, width, levels):
     assert count_levels(height, width) == levels
 

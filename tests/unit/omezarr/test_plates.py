@@ -1,12 +1,22 @@
 """Plates read back: what was written, and what to do about a plate that is absent, unfinished or damaged."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import zarr
+from ngio import Roi, open_ome_zarr_container
+from ngio.tables import RoiTable
 
 from equinuclei.errors import InputError
 from equinuclei.omezarr.plates import FIELD_TABLE, Plate, is_plate
-from equinuclei.omezarr.writing import PlateChannel, create_image, create_label, create_plate, write_pixels
+from equinuclei.omezarr.writing import (
+    PlateChannel,
+    create_image,
+    create_label,
+    create_plate,
+    write_field_table,
+    write_pixels,
+)
 
 
 @pytest.fixture
@@ -80,3 +90,26 @@ def test_labels_that_changed_are_reported(plate):
     label.level(0, mode="r+")[0, 0] = 1
     with pytest.raises(InputError, match="the checksum differs"):
         plate.image("B02").label("nuclei").read()
+
+
+FIELDS = pd.DataFrame([(2, 0, 4, 8, 5), (1, 0, 0, 8, 4)], columns=["field", "y0", "x0", "height", "width"])
+
+
+def test_where_fields_lie(plate):
+    write_field_table(plate, {"B02": FIELDS})
+    assert Plate(plate.path).field_table("B02").to_numpy().tolist() == [[1, 0, 0, 8, 4], [2, 0, 4, 8, 5]]
+    with pytest.raises(InputError, match="lacks well B03"):
+        Plate(plate.path).field_table("B03")
+
+
+def test_where_fields_lie_in_a_plate_of_an_earlier_version(plate):
+    """Each of its images has a table of regions, in micrometres."""
+    rois = [
+        Roi.from_values(
+            name=str(row.field), slices={"x": (row.x0 / 2, row.width / 2), "y": (row.y0 / 2, row.height / 2)}
+        )
+        for row in FIELDS.itertuples()
+    ]
+    container = open_ome_zarr_container(plate.image("B02").path)
+    container.add_table(FIELD_TABLE, RoiTable(rois=rois), backend="csv")
+    assert Plate(plate.path).field_table("B02").to_numpy().tolist() == [[1, 0, 0, 8, 4], [2, 0, 4, 8, 5]]

@@ -17,6 +17,20 @@ def pixels(tmp_path_factory):
     return make_plate(tmp_path_factory.mktemp("plate"))
 
 
+def test_levels_that_are_not_stored_are_made_of_finer_ones(pixels):
+    """Pixels are stored whole and four times smaller; of labels, only whole."""
+    image, labels = pixels.plate.image("A01"), pixels.segmentation.image("A01").label("nuclei")
+    assert (image.reductions, pixels.levels("A01")) == ((1, 4), 3)
+    stored, numbers = image.read()[0].astype(float), labels.read()
+    for level, step in ((0, 1), (1, 2), (2, 4)):
+        size = 1200 // step
+        expected = np.floor(stored.reshape(size, step, size, step).mean(axis=(1, 3)) + 0.5)
+        np.testing.assert_array_equal(pixels.read("A01", 0, 0, level), expected)
+        np.testing.assert_array_equal(pixels.labels("A01", 0, level), numbers[::step, ::step])
+        region = slice(250 // step, 800 // step), slice(0, 100 // step)
+        np.testing.assert_array_equal(pixels.read("A01", 0, 0, level, region), expected[region])
+
+
 def decoded(path, encoding):
     """The values that a JPEG stands for."""
     grey = iio.imread(path).astype(float)

@@ -1,6 +1,9 @@
-"""One line on the plates of an inbox, for the end of a tick: how many are done, failed, waiting and excluded.
+"""The end of a tick: how many plates are done, failed, waiting and excluded, and what a person must do.
 
 python scripts/tell_plates.py [the options that snakemake is called with]
+
+Standard error gets a line for every plate that failed, stopped or waits for a person, at every tick. The exit status is
+1 if one of them was not told before as it is, or stopped and is tried again: cron and systemd tell a person.
 """
 
 import sys
@@ -11,9 +14,10 @@ from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
 from equinuclei.config.plates import Plates
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, StoppedError
 from equinuclei.plates.inbox import tell_failures
 from equinuclei.plates.scan_table import count_states
+from equinuclei.plates.tick import end_of_tick
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,10 +31,18 @@ def main() -> None:
     try:
         plates = Plates(config["plates"])
         rows = tell_failures(plates.scan, plates.results, plates.digest)
-        states = count_states(rows, [plate for plate, _ in plates.finished()])
-    except InputError as error:
+        finished = {plate for plate, _ in plates.finished()}
+        end = end_of_tick(rows, finished, plates.results)
+        states = count_states(rows, finished - set(end.stopped))
+    except (InputError, StoppedError) as error:
         sys.exit(f"Error: {error}")
-    print(f"{', '.join(f'{state} {number}' for state, number in states.items())}: {plates.results}/plates.html")
+    for line in end.lines:
+        print(line, file=sys.stderr, flush=True)
+    print(
+        f"{', '.join(f'{state} {number}' for state, number in states.items())}: {plates.results}/plates.html",
+        flush=True,
+    )
+    sys.exit(int(end.is_news))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from equinuclei.errors import InputError, check_known
 from equinuclei.file_names import name_pattern
 from equinuclei.library.names import WEIGHTS, find_weights
 from equinuclei.plates.inbox import waiting_plates
-from equinuclei.plates.scan_table import NOT_TO_BE_PROCESSED, read_scan
+from equinuclei.plates.scan_table import NOT_TO_BE_PROCESSED, READY, read_scan
 
 
 class Plates:
@@ -52,10 +52,20 @@ class Plates:
         return tuple(plate for plate in self._rows if self._of(plate, "exclude").lower() in _YES)
 
     def waiting(self) -> list[str]:
-        """The plates to process: complete, not failed as they are, suited by the settings, and not excluded."""
+        """The plates to process: complete, not failed as they are, suited by the settings, and not excluded.
+
+        A plate that is not converted yet also has to lie in the inbox as it was when it was complete.
+        """
         scanned = read_scan(self.scan)
         left_alone = {plate.plate for plate in scanned if plate.status in NOT_TO_BE_PROCESSED} | set(self.excluded)
+        ready = {plate.plate for plate in scanned if plate.status == READY}
+        left_alone |= {plate.plate for plate in scanned if plate.plate not in ready and not self._is_begun(plate.plate)}
         return [plate for plate in waiting_plates(self.results, self.digest) if plate not in left_alone]
+
+    def _is_begun(self, plate: str) -> bool:
+        """Whether a plate needs its raw folder no more: it is converted, or has its page."""
+        folder = Path(self.results, plate)
+        return (folder / "plate.ome.zarr").exists() or any(folder.glob("*/report.html"))
 
     def finished(self) -> list[tuple[str, str]]:
         """The plates of `waiting` that have their page, each with the name of its model in paths."""

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,7 @@ import pandas as pd
 import zarr
 
 from equinuclei.checksums import digest
-from equinuclei.errors import InputError, raise_problems
+from equinuclei.errors import StoppedError, UnavailableError, raise_problems
 from equinuclei.omezarr.metadata import NgffVersion, known_version
 from equinuclei.omezarr.plates import Plate, is_plate
 from equinuclei.omezarr.writing import (
@@ -25,6 +25,7 @@ from equinuclei.omezarr.writing import (
 )
 from equinuclei.plates.ledger import LEDGER, left_out, make_ledger, write_ledger
 from equinuclei.plates.mosaic import Mosaic, MosaicPlan
+from equinuclei.plates.raw_folder import require_as_scanned
 from equinuclei.runtime.files import is_done, make_folder, mark_done, replacing, require_space, write_json
 from equinuclei.sources.plates import PlateSource, choose_channels, choose_planes, find_plate_source
 from equinuclei.sources.plates.planes import NO_FILE
@@ -63,6 +64,8 @@ class PlateExport:
     z : a plane from 0, "max" or "mean"; None: see `equinuclei.sources.plates.choose_planes`
     t : a time point, "first", "last" or "all"; None: the first
     acquisition : number of an acquisition; None: all
+    content : digest of the raw folder by the scan (`equinuclei.plates.raw_folder`), which must hold to the end; or None
+    absent : the images that were not there at the scan, seen from the folder; None: those that are not there now
     """
 
     path: str | Path
@@ -71,6 +74,8 @@ class PlateExport:
     z: int | str | None = None
     t: int | str | None = None
     acquisition: int | None = None
+    content: str | None = None
+    absent: Collection[str] | None = None
 
     @property
     def folder(self) -> Path:
@@ -82,6 +87,22 @@ class PlateExport:
         """The planes of a source to convert, with the column time (see `MosaicPlan.of`)."""
         planes = choose_planes(source, self.channels, self.z, self.t, self.acquisition)
         return planes.assign(time=pd.factorize(planes["t"], sort=True)[0] if self.t == "all" else 0)
+
+    def require_as_scanned(self) -> None:
+        """Raise StoppedError if the raw folder is not what the scan found, UnavailableError if that cannot be told."""
+        if self.content is not None:
+            require_as_scanned(self.folder, self.content)
+
+    def require_present(self, where: str, absent: Collection[str]) -> None:
+        """Raise UnavailableError if a file is absent that was there at the scan. absent : paths"""
+        if self.absent is None:
+            return
+        known = {str(self.folder / name) for name in self.absent}
+        if gone := sorted(path for path in absent if path not in known):
+            raise UnavailableError(
+                f"{where}: {len(gone)} images that were there at the scan are not there now, such as {gone[0]}: the "
+                "next tick tries again"
+            )
 
     def asked(self) -> list[str]:
         """The settings by which a person chose what to convert."""
@@ -129,53 +150,62 @@ def convert_plate(
     Raises
     ------
     InputError
-        If the export cannot be used or lacks a channel; channels differ in pixel size; too many images are bad; or
-        `output` exists with other content.
+        If the export cannot be used or lacks a channel; channels differ in pixel size; or too many images are bad.
+    StoppedError
+        If the raw folder is not what the scan found, or changes before the end; or `output` exists with other content.
+    UnavailableError
+        If a file that was there at the scan, or at the beginning, cannot be read. Wells that are finished are kept.
     """
     output, version = Path(output), known_version(ngff_version)
+    export.require_as_scanned()
     source = find_plate_source(export.path, export.layout)
     where = f"plate {source.name!r} ({export.path})"
     planes = export.choose(source)
-    states = _file_states(where, planes, max_bad_fraction)
+    states = _file_states(planes)
+    absent = [path for path, state in states.items() if state is None]
+    export.require_present(where, absent)
+    _check_share(where, len(states), [f"{path} is missing" for path in absent], max_bad_fraction)
     projection = "mean" if export.z == "mean" else "max"
     names = [name for name in choose_channels(source, export.channels) if name in set(planes["channel"])]
-    plan = MosaicPlan.of(where, source, planes, names, projection, flat_field)
+    plan = MosaicPlan.of(where, source, planes, names, projection, flat_field, frozenset(absent))
     listed = [planes.to_dict("list"), source.planes.to_dict("list"), export.asked()]
-    key = digest(["plate", version, projection, flat_field, source.name, source.metadata, listed, states])
+    found = list(states.values())
+    key = digest(["plate", version, projection, flat_field, source.name, source.metadata, listed, found])
     tables = _Tables(Path(fields), Path(ledger) if ledger is not None else output.with_name(LEDGER))
     if _is_made(output, tables, key):
         return
-    require_space(output, sum(state[0] for state in states if state is not None), where)
-    conversion = _Conversion(where, export, source, planes, plan, key, tables, workers, version, max_bad_fraction)
+    require_space(output, sum(state[0] for state in found if state is not None), where)
+    conversion = _Conversion(
+        where, export, source, planes, states, plan, key, tables, workers, version, max_bad_fraction
+    )
     make_folder(output, key, conversion.build)
 
 
-def _file_states(where: str, planes: pd.DataFrame, max_bad_fraction: float) -> list[list[int] | None]:
-    """Sizes and times of the files of the planes; InputError if too many are missing."""
-    states = {path: _file_state(Path(path)) for path in planes["path"].unique() if path != NO_FILE}
-    missing = [path for path, state in states.items() if state is None]
-    _check_share(where, len(states), [f"{path} is missing" for path in missing], max_bad_fraction)
-    return list(states.values())
+def _file_states(planes: pd.DataFrame) -> dict[str, list[int] | None]:
+    """Sizes and times of the files of the planes, by path. Raises UnavailableError if one cannot be looked at."""
+    return {path: _file_state(Path(path)) for path in planes["path"].unique() if path != NO_FILE}
 
 
 def _file_state(path: Path) -> list[int] | None:
     """Size and time of a file, or of the metadata of a Zarr array; None if it is not there."""
-    if path.is_dir():
-        path = next((path / name for name in ("zarr.json", ".zarray") if (path / name).is_file()), path)
     try:
+        if path.is_dir():
+            path = next((path / name for name in ("zarr.json", ".zarray") if (path / name).is_file()), path)
         facts = path.stat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise UnavailableError(f"{path}: cannot be looked at now ({error.strerror})") from error
     return [facts.st_size, facts.st_mtime_ns]
 
 
 def _is_made(output: Path, tables: "_Tables", key: str) -> bool:
-    """Whether the conversion of this key is finished; InputError if something else stands in its place."""
+    """Whether the conversion of this key is finished; StoppedError if something else stands in its place."""
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return False
     if is_plate(output) and Plate(output).notes.get("key") == key and tables.exist():
         return True
-    raise InputError(f"{output} exists and was made from other inputs: remove it first.")
+    raise StoppedError(f"{output} exists and was made from other inputs: remove it first.")
 
 
 def _check_share(where: str, total: int, problems: Sequence[str], limit: float) -> None:
@@ -207,6 +237,7 @@ class _Conversion:
     export: PlateExport
     source: PlateSource
     planes: pd.DataFrame
+    states: Mapping[str, list[int] | None]
     plan: MosaicPlan
     key: str
     tables: _Tables
@@ -224,6 +255,7 @@ class _Conversion:
         rows = [
             row for well in self.plan.wells for row in json.loads(_rows_file(folder, well).read_text("utf-8"))["rows"]
         ]
+        self._require_unchanged()
         fields = self._field_table(rows)
         write_field_table(plate, self.plan.places)
         set_display_ranges(plate)
@@ -233,6 +265,16 @@ class _Conversion:
             logger.warning("%s: %s%s", self.where, one.text, "" if one.needs_raw else " (as asked, or never there)")
         with replacing(self.tables.fields) as temporary:
             fields.to_parquet(temporary, index=False)
+
+    def _require_unchanged(self) -> None:
+        """Raise StoppedError if an image changed since the beginning: files may still be copied, though quietly."""
+        now = _file_states(self.planes)
+        if changed := [path for path, state in self.states.items() if now[path] != state]:
+            raise StoppedError(
+                f"{self.where}: {len(changed)} images changed while they were converted, such as {changed[0]}: the "
+                "next tick looks at the plate again"
+            )
+        self.export.require_as_scanned()
 
     def _notes(self) -> dict:
         return {

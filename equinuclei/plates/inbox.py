@@ -1,61 +1,45 @@
 """The folder where microscopes put their plates: which plates are complete, and what is to be done with them."""
 
 import difflib
-import math
+import logging
 import os
-import re
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equinuclei.checksums import digest
-from equinuclei.errors import InputError
+from equinuclei.checksums import digest, sha256
+from equinuclei.errors import InputError, StoppedError, UnavailableError, is_of_the_system
+from equinuclei.plates.completeness import Known, Look, ScanSettings, look_at_plate, one_line
+from equinuclei.plates.raw_folder import require_as_scanned
 from equinuclei.plates.scan_table import (
-    COPYING,
     DUPLICATE,
     EXCLUDED,
     FAILED,
-    INCOMPLETE,
     NOT_SEEN,
     READY,
     REMOVED,
+    UNAVAILABLE,
     UNREADABLE,
-    WAITING,
     ScannedPlate,
     read_scan,
     write_scan,
 )
+from equinuclei.plates.stops import QuarantinedError
 from equinuclei.runtime.files import read_record, write_json
 
 if TYPE_CHECKING:  # the workflow is parsed with this module, where pandas, which readers need, may not be installed
     from equinuclei.sources.plates.contents import Contents
 
+logger = logging.getLogger("equinuclei.plates.inbox")
 
-@dataclass(frozen=True)
-class ScanSettings:
-    """How the inbox is looked at.
+PROOF = "inbox.txt"
+"""A file of this name in the inbox proves that it is the inbox, also when there is no plate in it."""
 
-    quiet_minutes : how long every file of a plate must have been left unchanged
-    digest : of the settings that plates are processed with: a plate that failed is tried again when it changes
-    absent_hours : how long after its newest file a plate waits for images that are absent
-    max_bad_fraction : largest share of its listed images that a plate may lack
-    named : the plates that the table of plates names; excluded : those that are left alone
-    find_problem : status and reason of a plate that these settings do not suit, by identifier and contents; else None
-    left_out : what of a plate the settings leave out, in words
-    """
-
-    quiet_minutes: float
-    digest: str
-    absent_hours: float = 24
-    max_bad_fraction: float = 0.1
-    named: Collection[str] = ()
-    excluded: Collection[str] = ()
-    find_problem: Callable[[str, "Contents"], tuple[str, str] | None] = lambda plate, contents: None
-    left_out: Callable[["Contents"], list[str]] = lambda contents: []
+_OF_A_MANIFEST = ("plate", "folder", "layout", "content")
 
 
 def scan_inbox(
@@ -68,9 +52,13 @@ def scan_inbox(
     """Look at every folder of the inbox, and write a manifest for each plate that is complete.
 
     A plate is complete when a reader understands it, every file that its index lists exists and is not empty, two scans
-    in a row found the same number of files and bytes, and no file is newer than the quiet time. Where a few listed
-    files are absent, or images that were planned, it waits longer and goes ahead without them. File times are compared
-    with the one of a file made now on the same file system: clocks of servers differ.
+    in a row found the same files, and no file is newer than the quiet time. Where a few listed files are absent, or
+    images that were planned, it waits longer and goes ahead without them. File times are compared with the one of a
+    file made now on the same file system: clocks of servers differ.
+
+    What cannot be looked at now (a mount is absent, a file server does not answer, permission is denied) proves
+    nothing: such a plate is unavailable, and the next scan looks again. A plate that was complete once is not taken
+    anew with fewer images. A manifest or a mark that cannot be read concerns its plate alone.
 
     Parameters
     ----------
@@ -78,7 +66,9 @@ def scan_inbox(
         Each of its folders is a plate, except hidden ones.
     results
         `<results>/manifests/<plate>.json` is written for a complete plate when its content is new or has changed, and
-        is never deleted. What stands in `<results>/failed/` is described at `quarantine`.
+        is never deleted: its row of scan.tsv without status and reason, `listed` (number of its image files) and
+        `absent` (those that it goes ahead without, seen from its folder). What stands in `<results>/failed/` is
+        described at `quarantine`.
     read
         Returns the contents of a folder; raises InputError if it understands nothing there.
     settings
@@ -90,27 +80,99 @@ def scan_inbox(
     ------
     InputError
         If the inbox is not there.
+    UnavailableError
+        If the inbox cannot be listed, or is empty although several plates lay in it at the last scan.
     """
     inbox, results = Path(inbox), Path(results)
-    if not inbox.is_dir():
-        raise InputError(f"inbox {inbox} is not a folder: set `plates: {{inbox: ...}}` to the one where plates arrive")
-    before = {row.folder: row for row in read_scan(output)}
-    now = _file_system_time(inbox, results)
-    found = [
-        _scan_folder(folder, before.get(str(folder)), read, settings, now)
-        for folder in sorted(inbox.absolute().iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
+    last = read_scan(output)
+    folders = _plate_folders(inbox.absolute(), last, Path(output))
+    before = {row.folder: row for row in last}
+    now, own_clock = _file_system_time(inbox, results)
+    manifests, broken = _read_manifests(results)
+    taken = {record["folder"]: name for name, record in manifests.items()}
+    looks = [
+        look_at_plate(
+            folder,
+            Known(before.get(str(folder)), taken.get(str(folder), ""), manifests, own_clock),
+            read,
+            settings,
+            now,
+        )
+        for folder in folders
     ]
-    plates = _mark_duplicates(found)
-    plates += _removed_plates(results, seen={plate.plate for plate in plates})
+    plates = _mark_duplicates([look.plate for look in looks])
+    plates += _removed_plates(manifests, seen={plate.plate for plate in plates}, folders=set(map(str, folders)))
     plates = [_mark_failed(plate, results, settings.digest) for plate in plates]
     plates = [_mark_excluded(plate, settings.excluded) for plate in plates]
+    plates = _mark_broken(plates, broken)
     plates += _unseen_plates(settings.named, sorted({plate.plate for plate in plates}))
-    for plate in plates:
-        if plate.status == READY:
-            _write_manifest(results, plate)
+    statuses = {(plate.plate, plate.folder): plate.status for plate in plates}
+    for look in looks:
+        if statuses[look.plate.plate, look.plate.folder] == READY:
+            _write_manifest(results, look, manifests.get(look.plate.plate))
     write_scan(output, plates)
     return plates
+
+
+def _plate_folders(inbox: Path, last: Sequence[ScannedPlate], scan: Path) -> list[Path]:
+    """The folders of plates, sorted; raises as `scan_inbox` where they are not to be believed."""
+    known = [row for row in last if row.status != REMOVED and row.folder and Path(row.folder).parent == inbox]
+    try:
+        entries = sorted(inbox.iterdir())
+        folders = [path for path in entries if not path.name.startswith(".") and path.is_dir()]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if known:
+            raise UnavailableError(
+                f"inbox {inbox} is not there now, where {len(known)} plates lay at the last scan: is it mounted? "
+                "Nothing is done until it is"
+            ) from error
+        raise InputError(
+            f"inbox {inbox} is not a folder: set `plates: {{inbox: ...}}` to the one where plates arrive"
+        ) from error
+    except OSError as error:
+        raise UnavailableError(
+            f"inbox {inbox}: {error.filename} cannot be looked at now ({error.strerror}): nothing is done until it can"
+        ) from error
+    if not folders and len(known) > 1 and PROOF not in {path.name for path in entries}:
+        raise UnavailableError(
+            f"inbox {inbox} is empty, where {len(known)} plates lay at the last scan: is it mounted? If they were "
+            f"moved away, put a file {PROOF} into it, for good: then an empty inbox is believed; or delete {scan} once"
+        )
+    return folders
+
+
+def _read_manifests(results: Path) -> tuple[dict[str, dict[str, Any]], dict[str, InputError | StoppedError]]:
+    """The manifests by plate, and what is wrong with those that cannot be read."""
+    folder = results / "manifests"
+    found: dict[str, dict[str, Any]] = {}
+    broken: dict[str, InputError | StoppedError] = {}
+    try:
+        paths = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return found, broken
+    except OSError as error:
+        raise UnavailableError(f"{folder}: cannot be looked at now ({error.strerror})") from error
+    for path in (path for path in paths if path.suffix == ".json" and not path.name.startswith(".")):
+        try:
+            found[path.stem] = read_manifest(path)
+        except (InputError, StoppedError) as error:
+            broken[path.stem] = error
+    return found, broken
+
+
+def _mark_broken(plates: Sequence[ScannedPlate], broken: Mapping[str, InputError | StoppedError]) -> list[ScannedPlate]:
+    """The plates, and those whose manifest cannot be read; a broken one is made anew of a plate that is ready."""
+    marked = []
+    for plate in plates:
+        problem = broken.get(plate.plate)
+        if plate.status == READY and isinstance(problem, StoppedError):
+            plate = replace(plate, status=UNAVAILABLE, why=one_line(str(problem)))
+        marked.append(plate)
+    seen = {plate.plate for plate in plates}
+    alone = {name: problem for name, problem in broken.items() if name not in seen}
+    return marked + [
+        ScannedPlate(name, "", UNREADABLE, one_line(str(problem)), "", 0, 0, "") for name, problem in alone.items()
+    ]
 
 
 def tell_failures(scan: str | Path, results: str | Path, settings: str) -> list[ScannedPlate]:
@@ -126,156 +188,102 @@ def _unseen_plates(named: Collection[str], known: Sequence[str]) -> list[Scanned
     for name in sorted(set(named) - set(known)):
         near = [plate for plate in known if plate.startswith(name)] or difflib.get_close_matches(name, known, n=3)
         hint = f"; did you mean {' or '.join(near[:3])}?" if near else ""
-        why = _one_line(f"the table of plates names it, and no folder of the inbox holds it{hint}")
+        why = one_line(f"the table of plates names it, and no folder of the inbox holds it{hint}")
         plates.append(ScannedPlate(name, "", NOT_SEEN, why, "", 0, 0, ""))
     return plates
 
 
-def _removed_plates(results: Path, seen: Collection[str]) -> list[ScannedPlate]:
+def _removed_plates(
+    manifests: Mapping[str, Mapping[str, Any]], seen: Collection[str], folders: Collection[str]
+) -> list[ScannedPlate]:
     """Plates that have a manifest, but were not seen in the inbox."""
-    why = "its folder is gone; its results stay"
+    gone, replaced = "its folder is gone; its results stay", "its folder holds another plate now; its results stay"
     return [
-        ScannedPlate(path.stem, record["folder"], REMOVED, why, record["layout"], 0, 0, record["content"])
-        for path, record in _manifests(results)
-        if path.stem not in seen
+        ScannedPlate(
+            name,
+            record["folder"],
+            REMOVED,
+            replaced if record["folder"] in folders else gone,
+            record["layout"],
+            0,
+            0,
+            record["content"],
+        )
+        for name, record in manifests.items()
+        if name not in seen
     ]
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:
-    """The manifest that `scan_inbox` has written of a plate. Raises InputError if it is missing or broken."""
-    return read_record(path, "the manifest of a plate", "delete it, and the next tick of autorun.sh makes it again")
+    """The manifest that `scan_inbox` has written of a plate.
+
+    Raises InputError if it is missing or broken, UnavailableError if it cannot be read now.
+    """
+    remedy = "delete it, and the next tick of autorun.sh makes it again"
+    try:
+        record = read_record(path, "the manifest of a plate", remedy)
+    except InputError as error:
+        if is_of_the_system(error) and not isinstance(error.__cause__, FileNotFoundError):
+            raise UnavailableError(f"{path}: cannot be read now; the next tick tries again") from error
+        raise
+    if any(not isinstance(record.get(key), str) for key in _OF_A_MANIFEST):
+        raise InputError(f"{path}: the manifest of a plate lacks {' or '.join(_OF_A_MANIFEST)}: {remedy}")
+    return record
 
 
 def waiting_plates(results: str | Path, settings: str) -> list[str]:
-    """Identifiers of the plates that have a manifest and did not fail with it and these settings, sorted."""
+    """Identifiers of the plates that have a manifest and did not fail with it and these settings, sorted.
+
+    A manifest that cannot be read is told, and keeps no other plate.
+    """
     results = Path(results)
+    manifests, broken = _read_manifests(results)
+    for why in broken.values():
+        _warn_once(f"{why}. Until then nothing is done with this plate")
     return [
-        path.stem
-        for path, record in _manifests(results)
-        if not _has_failed(results, path.stem, record["content"], settings)
+        plate for plate, record in manifests.items() if _failure(results, plate, record["content"], settings) is None
     ]
 
 
 @contextmanager
 def quarantine(results: str | Path, plate: str, settings: str) -> Iterator[None]:
-    """Record that a plate cannot be processed as it is, if the block raises an InputError.
+    """Record that a plate cannot be processed as it is, if the block raises an InputError about its own files.
 
-    It is left alone from then on, until its manifest changes (a file is added or replaced), the settings do, or a
-    person removes `<results>/failed/<plate>.json`. Other errors (memory, time, a dead node) are no fault of the plate.
+    It is left alone from then on, until its manifest changes (a file is added or replaced), the settings or the code
+    that reads plates do, or a person removes `<results>/failed/<plate>.json`.
+
+    Nothing is recorded that may pass, or that is no fault of the plate: other errors (memory, time, a dead node), an
+    InputError that the file system caused, and any while the raw folder is not what the scan found. These raise a
+    StoppedError, and the plate is tried again. So the block may hold nothing but the plate's own files: no weights, no
+    device, no results.
     """
     results = Path(results)
     try:
         yield
     except InputError as error:
-        content = read_manifest(results / "manifests" / f"{plate}.json")["content"]
-        write_json(results / "failed" / f"{plate}.json", {"content": content, "settings": settings, "why": str(error)})
-        raise
+        if is_of_the_system(error):
+            raise UnavailableError(f"{error} (this may pass: the next tick tries again)") from error
+        try:
+            manifest = read_manifest(results / "manifests" / f"{plate}.json")
+            require_as_scanned(manifest["folder"], manifest["content"])
+            mark = {"content": manifest["content"], "settings": settings, "software": _software(), "why": str(error)}
+            write_json(results / "failed" / f"{plate}.json", mark)
+        except (InputError, StoppedError, OSError) as problem:
+            raise StoppedError(f"{error} (not recorded as a fault of the plate: {problem})") from error
+        raise QuarantinedError(str(error)) from error
     (results / "failed" / f"{plate}.json").unlink(missing_ok=True)
 
 
-def plate_identifier(barcode: str, measurement: str) -> str:
-    """A plate's name for files and rules, from its barcode and its measurement.
+def _file_system_time(inbox: Path, results: Path) -> tuple[int, bool]:
+    """Modification time (ns) of a file made now on the inbox's file system, or on ours where we may not write there.
 
-    Letters, digits, ".", "_" and "-" are kept. A name that lost anything ends in a digest of what it was, so that
-    different plates stay different.
+    Whether it is that of the inbox, too: clocks of servers differ.
     """
-    name = "_".join(part for part in (barcode, measurement) if part)
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")[:80]
-    return safe if safe and safe == name else f"{safe or 'plate'}_{digest([barcode, measurement])[:8]}"
-
-
-def _scan_folder(
-    folder: Path,
-    before: ScannedPlate | None,
-    read: Callable[[Path], "Contents"],
-    settings: ScanSettings,
-    now: float,
-) -> ScannedPlate:
-    files = sorted(_walk(folder))
-    size, newest = sum(entry[1] for entry in files), max((entry[2] for entry in files), default=0)
-    plate = ScannedPlate(
-        plate_identifier(folder.name, ""),
-        str(folder),
-        READY,
-        "",
-        "",
-        len(files),
-        size,
-        digest([list(f) for f in files]),
-    )
-    if not files:
-        return replace(plate, status=INCOMPLETE, why="the folder is empty")
-    recent = newest > now - 60e9 * settings.quiet_minutes
-    try:
-        contents = read(folder)
-    except InputError as error:
-        why = "files are still arriving; not yet understood: " if recent else ""
-        return replace(plate, status=COPYING if recent else UNREADABLE, why=_one_line(f"{why}{error}"))
-    plate = replace(plate, plate=plate_identifier(contents.barcode, contents.measurement), layout=contents.layout)
-    if recent:
-        return replace(plate, status=COPYING, why="files changed within the quiet time")
-    if before is None or (before.files, before.bytes) != (plate.files, plate.bytes):
-        return replace(plate, status=COPYING, why="seen so for the first time; the next scan tells whether it grows")
-    if problem := settings.find_problem(plate.plate, contents):
-        return replace(plate, status=problem[0], why=_one_line(problem[1]))
-    status, why = _completeness(contents, settings, newest + 3600e9 * settings.absent_hours, now)
-    return replace(plate, status=status, why=_one_line(why))
-
-
-def _completeness(contents: "Contents", settings: ScanSettings, until: float, now: float) -> tuple[str, str]:
-    """Status and reason of a plate that has settled. until, now : times in ns, of the end of its longer wait."""
-    listed, absent = contents.listed, [path for path in contents.listed if not _is_whole(path)]
-    if not listed:
-        return UNREADABLE, "its index lists no image file: the instrument recorded none"
-    reasons = []
-    if absent:
-        names = ", ".join(path.name for path in absent[:3]) + (", ..." if len(absent) > 3 else "")
-        reasons.append(f"{len(absent)} of {len(listed)} listed images are absent or empty ({names})")
-    if len(absent) > settings.max_bad_fraction * len(listed):
-        share = math.ceil(100 * len(absent) / len(listed)) / 100
-        remedy = "copy the plate again"
-        if len(absent) < len(listed):
-            remedy += f"; if they are gone for good, set `plates: {{max_bad_fraction: {share:g}}}` or more"
-        return INCOMPLETE, f"{reasons[0]}, more than max_bad_fraction {settings.max_bad_fraction:g}: {remedy}"
-    if contents.planned:
-        total = contents.planned + len(listed) + contents.not_recorded
-        reasons.append(f"{contents.planned} of {total} planned images have neither a record nor a file")
-    if reasons and now < until:
-        return WAITING, f"{'; '.join(reasons)}; goes ahead on {datetime.fromtimestamp(until / 1e9):%Y-%m-%d %H:%M}"
-    if reasons:
-        reasons[-1] += "; goes ahead without them"
-    if contents.not_recorded:
-        planes = "1 plane" if contents.not_recorded == 1 else f"{contents.not_recorded} planes"
-        reasons.append(f"the instrument recorded no image of {planes}")
-    return READY, "; ".join([*reasons, *settings.left_out(contents)])
-
-
-def _walk(folder: Path) -> Iterator[tuple[str, int, int]]:
-    """(relative path, bytes, modification time in ns) of every file below a folder; links to folders are left out."""
-    for path, _, names in os.walk(folder):
-        for name in names:
-            file = Path(path, name)
-            try:
-                status = file.stat()
-            except OSError:  # renamed while we look: the next scan sees it
-                continue
-            yield file.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        return path.is_dir() or path.stat().st_size > 0
-    except OSError:
-        return False
-
-
-def _file_system_time(inbox: Path, results: Path) -> int:
-    """Modification time (ns) of a file made now on the inbox's file system, or on ours where we may not write there."""
     results.mkdir(parents=True, exist_ok=True)
     for folder in (inbox, results):
         try:
             with tempfile.NamedTemporaryFile(dir=folder, prefix=".scan-") as file:
-                return os.fstat(file.fileno()).st_mtime_ns
+                return os.fstat(file.fileno()).st_mtime_ns, folder == inbox
         except OSError:
             continue
     raise InputError(f"{results} cannot be written: set `plates: {{results: ...}}` to a folder that can")
@@ -284,14 +292,15 @@ def _file_system_time(inbox: Path, results: Path) -> int:
 def _mark_duplicates(plates: Sequence[ScannedPlate]) -> list[ScannedPlate]:
     folders: dict[str, list[str]] = {}
     for plate in plates:
-        folders.setdefault(plate.plate, []).append(Path(plate.folder).name)
+        if plate.layout:  # the name of a folder that is not understood proves no plate
+            folders.setdefault(plate.plate, []).append(Path(plate.folder).name)
     return [
         replace(
             plate,
             status=DUPLICATE,
-            why=_one_line(f"the folders {' and '.join(folders[plate.plate])} hold a plate of this identifier"),
+            why=one_line(f"the folders {' and '.join(folders[plate.plate])} hold a plate of this identifier"),
         )
-        if len(folders[plate.plate]) > 1
+        if plate.layout and len(folders[plate.plate]) > 1
         else plate
         for plate in plates
     ]
@@ -304,36 +313,47 @@ def _mark_excluded(plate: ScannedPlate, excluded: Collection[str]) -> ScannedPla
 
 
 def _mark_failed(plate: ScannedPlate, results: Path, settings: str) -> ScannedPlate:
-    if plate.status in (READY, REMOVED) and _has_failed(results, plate.plate, plate.content, settings):
-        why = _read_mark(results / "failed" / f"{plate.plate}.json")["why"]
-        return replace(
-            plate, status=FAILED, why=_one_line(f"failed/{plate.plate}.json (remove it to try again): {why}")
-        )
-    return plate
+    if plate.status not in (READY, REMOVED):
+        return plate
+    why = _failure(results, plate.plate, plate.content, settings)
+    if why is None:
+        return plate
+    return replace(plate, status=FAILED, why=one_line(f"failed/{plate.plate}.json (remove it to try again): {why}"))
 
 
-def _has_failed(results: Path, plate: str, content: str, settings: str) -> bool:
-    marker = results / "failed" / f"{plate}.json"
-    if not marker.is_file():
-        return False
-    record = _read_mark(marker)
-    return (record["content"], record["settings"]) == (content, settings)
+def _failure(results: Path, plate: str, content: str, settings: str) -> str | None:
+    """Why a plate failed with this content, these settings and this program; None if it did not.
+
+    A mark that cannot be read is told and counts for nothing: the plate is tried again, and marked anew if it fails.
+    """
+    path = results / "failed" / f"{plate}.json"
+    try:
+        if not path.exists():
+            return None
+        mark = read_record(path, "the mark of a plate that failed", "the plate is tried again")
+    except (InputError, StoppedError, OSError) as error:
+        _warn_once(str(error))
+        return None
+    holds = (mark.get("content"), mark.get("settings"), mark.get("software")) == (content, settings, _software())
+    return str(mark.get("why", "")) if holds else None
 
 
-def _manifests(results: Path) -> list[tuple[Path, Mapping]]:
-    return [(path, read_manifest(path)) for path in sorted((results / "manifests").glob("*.json"))]
+@cache
+def _software() -> str:
+    """Digest of the code that reads and converts plates: with another one, a plate that failed is tried again."""
+    package = Path(__file__).parents[1]
+    files = sorted(path for name in ("sources", "plates") for path in (package / name).rglob("*.py"))
+    return digest([[path.relative_to(package).as_posix(), sha256(path)] for path in files])
 
 
-def _write_manifest(results: Path, plate: ScannedPlate) -> None:
-    path = results / "manifests" / f"{plate.plate}.json"
-    manifest = {key: value for key, value in asdict(plate).items() if key not in ("status", "why")}
-    if not path.is_file() or read_manifest(path) != manifest:
-        write_json(path, manifest)
+@cache
+def _warn_once(message: str) -> None:
+    logger.warning("%s", message)
 
 
-def _one_line(text: str) -> str:
-    return re.sub(r"[\x00-\x1f\x7f\u2028\u2029]+", " ", text)
-
-
-def _read_mark(path: Path) -> dict[str, Any]:
-    return read_record(path, "the mark of a plate that failed", "delete it, and the plate is tried again")
+def _write_manifest(results: Path, look: Look, before: Mapping[str, Any] | None) -> None:
+    """Write the manifest of a plate, unless it says the same: its time decides whether the plate is converted anew."""
+    manifest = {key: value for key, value in asdict(look.plate).items() if key not in ("status", "why")}
+    if before is None or {key: before.get(key) for key in manifest} != manifest:
+        more = {"listed": look.listed, "absent": list(look.absent)}
+        write_json(results / "manifests" / f"{look.plate.plate}.json", manifest | more)

@@ -4,15 +4,16 @@ import io
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pandas as pd
 
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, UnavailableError, is_of_the_system
 from equinuclei.omezarr.plates import Plate
 from equinuclei.plates.mosaic import MosaicPlan, Rectangle, visible_checksum
 from equinuclei.runtime.files import replacing
@@ -73,6 +74,7 @@ def make_ledger(
         hidden, crc32 and pages (by path, of the files that were opened).
     folder
         The raw folder. All its files are accounted for, those below subfolders too; links to folders are not followed.
+        Raises UnavailableError if a part of it cannot be looked at.
 
     Returns
     -------
@@ -82,7 +84,7 @@ def make_ledger(
     planes = _planes_with_outcome(source, chosen, plan, rows)
     planned = source.planned.assign(outcome=PLANNED, detail="", path=NO_FILE, **_NO_PLACE)
     pages = {path: count for row in rows for path, count in row["pages"].items()}
-    others = pd.DataFrame([*_unlisted_pages(source, chosen, pages), *_other_files(source, folder)])
+    others = pd.DataFrame([*_unlisted_pages(source, chosen, pages, plan.absent), *_other_files(source, folder)])
     table = pd.concat([planes, planned, others], ignore_index=True)
     for column, value in {**_NO_PLANE, **_NO_PLACE}.items():
         table[column] = table[column].fillna(value).astype(type(value)) if column in table else value
@@ -129,9 +131,11 @@ def _planes_with_outcome(
 _ROW_COLUMNS = ["well", "field", "channel", "status", "message", "planes", *_NO_PLACE]
 
 
-def _unlisted_pages(source: PlateSource, chosen: pd.DataFrame, pages: Mapping[str, int]) -> Iterator[dict]:
+def _unlisted_pages(
+    source: PlateSource, chosen: pd.DataFrame, pages: Mapping[str, int], absent: Collection[str]
+) -> Iterator[dict]:
     """Pages of the files of the chosen planes that no plane names. pages : of files that were opened already."""
-    paths = [path for path in chosen["path"].unique() if path != NO_FILE and Path(path).is_file()]
+    paths = [path for path in chosen["path"].unique() if path not in (NO_FILE, *absent) and not Path(path).is_dir()]
     with ThreadPoolExecutor(8) as pool:
         counts = list(pool.map(lambda path: pages.get(path) or _count_pages(path), paths))
     named = source.planes[source.planes["path"].isin(paths)].groupby("path")["page"].agg(set)
@@ -143,7 +147,9 @@ def _unlisted_pages(source: PlateSource, chosen: pd.DataFrame, pages: Mapping[st
 def _count_pages(path: str) -> int:
     try:
         return image_header(path)[2]
-    except InputError:  # its planes have a status that says so
+    except InputError as error:  # its planes have a status that says so
+        if is_of_the_system(error):
+            raise UnavailableError(f"{path}: cannot be read now; the next tick tries again") from error
         return 0
 
 
@@ -166,10 +172,15 @@ def _other_files(source: PlateSource, folder: Path) -> Iterator[dict]:
 
 def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:
     """All files below a folder, and links to folders; whether each is such a link."""
-    for at, folders, names in os.walk(folder):
+    for at, folders, names in os.walk(folder, onerror=_unavailable):
         folders.sort()
         yield from ((Path(at, name), False) for name in sorted(names))
         yield from ((Path(at, name), True) for name in folders if Path(at, name).is_symlink())
+
+
+def _unavailable(error: OSError) -> NoReturn:
+    # A folder that is not looked into is not accounted for: the raw folder would be said to hold nothing else.
+    raise UnavailableError(f"{error.filename}: cannot be looked at now ({error.strerror})") from error
 
 
 def _relative(path: str, folder: Path) -> str:

@@ -3,18 +3,20 @@
 import logging
 import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, UnavailableError, is_of_the_system
 from equinuclei.images.flat_field import flatten, illumination
 from equinuclei.omezarr.writing import PlateChannel
-from equinuclei.plates.field_images import read_field
+from equinuclei.plates.field_images import claims_too_much, read_field
 from equinuclei.sources.plates import PlateSource, read_plane
+from equinuclei.sources.plates.planes import NO_FILE
 
 logger = logging.getLogger("equinuclei.plates.convert")
 
@@ -72,6 +74,7 @@ class MosaicPlan:
     times : numbers of the time points along the axis t that images get; empty: they get none
     imaged : names of the channels that were imaged at each time (index along that axis; 0 if there is none)
     profiles : of illumination, by the name of a channel to be corrected
+    absent : paths of the files that are not there, and are done without
     """
 
     wells: Mapping[str, pd.DataFrame]
@@ -84,6 +87,7 @@ class MosaicPlan:
     times: Sequence[int]
     imaged: Sequence[set[str]]
     profiles: Mapping[str, Mapping]
+    absent: Collection[str] = ()
 
     @classmethod
     def of(
@@ -94,12 +98,14 @@ class MosaicPlan:
         names: Sequence[str],
         projection: str,
         flat_field: bool,
+        absent: Collection[str] = (),
     ) -> "MosaicPlan":
         """The plan for the chosen planes and channel names of a plate, which messages call `where`.
 
         planes : with the column time, the index along the axis t of what is to be written; 0 if there is no such axis.
 
-        Raises InputError if the channels differ in pixel size, no image can be read, or positions cannot be right.
+        Raises InputError if the channels differ in pixel size, no image can be read, or positions cannot be right;
+        UnavailableError if a file that is not among the `absent` ones cannot be read now.
         """
         pixel_size = _common_pixel_size(where, planes)
         times = sorted({int(number) for number in planes["t"]}) if planes["time"].max() > 0 else []
@@ -107,7 +113,7 @@ class MosaicPlan:
         for name in names:
             wavelength = plate.planes.loc[plate.planes["channel"] == name, "wavelength"].iloc[0]
             channels.append(PlateChannel(name, float(wavelength)))
-            dtypes += _first_dtype(planes[planes["channel"] == name])
+            dtypes += _first_dtype(planes[planes["channel"] == name], absent)
         if not dtypes:
             raise InputError(f"{where}: none of {len(planes)} images can be read: was the plate copied whole?")
         # A field that has only other channels is a field all the same: its images are missing.
@@ -128,6 +134,7 @@ class MosaicPlan:
             times=times if len(times) > 1 else [],
             imaged=[set(planes.loc[planes["time"] == time, "channel"]) for time in range(planes["time"].max() + 1)],
             profiles=_profiles(where, plate, names) if flat_field else {},
+            absent=absent,
         )
 
 
@@ -166,13 +173,20 @@ def _profiles(where: str, plate: PlateSource, names: Sequence[str]) -> dict[str,
     return profiles
 
 
-def _first_dtype(planes: pd.DataFrame) -> list[np.dtype]:
+def _first_dtype(planes: pd.DataFrame, absent: Collection[str]) -> list[np.dtype]:
     """The dtype of the first plane that can be read, none if there is none."""
-    for plane in planes.itertuples():
+    for plane in planes[~planes["path"].isin([NO_FILE, *absent])].itertuples():
         try:
             return [read_plane(plane.path, plane.page).dtype]
-        except InputError:
-            continue
+        except InputError as error:
+            # Which plane is the first must not depend on what a file server shows at the moment.
+            if is_of_the_system(error) or not Path(plane.path).exists():
+                raise UnavailableError(f"{plane.path}: cannot be read now; the next tick tries again") from error
+        except MemoryError as error:
+            if not claims_too_much(plane.path, plane.page, (plane.height, plane.width)):
+                raise UnavailableError(f"{plane.path}: reading it takes more memory than there is") from error
+        except OSError as error:
+            raise UnavailableError(f"{plane.path}: cannot be read now ({error.strerror})") from error
     return []
 
 
@@ -245,7 +259,7 @@ class Mosaic:
                 continue
             planes = self.planes.get((row["field"], channel))
             shape = (row["height"], row["width"])
-            reading = read_field(planes, shape, self.plan.dtype, self.plan.projection)
+            reading = read_field(planes, shape, self.plan.dtype, self.plan.projection, self.plan.absent)
             row |= {"status": reading.status, "message": reading.message, "pages": reading.pages}
             row |= {"hidden": 0, "crc32": 0}
             pixels = reading.pixels

@@ -1,7 +1,7 @@
 """All plates on one page: those with results side by side, how they drift over time, and why others have none."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -9,6 +9,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
+from equinuclei.errors import InputError, StoppedError, reading
 from equinuclei.pages.page import records, render, to_json
 from equinuclei.plates.facts import plate_facts
 from equinuclei.plates.ledger import left_out_of
@@ -56,7 +57,7 @@ class FinishedPlate:
 
 def compare_plates(
     plates: Iterable[FinishedPlate], scanned: Sequence[ScannedPlate], table: str | Path, page: str | Path
-) -> None:
+) -> dict[str, str]:
     """Write one row per finished plate, and a page that shows all plates: results, drift, and why there are none.
 
     Parameters
@@ -74,12 +75,13 @@ def compare_plates(
     page
         HTML file to make, beside the plates' folders. It works offline; its policy forbids it to load anything.
 
-    Raises
-    ------
-    InputError
-        If a plate map cannot be used.
+    Returns
+    -------
+    dict
+        What is wrong with the plates whose results or plate map cannot be read, by plate. They have no row; the page
+        tells why.
     """
-    rows = [_row(plate) for plate in plates]
+    rows, problems = _rows(plates)
     found = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "drift"])
     found = found.sort_values(["acquired", "plate", "model"], ignore_index=True)
     found["drift"] = _drift(found)
@@ -92,16 +94,49 @@ def compare_plates(
     )
     data = {
         "plates": records(shown),
-        "others": _without_result(scanned, finished),
+        "others": _with_problems(scanned, problems) + _without_result(scanned, finished | set(problems)),
         "metrics": [{"key": key, "label": _label(key)} for key in FOLLOWED if shown[key].notna().any()],
         "assays": sorted(set(shown["assay"])),
         "projects": bool((found["project"] != "").any()),
         "outlier": OUTLIER / 0.6745,  # in units of the median absolute deviation
         "fewest": FEWEST_FOR_OUTLIERS,
     }
-    known = {plate.plate for plate in scanned} | finished
+    known = {plate.plate for plate in scanned} | finished | set(problems)
     render("plates.html", page, count=len(known), states=count_states(scanned, finished), data=to_json(data))
     logger.info("%d plates, %d of them drift", len(found), int((found["drift"] != "").sum()))
+    for plate, why in problems.items():
+        logger.error("%s: %s", plate, why)
+    return problems
+
+
+def _rows(plates: Iterable[FinishedPlate]) -> tuple[list[dict], dict[str, str]]:
+    """A row per plate, and what is wrong with those that have none: one of them keeps no other from the page."""
+    rows: list[dict] = []
+    problems: dict[str, str] = {}
+    for plate in plates:
+        try:
+            with reading(plate.folder, "mend it, or remove it and run again"):
+                rows.append(_row(plate))
+        except (InputError, StoppedError) as error:
+            problems[plate.name] = str(error)
+    return rows, problems
+
+
+def _with_problems(scanned: Sequence[ScannedPlate], problems: Mapping[str, str]) -> list[dict[str, str]]:
+    """Of every plate whose results cannot be read: the reason, and what to do."""
+    folders = {plate.plate: plate.folder for plate in scanned}
+    todo = "mend what the reason names: the next tick looks again"
+    return [
+        {
+            "plate": plate,
+            "status": "not compared",
+            "why": why,
+            "todo": todo,
+            "folder": folders.get(plate, ""),
+            "urgent": "yes",
+        }
+        for plate, why in problems.items()
+    ]
 
 
 def _without_result(scanned: Sequence[ScannedPlate], finished: set[str]) -> list[dict[str, str]]:

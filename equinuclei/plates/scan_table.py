@@ -8,13 +8,14 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, UnavailableError
 from equinuclei.runtime.files import replacing
 
 READY, COPYING, WAITING, INCOMPLETE, REMOVED = "ready", "copying", "waiting", "incomplete", "removed"
 UNREADABLE, DUPLICATE, FAILED = "unreadable", "duplicate", "failed"
 NO_CHANNEL, NO_MODEL, BAD_MAP = "no channel", "no model", "bad plate map"
 EXCLUDED, NOT_SEEN = "excluded", "not seen"
+UNAVAILABLE, DATED_AHEAD = "unavailable", "dated ahead"
 
 NOT_TO_BE_PROCESSED = (NO_CHANNEL, NO_MODEL, BAD_MAP, EXCLUDED)
 """Statuses that keep a plate from being processed, also one that was complete before."""
@@ -25,6 +26,9 @@ WHAT_TO_DO = {
     INCOMPLETE: "copy the plate again; the reason says whether anything else helps",
     REMOVED: "nothing, or put its folder back: it was not finished",
     UNREADABLE: "if it is a plate: a table planes.tsv in its folder works for any; if not, move it out of the inbox",
+    UNAVAILABLE: "nothing if it passes: the next tick looks again. If not, mend what the reason names: a mount, "
+    "permissions, a link",
+    DATED_AHEAD: "set the clock of the computer that writes the plates right; `touch` the files, or wait for that time",
     DUPLICATE: "move one of the folders out of the inbox",
     FAILED: "mend what the reason names. It is tried again when its files or the settings change, or "
     "failed/<plate>.json is removed",
@@ -37,8 +41,8 @@ WHAT_TO_DO = {
 }
 """What a person can do about a plate that has no result, by its status."""
 
-FOR_A_PERSON = (UNREADABLE, DUPLICATE, FAILED, NO_CHANNEL, NO_MODEL, BAD_MAP)
-"""Statuses that nothing but a person changes."""
+FOR_A_PERSON = (UNREADABLE, UNAVAILABLE, DATED_AHEAD, DUPLICATE, FAILED, NO_CHANNEL, NO_MODEL, BAD_MAP)
+"""Statuses that a person is told at every tick: few of them pass by themselves."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class ScannedPlate:
     plate : identifier of the plate, from barcode and measurement: a re-acquisition is another plate
     folder : where it lies, an absolute path; empty for a plate that only the table of plates names
     status : ready, copying (files still arrive), waiting (for a few images that are absent), incomplete (too many are),
-        unreadable (no layout fits), no channel, no model, bad plate map (it cannot be processed with these settings),
+        unreadable (no layout fits), unavailable (the file system does not show it now), dated ahead (files are newer
+        than now: a clock is wrong), no channel, no model, bad plate map (it cannot be processed with these settings),
         duplicate (two folders with one identifier), failed (as it is now; see `equinuclei.plates.inbox.quarantine`),
         excluded (by the table of plates), removed (it was ready once, and the folder is gone: its results stay), not
         seen (the table of plates names it, and no folder holds it)
@@ -71,9 +76,10 @@ COLUMNS = tuple(field.name for field in fields(ScannedPlate))
 
 
 def read_scan(path: str | Path) -> list[ScannedPlate]:
-    """The rows of scan.tsv; none before the first scan. Raises InputError if it is broken."""
-    if not Path(path).is_file():
-        return []
+    """The rows of scan.tsv; none before the first scan.
+
+    Raises InputError if it is broken, UnavailableError if it cannot be read now.
+    """
     try:
         with Path(path).open(encoding="utf-8", newline="") as file:
             return [
@@ -83,6 +89,10 @@ def read_scan(path: str | Path) -> list[ScannedPlate]:
                 )
                 for row in csv.DictReader(file, delimiter="\t")
             ]  # fmt: skip
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UnavailableError(f"{path}: cannot be read now ({error.strerror})") from error
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: not a table of a scan ({error!r}): delete it, and the next tick makes it") from error
 

@@ -14,7 +14,7 @@ from equinuclei.runtime.checkout import put_first
 
 put_first(ROOT)
 
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, StoppedError
 from equinuclei.checksums import digest
 from equinuclei.runtime.equivalent_code import RuleCode
 from equinuclei.runtime.job import pass_on
@@ -112,7 +112,7 @@ def or_end_parsing(function, *arguments):
     """The result of a function of the configuration; a mistake in it ends the parsing of the workflow with one message."""
     try:
         return function(*arguments)
-    except InputError as error:
+    except (InputError, StoppedError) as error:
         raise WorkflowError(str(error)) from None
 
 

@@ -85,7 +85,6 @@ rule segment_plate:
         gpu=1 if study.plates.section["device"] == "cuda" else 0,
     params:
         results=plates_folder,
-        settings=plates_settings,
         channel=plate_channel,
         min_area=study.plates.section["min_area"],
         diameter=study.plates.section["diameter"],
@@ -119,6 +118,8 @@ if PARTS > 1:
         resources:
             mem_mb=gigabytes(2),
             runtime=60,
+        params:
+            results=plates_folder,
         message:
             "Joining the parts of plate {wildcards.plate}"
         script:
@@ -146,7 +147,6 @@ rule measure_plate:
         runtime=hours(2),
     params:
         results=plates_folder,
-        settings=plates_settings,
         channel=plate_channel,
     message:
         "Measuring the nuclei of plate {wildcards.plate}"
@@ -176,7 +176,6 @@ rule report_plate:
         runtime=hours(1),
     params:
         results=plates_folder,
-        settings=plates_settings,
         channel=plate_channel,
         truth=plate_truth,
         # No input, though it is read: it is made with the tables above, and a list of inputs that grows makes the pages

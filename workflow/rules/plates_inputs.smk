@@ -68,5 +68,5 @@ def finished_plate_maps(wildcards):
 
 
 def plate_failures(wildcards):
-    """The records of plates that failed."""
-    return sorted(map(str, Path(PLATES, "failed").glob("*.json")))
+    """The records of plates that failed, and of jobs that stopped."""
+    return sorted(str(path) for pattern in ("failed/*.json", "stopped/*/*.json") for path in Path(PLATES).glob(pattern))

@@ -1,11 +1,11 @@
 """Measure the nuclei of a plate: nuclei.parquet, fields.tsv, wells.tsv."""
 
-from equinuclei.plates.inbox import quarantine
 from equinuclei.plates.measure import measure_plate
+from equinuclei.plates.stops import telling_stops
 from equinuclei.runtime.job import job
 
 parameters = snakemake.params
-with job(snakemake.log[0]), quarantine(parameters.results, snakemake.wildcards.plate, parameters.settings):
+with job(snakemake.log[0]), telling_stops(parameters.results, snakemake.wildcards.plate, "measure_plate"):
     measure_plate(
         snakemake.input.plate,
         snakemake.input.fields,

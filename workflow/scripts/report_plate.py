@@ -1,11 +1,11 @@
 """Write the page of a plate: report.html, and report_files, which belongs to it."""
 
-from equinuclei.plates.inbox import quarantine
 from equinuclei.plates.report import MeasuredPlate, report_plate
+from equinuclei.plates.stops import forget_stops, telling_stops
 from equinuclei.runtime.job import job
 
 parameters = snakemake.params
-with job(snakemake.log[0]), quarantine(parameters.results, snakemake.wildcards.plate, parameters.settings):
+with job(snakemake.log[0]), telling_stops(parameters.results, snakemake.wildcards.plate, "report_plate"):
     report_plate(
         MeasuredPlate(
             plate=snakemake.input.plate,
@@ -22,3 +22,4 @@ with job(snakemake.log[0]), quarantine(parameters.results, snakemake.wildcards.p
         image_budget=1e9 * parameters.page_images,
         workers=snakemake.threads,
     )
+    forget_stops(parameters.results, snakemake.wildcards.plate)

@@ -1,11 +1,12 @@
 """Segment the nuclei of a plate: segmentation.ome.zarr."""
 
-from equinuclei.plates.inbox import quarantine
 from equinuclei.plates.segment import SegmentationSettings, segment_plate
+from equinuclei.plates.stops import telling_stops
 from equinuclei.runtime.job import job
 
 parameters = snakemake.params
-with job(snakemake.log[0]), quarantine(parameters.results, snakemake.wildcards.plate, parameters.settings):
+name = f"segment_plate_{parameters.part[0]}"
+with job(snakemake.log[0]), telling_stops(parameters.results, snakemake.wildcards.plate, name):
     segment_plate(
         snakemake.input.plate,
         snakemake.input.fields,

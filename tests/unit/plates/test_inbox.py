@@ -7,13 +7,10 @@ import shutil
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from equinuclei.errors import InputError
 from equinuclei.plates.inbox import (
     ScanSettings,
-    plate_identifier,
     quarantine,
     read_manifest,
     scan_inbox,
@@ -311,24 +308,3 @@ def test_a_broken_table_of_the_last_scan_is_reported(inbox):
 def test_an_inbox_that_is_not_there_is_reported(tmp_path):
     with pytest.raises(InputError, match=r"inbox .*nowhere is not a folder"):
         scan(tmp_path / "nowhere")
-
-
-TEXTS = st.text(max_size=100)
-
-
-@given(TEXTS, TEXTS, TEXTS, TEXTS)
-def test_identifiers_are_safe_names_and_tell_plates_apart(barcode, measurement, other_barcode, other_measurement):
-    name = plate_identifier(barcode, measurement)
-    assert name and set(name) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
-    assert not name.startswith(".") and len(name) < 100
-    other = plate_identifier(other_barcode, other_measurement)
-    same = (barcode, measurement) == (other_barcode, other_measurement)
-    joined = "_".join(filter(None, (barcode, measurement))) == "_".join(
-        filter(None, (other_barcode, other_measurement))
-    )
-    assert (name == other) == same or joined
-
-
-def test_plain_identifiers_stay_as_they_are():
-    assert plate_identifier("BR00121482", "2021-09-16") == "BR00121482_2021-09-16"
-    assert plate_identifier("plate; rm -rf $(x)", "").startswith("plate_rm_-rf_x")

@@ -1,0 +1,61 @@
+"""What a tick says at its end of the plates that a person has to look at."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from equinuclei.errors import InputError, StoppedError
+from equinuclei.plates.scan_table import EXCLUDED, FOR_A_PERSON, READY, REMOVED, UNAVAILABLE, WHAT_TO_DO, ScannedPlate
+from equinuclei.plates.stops import stops_of
+from equinuclei.runtime.files import read_record, write_json
+
+TOLD = "told.json"
+"""In the folder of results: the plates that the last tick told of, and their statuses."""
+
+
+@dataclass(frozen=True)
+class EndOfTick:
+    """What a tick ends with.
+
+    lines : one per plate that a person has to look at: why, and what to do
+    is_news : whether one of them was not told before as it is, or stopped and is tried again
+    stopped : plates of which a job stopped, finished or not
+    """
+
+    lines: Sequence[str]
+    is_news: bool
+    stopped: Collection[str]
+
+
+def end_of_tick(plates: Sequence[ScannedPlate], finished: Collection[str], results: str | Path) -> EndOfTick:
+    """Tell of the plates that have failed, stopped, or need a person; what is told is noted for the next tick.
+
+    plates : rows of the scan, with what failed since; finished : identifiers of those that have their page
+    """
+    told: dict[str, str] = {}
+    lines, stopped, again = [], set(), False
+    for plate in plates:
+        stops = [] if plate.status == EXCLUDED else stops_of(results, plate.plate)
+        unfinished = plate.status in (READY, REMOVED) and plate.plate not in finished
+        if not (stops or unfinished or plate.status in FOR_A_PERSON):
+            continue
+        status, why = plate.status, plate.why
+        if plate.status in (READY, REMOVED) and (stops or plate.status == READY):
+            status, why = "stopped", "; ".join(stops) or "its jobs ended without a result"
+        again = again or status in ("stopped", UNAVAILABLE)
+        if stops:
+            stopped.add(plate.plate)
+        told[f"{plate.plate} in {plate.folder}"] = status
+        lines.append(f"{plate.plate}: {status}: {why}. What to do: {WHAT_TO_DO[plate.status]}")
+    path = Path(results, TOLD)
+    before = _told_before(path)
+    if told != before:
+        write_json(path, told)
+    return EndOfTick(lines, again or any(before.get(plate) != status for plate, status in told.items()), stopped)
+
+
+def _told_before(path: Path) -> dict[str, str]:
+    try:
+        return read_record(path, "what the last tick told", "it is written anew") if path.exists() else {}
+    except (InputError, StoppedError, OSError):  # then all is news, and is written anew
+        return {}

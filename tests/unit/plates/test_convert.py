@@ -1,5 +1,8 @@
 """Plates converted: every pixel is where it belongs, bad images are reported, and an interruption costs nothing."""
 
+import errno
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +14,16 @@ import tifffile
 import zarr
 
 from equinuclei.checksums import tree_sha256
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, StoppedError, UnavailableError
 from equinuclei.omezarr import blocks as plate_blocks
 from equinuclei.omezarr.metadata import NGFF_VERSIONS
 from equinuclei.omezarr.plates import Plate
 from equinuclei.plates import convert as plate_conversion
+from equinuclei.plates import field_images
 from equinuclei.plates.convert import PLATE_FIELDS_COLUMNS, PlateExport, convert_plate
+from equinuclei.plates.raw_folder import RawFolder
 from equinuclei.sources.plates import choose_planes, find_plate_source, read_plane
+from support.faulty_files import LISTING, LOOKING, OPENING, failing
 from support.omezarr import check_valid
 from support.plate_exports import (
     random_image,
@@ -327,8 +333,133 @@ convert_plate(PlateExport(sys.argv[1]), sys.argv[2] + "/plate.ome.zarr", sys.arg
     def test_other_plate_is_not_overwritten(self, tmp_path):
         write_harmony(tmp_path / "in")
         convert({"path": str(tmp_path / "in")}, tmp_path / "out")
-        with pytest.raises(InputError, match="remove it first"):
+        with pytest.raises(StoppedError, match="remove it first"):
             convert({"path": str(tmp_path / "in"), "channels": ["DAPI"]}, tmp_path / "out")
+
+
+@pytest.fixture
+def export(tmp_path):
+    """An export of two wells, its images, and the plate that it becomes when it is left alone."""
+    write_harmony(tmp_path / "in", wells=((1, 1), (1, 2)))
+    source = {"path": str(tmp_path / "in")}
+    whole, _ = convert(source, tmp_path / "whole")
+    return source, sorted((tmp_path / "in" / "Images").glob("*.tiff")), tree_sha256(whole)
+
+
+class TestFilesThatComeAndGo:
+    """What a file system does not show for a while is not lost: the job stops, and goes on when it is there again."""
+
+    def fail(self, export: tuple, folder: Path, kind: type[Exception], match: str) -> None:
+        with pytest.raises(kind, match=match):
+            convert_plate(PlateExport(**export[0]), folder / "plate.ome.zarr", folder / "fields.parquet", workers=1)
+        assert not (folder / "plate.ome.zarr").exists() and not (folder / "fields.parquet").exists()
+
+    def goes_on(self, export: tuple, folder: Path) -> None:
+        output, table = convert(export[0], folder)
+        assert set(table["status"]) == {"ok"} and tree_sha256(output) == export[2]
+
+    @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE, errno.ENOENT])
+    @pytest.mark.parametrize("which", [0, -1])
+    def test_a_file_that_cannot_be_opened_is_not_broken(self, tmp_path, export, number, which):
+        with failing(export[1][which], number=number, calls=OPENING) as fault:
+            self.fail(export, tmp_path / "out", UnavailableError, re.escape(export[1][which].name))
+        assert fault.count
+        self.goes_on(export, tmp_path / "out")
+
+    @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+    def test_a_file_that_cannot_be_looked_at_is_not_absent(self, tmp_path, export, number):
+        with failing(export[1][3], number=number, calls=LOOKING):
+            self.fail(export, tmp_path / "out", UnavailableError, export[1][3].name)
+        self.goes_on(export, tmp_path / "out")
+
+    def test_a_fault_of_a_moment_costs_nothing_that_is_finished(self, tmp_path, export, monkeypatch):
+        """The file vanishes after the first well, and returns."""
+        write, written, lost = plate_conversion.write_pixels, [], export[1][-1]
+
+        def vanish(image, read, time):
+            write(image, read, time)
+            written.append(image.well)
+            if len(written) == 1:
+                lost.rename(tmp_path / "away")
+
+        monkeypatch.setattr(plate_conversion, "write_pixels", vanish)
+        self.fail(export, tmp_path / "out", UnavailableError, lost.name)
+        (tmp_path / "away").rename(lost)
+        self.goes_on(export, tmp_path / "out")
+        assert written == ["A01", "A02"]
+
+    def test_garbage_of_a_moment_is_read_again(self, tmp_path, export, monkeypatch):
+        read, spoilt = field_images.read_plane, []
+
+        def spoil(path, page):
+            if path == str(export[1][2]) and not spoilt:
+                spoilt.append(path)
+                raise InputError(f"{path}: the file is truncated")
+            return read(path, page)
+
+        monkeypatch.setattr(field_images, "read_plane", spoil)
+        self.goes_on(export, tmp_path / "out")
+        assert spoilt
+
+    def test_too_little_memory_breaks_no_file(self, tmp_path, export, monkeypatch):
+        def no_memory(path, page):
+            raise MemoryError("Unable to allocate 1 MiB")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(field_images, "read_plane", no_memory)
+            self.fail(export, tmp_path / "out", UnavailableError, "Unable to allocate")
+        self.goes_on(export, tmp_path / "out")
+
+    def test_a_file_that_claims_more_memory_than_there_is_is_broken(self, tmp_path, export, monkeypatch):
+        read = field_images.read_plane
+
+        def no_memory(path, page):
+            if path == str(export[1][2]):
+                raise MemoryError("Unable to allocate 1 TiB")
+            return read(path, page)
+
+        monkeypatch.setattr(field_images, "read_plane", no_memory)
+        monkeypatch.setattr(field_images, "claims_too_much", lambda path, page, shape: True)
+        _, table = convert(export[0], tmp_path / "out", max_bad_fraction=0.5)
+        assert sorted(table["status"].unique()) == ["ok", "unreadable"]
+
+    @pytest.mark.parametrize("change", ["grows", "touched", "vanishes"])
+    def test_a_file_that_changes_meanwhile_is_told(self, tmp_path, export, monkeypatch, change):
+        write = plate_conversion.write_pixels
+
+        def disturb(image, read, time):
+            write(image, read, time)
+            if image.well == "A02":
+                if change == "grows":
+                    export[1][0].write_bytes(export[1][0].read_bytes() + bytes(10))
+                elif change == "touched":
+                    os.utime(export[1][0], (1, 1))
+                else:
+                    export[1][0].unlink()
+
+        monkeypatch.setattr(plate_conversion, "write_pixels", disturb)
+        self.fail(export, tmp_path / "out", StoppedError, "1 images changed while they were converted")
+
+    def test_the_folder_must_be_as_the_scan_found_it(self, tmp_path, export):
+        source, images, _ = export
+        content = RawFolder.of(tmp_path / "in").content
+        sound = ({**source, "content": content, "absent": []}, *export[1:])
+        self.goes_on(sound, tmp_path / "as it was")
+        (tmp_path / "in" / "late.tiff").write_bytes(b"late")
+        self.fail(sound, tmp_path / "out", StoppedError, "not those that the scan found")
+        (tmp_path / "in" / "late.tiff").unlink()
+        images[0].rename(tmp_path / "away")
+        lost = ({**source, "content": RawFolder.of(tmp_path / "in").content, "absent": []}, *export[1:])
+        self.fail(lost, tmp_path / "out", UnavailableError, "1 images that were there at the scan are not there now")
+        known = {**lost[0], "absent": [f"Images/{images[0].name}"]}
+        _, table = convert(known, tmp_path / "out", max_bad_fraction=0.5)
+        assert (table["status"] == "missing").sum() == 1
+
+    def test_a_folder_that_cannot_be_listed_is_not_accounted_for(self, tmp_path, export):
+        (tmp_path / "in" / "more").mkdir()
+        with failing(tmp_path / "in" / "more", number=errno.EIO, calls=LISTING):
+            self.fail(export, tmp_path / "out", UnavailableError, "more: cannot be looked at now")
+        self.goes_on(export, tmp_path / "out")
 
 
 @needs_data

@@ -96,6 +96,8 @@ class Known:
         """Whether a folder is as the last scan saw it. By another clock old files may be new: their times count."""
         if self.before is None or (self.before.files, self.before.bytes) != (plate.files, plate.bytes):
             return False
+        if self.before.layout and self.before.plate != plate.plate:
+            return False
         return self.own_clock or self.before.content == plate.content
 
 
@@ -104,7 +106,7 @@ def look_at_plate(
 ) -> Look:
     """Look at the folder of a plate; what goes wrong is its status and reason. now : time in ns, see `scan_inbox`."""
     name = known.name or plate_identifier(folder.name, "")
-    plate = ScannedPlate(name, str(folder), READY, "", "", 0, 0, known.before.content if known.before else "")
+    plate = ScannedPlate(name, str(folder), READY, "", "", 0, 0, "")
     try:
         files = RawFolder.of(folder)
         plate = replace(plate, files=files.files, bytes=files.bytes, content=files.content)
@@ -112,6 +114,8 @@ def look_at_plate(
             return Look(replace(plate, status=INCOMPLETE, why="the folder is empty"))
         return _look_at_files(folder, plate, files.newest, known, read, settings, now)
     except (StoppedError, InputError, OSError) as error:
+        if known.before is not None:  # with what the next scan will compare
+            plate = replace(known.before, plate=name)
         return Look(replace(plate, status=UNAVAILABLE, why=one_line(str(error))))
 
 

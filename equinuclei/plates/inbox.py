@@ -86,7 +86,7 @@ def scan_inbox(
     inbox, results = Path(inbox), Path(results)
     last = read_scan(output)
     folders = _plate_folders(inbox.absolute(), last, Path(output))
-    before = {row.folder: row for row in last}
+    before = {row.folder: row for row in last if row.files}  # not of a plate that was removed from there
     now, own_clock = _file_system_time(inbox, results)
     manifests, broken = _read_manifests(results)
     taken = {record["folder"]: name for name, record in manifests.items()}
@@ -116,7 +116,7 @@ def scan_inbox(
 
 def _plate_folders(inbox: Path, last: Sequence[ScannedPlate], scan: Path) -> list[Path]:
     """The folders of plates, sorted; raises as `scan_inbox` where they are not to be believed."""
-    known = [row for row in last if row.status != REMOVED and row.folder and Path(row.folder).parent == inbox]
+    known = [row for row in last if row.files and Path(row.folder).parent == inbox]
     try:
         entries = sorted(inbox.iterdir())
         folders = [path for path in entries if not path.name.startswith(".") and path.is_dir()]

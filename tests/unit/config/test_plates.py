@@ -44,7 +44,17 @@ def test_plates_that_the_settings_do_not_suit_are_not_processed(tmp_path):
         tmp_path, good="ready", late="copying", blind="no channel", lost="no model", odd="bad plate map", out="ready"
     )
     found = plates(tmp_path, "plate\texclude\nout\tYes\n")
-    assert found.waiting() == ["good", "late"] and found.excluded == ("out",)
+    assert found.waiting() == ["good"] and found.excluded == ("out",)
+
+
+@pytest.mark.parametrize("status", ["copying", "incomplete", "unavailable", "removed", "unreadable", "duplicate"])
+def test_a_plate_that_is_not_converted_must_lie_in_the_inbox_as_it_was(tmp_path, status):
+    scanned(tmp_path, new=status, converted=status, settled=status)
+    (tmp_path / "plates/converted/plate.ome.zarr").mkdir(parents=True)
+    page = tmp_path / "plates/settled/model/report.html"
+    page.parent.mkdir(parents=True)
+    page.touch()
+    assert plates(tmp_path).waiting() == ["converted", "settled"]
 
 
 def test_a_plate_is_finished_when_it_has_its_page(tmp_path):

@@ -1,5 +1,6 @@
 """Only complete plates start, each once; late and changed files are seen; one bad plate harms no other."""
 
+import errno
 import json
 import os
 import re
@@ -8,7 +9,8 @@ import time
 
 import pytest
 
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, StoppedError, UnavailableError
+from equinuclei.plates import inbox as inbox_module
 from equinuclei.plates.inbox import (
     ScanSettings,
     quarantine,
@@ -19,6 +21,7 @@ from equinuclei.plates.inbox import (
 )
 from equinuclei.plates.scan_table import count_states, read_scan
 from equinuclei.sources.plates.contents import Contents
+from support.faulty_files import LISTING, LOOKING, OPENING, failing
 
 OLD = time.time() - 86_400
 
@@ -182,36 +185,51 @@ def test_a_plate_that_failed_is_left_alone_until_it_changes_or_a_person_says_so(
     assert waiting_plates(results, "s") == ["P1"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "\xff\xfe"])
-def test_a_broken_manifest_says_what_it_is_and_what_to_do(inbox, content):
-    put(inbox, "P1")
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "\xff\xfe"])
+def test_a_broken_manifest_concerns_its_plate_alone(inbox, content, caplog):
+    put(inbox, "P1"), put(inbox, "P2"), put(inbox, "P3")
     scan(inbox), scan(inbox)
     results = inbox.parent / "plates"
-    manifest = results / "manifests" / "P1.json"
-    manifest.write_bytes(content.encode("latin-1"))
+    manifest, of_p3 = results / "manifests" / "P1.json", results / "manifests" / "P3.json"
+    whole = read_manifest(manifest)
+    for path in (manifest, of_p3):
+        path.write_bytes(content.encode("latin-1"))
     message = r"P1\.json: the manifest of a plate .*: delete it, and the next tick of autorun\.sh makes it again"
-    for use in (
-        lambda: read_manifest(manifest),
-        lambda: scan(inbox),
-        lambda: waiting_plates(results, "s"),
-    ):
-        with pytest.raises(InputError, match=message):
-            use()
-    with pytest.raises(InputError, match=message), quarantine(results, "P1", "s"):
+    with pytest.raises(InputError, match=message):
+        read_manifest(manifest)
+    assert waiting_plates(results, "s") == ["P2"] and re.search(message, caplog.text)
+    with pytest.raises(StoppedError, match="truncated"), quarantine(results, "P1", "s"):
         raise InputError("2.tif: truncated")
-    manifest.unlink()
-    assert scan(inbox) == {"P1": "ready"} and read_manifest(manifest)["plate"] == "P1"
+    assert not list(results.glob("failed/*"))  # nothing says as which plate it failed
+    shutil.rmtree(inbox / "P3")
+    assert scan(inbox) == {"P1": "ready", "P2": "ready", "P3": "unreadable"}
+    assert "P3.json: the manifest of a plate" in why(inbox, "P3")
+    assert read_manifest(manifest) == whole
 
 
-def test_a_broken_mark_of_a_failed_plate_says_what_it_is(inbox):
-    put(inbox, "P1")
+def test_a_manifest_that_cannot_be_read_now_is_not_written_anew(inbox):
+    put(inbox, "P1"), put(inbox, "P2")
+    scan(inbox), scan(inbox)
+    written = manifests(inbox)
+    with failing(inbox.parent / "plates/manifests/P1.json", number=errno.EIO, calls=OPENING):
+        assert scan(inbox) == {"P1": "unavailable", "P2": "ready"}
+        assert waiting_plates(inbox.parent / "plates", "s") == ["P2"]
+    assert scan(inbox) == {"P1": "ready", "P2": "ready"} and manifests(inbox) == written
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "\xff\xfe"])
+def test_a_broken_mark_of_a_failed_plate_is_told_and_the_plate_tried_again(inbox, content, caplog):
+    put(inbox, "P1"), put(inbox, "P2")
     scan(inbox), scan(inbox)
     results = inbox.parent / "plates"
     with pytest.raises(InputError), quarantine(results, "P1", "s"):
         raise InputError("2.tif: truncated")
-    (results / "failed" / "P1.json").write_text("{")
-    with pytest.raises(InputError, match=r"P1\.json: the mark of a plate that failed .*: delete it"):
-        scan(inbox)
+    (results / "failed" / "P1.json").write_bytes(content.encode("latin-1"))
+    assert scan(inbox) == {"P1": "ready", "P2": "ready"} and waiting_plates(results, "s") == ["P1", "P2"]
+    assert re.search(r"P1\.json: the mark of a plate that failed .*: the plate is tried again", caplog.text)
+    with pytest.raises(InputError), quarantine(results, "P1", "s"):
+        raise InputError("2.tif: truncated")
+    assert scan(inbox) == {"P1": "failed", "P2": "ready"}
 
 
 NAMES = [f"{number}.tif" for number in range(20)]
@@ -308,3 +326,231 @@ def test_a_broken_table_of_the_last_scan_is_reported(inbox):
 def test_an_inbox_that_is_not_there_is_reported(tmp_path):
     with pytest.raises(InputError, match=r"inbox .*nowhere is not a folder"):
         scan(tmp_path / "nowhere")
+
+
+class TestWhatMayPass:
+    """What is away for a while is neither failed, nor removed, nor absent."""
+
+    def known(self, inbox, *names):
+        for name in names:
+            put(inbox, name, NAMES)
+        scan(inbox)
+        assert set(scan(inbox).values()) == {"ready"}
+        return manifests(inbox), (inbox.parent / "plates/scan.tsv").read_text()
+
+    def left(self, inbox):
+        return manifests(inbox), (inbox.parent / "plates/scan.tsv").read_text()
+
+    def test_an_inbox_that_is_away_is_no_mistake_of_the_configuration(self, inbox):
+        known = self.known(inbox, "P1")
+        inbox.rename(inbox.parent / "away")
+        with pytest.raises(
+            UnavailableError, match="is not there now, where 1 plates lay at the last scan: is it mounted"
+        ):
+            scan(inbox)
+        (inbox.parent / "away").rename(inbox)
+        assert self.left(inbox) == known and scan(inbox) == {"P1": "ready"}
+
+    def test_an_empty_inbox_where_plates_lay_is_told_until_a_person_says_that_it_is_right(self, inbox):
+        known = self.known(inbox, "P1", "P2")
+        inbox.rename(inbox.parent / "away")
+        inbox.mkdir()
+        for _ in range(3):
+            with pytest.raises(UnavailableError, match=r"is empty, where 2 plates lay .* a file inbox\.txt"):
+                scan(inbox)
+        assert self.left(inbox) == known
+        (inbox / "inbox.txt").touch()
+        assert scan(inbox) == {"P1": "removed", "P2": "removed"}
+        (inbox / "inbox.txt").unlink()
+        assert scan(inbox) == {"P1": "removed", "P2": "removed"}  # that is known now
+
+    def test_without_the_last_scan_an_empty_inbox_is_believed(self, inbox):
+        self.known(inbox, "P1", "P2")
+        shutil.rmtree(inbox)
+        inbox.mkdir()
+        (inbox.parent / "plates/scan.tsv").unlink()
+        assert scan(inbox) == {"P1": "removed", "P2": "removed"}
+
+    @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE])
+    def test_an_inbox_that_cannot_be_listed_ends_the_scan(self, inbox, number):
+        known = self.known(inbox, "P1", "P2")
+        with failing(inbox, number=number, calls=LISTING), pytest.raises(UnavailableError, match="cannot be looked at"):
+            scan(inbox)
+        assert self.left(inbox) == known
+
+    @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE])
+    @pytest.mark.parametrize("calls", [OPENING, LOOKING, LISTING])
+    def test_a_plate_that_cannot_be_looked_at_is_unavailable_until_it_can(self, inbox, number, calls):
+        written, _ = self.known(inbox, "P1", "P2")
+        at = inbox / "P1" if calls == LISTING else inbox / "P1" / "index.json"
+        with failing(at, number=number, calls=calls) as fault:
+            assert scan(inbox) == {"P1": "unavailable", "P2": "ready"}
+        assert fault.count and os.strerror(number) in why(inbox)
+        assert scan(inbox) == {"P1": "ready", "P2": "ready"} and manifests(inbox) == written
+
+    @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+    def test_an_image_that_cannot_be_looked_at_is_not_absent(self, inbox, number):
+        put(inbox, "P1", NAMES)
+        with failing(inbox / "P1" / "3.tif", number=number, calls=LOOKING):
+            scan(inbox)
+            assert scan(inbox, absent_hours=0) == {"P1": "unavailable"} and not manifests(inbox)
+        scan(inbox), scan(inbox)
+        assert scan(inbox) == {"P1": "ready"}
+
+    @pytest.mark.parametrize("link", ["3.tif", "folder/3.tif"])
+    def test_a_link_to_nothing_is_told_and_not_done_without(self, inbox, link):
+        names = [name if name != "3.tif" else link for name in NAMES]
+        folder = inbox / "P1"
+        put(inbox, "P1", names, absent=names[3:4])
+        at = folder / link.split("/")[0]
+        at.symlink_to(inbox.parent / "elsewhere")
+        scan(inbox)
+        assert scan(inbox, absent_hours=0) == {"P1": "unavailable"} and "is a link to" in why(inbox)
+        at.unlink()
+        scan(inbox)
+        assert scan(inbox, absent_hours=0) == {"P1": "ready"}  # gone for good
+
+    def test_a_plate_that_lost_images_is_not_made_anew_without_them(self, inbox):
+        written, _ = self.known(inbox, "P1", "P2")
+        (inbox / "P1" / "3.tif").rename(inbox.parent / "3.tif")
+        scan(inbox)
+        assert scan(inbox, absent_hours=0) == {"P1": "incomplete", "P2": "ready"} and manifests(inbox) == written
+        assert why(inbox).startswith("1 images are gone that were there before (3.tif)")
+        (inbox.parent / "3.tif").rename(inbox / "P1" / "3.tif")
+        scan(inbox)
+        assert scan(inbox) == {"P1": "ready", "P2": "ready"} and manifests(inbox) == written
+        (inbox / "P1" / "3.tif").unlink()
+        (inbox.parent / "plates/manifests/P1.json").unlink()  # as the reason says: they are gone for good
+        scan(inbox)
+        assert scan(inbox, absent_hours=0)["P1"] == "ready"
+        assert read_manifest(inbox.parent / "plates/manifests/P1.json")["absent"] == ["3.tif"]
+
+    def test_a_plate_of_which_less_is_seen_is_not_made_anew(self, inbox):
+        """Where names tell what files are, an image that is not shown is not listed."""
+        written, _ = self.known(inbox, "P1")
+        put(inbox, "P1x", NAMES[:10], barcode="P1")
+        shutil.rmtree(inbox / "P1")
+        (inbox / "P1x").rename(inbox / "P1")
+        scan(inbox)
+        assert scan(inbox) == {"P1": "incomplete"} and manifests(inbox) == written
+        assert why(inbox).startswith("it has 10 images, and had 20 before: nothing is made anew")
+
+    def test_a_manifest_of_an_older_version_is_not_written_anew(self, inbox):
+        self.known(inbox, "P1")
+        path = inbox.parent / "plates/manifests/P1.json"
+        manifest = {key: value for key, value in read_manifest(path).items() if key not in ("listed", "absent")}
+        path.write_text(json.dumps(manifest))
+        before = manifests(inbox)
+        assert scan(inbox) == {"P1": "ready"} and manifests(inbox) == before
+
+    def test_a_folder_that_is_not_understood_for_a_while_is_still_its_plate(self, inbox):
+        put(inbox, "folder", barcode="BC1")
+        scan(inbox), scan(inbox)
+        (inbox / "folder" / "index.json").rename(inbox / "away")
+        assert scan(inbox) == {"BC1": "unreadable"}  # not removed: its folder is there
+        (inbox / "away").rename(inbox / "folder" / "index.json")
+        scan(inbox)
+        assert scan(inbox) == {"BC1": "ready"}
+
+    def test_a_folder_that_holds_another_plate_now_is_told(self, inbox):
+        put(inbox, "folder", barcode="BC1")
+        scan(inbox), scan(inbox)
+        shutil.rmtree(inbox / "folder")
+        put(inbox, "folder", barcode="BC2")
+        scan(inbox)
+        assert scan(inbox) == {"BC2": "ready", "BC1": "removed"}
+        assert why(inbox, "BC1") == "its folder holds another plate now; its results stay"
+
+    def test_the_name_of_a_folder_that_is_not_understood_makes_no_duplicate(self, inbox):
+        put(inbox, "a", barcode="BC1")
+        (inbox / "BC1").mkdir()
+        (inbox / "BC1" / "notes.txt").write_text("?")
+        age(inbox / "BC1" / "notes.txt")
+        scan(inbox)
+        assert sorted((row.plate, row.status) for row in rows_of(inbox)) == [("BC1", "ready"), ("BC1", "unreadable")]
+        assert waiting_plates(inbox.parent / "plates", "s") == ["BC1"]
+
+    def test_whatever_a_reader_raises_ends_no_scan(self, inbox, monkeypatch):
+        put(inbox, "P1"), put(inbox, "P2")
+
+        def fall(folder):
+            if folder.name == "P1":
+                raise ZeroDivisionError("pixels per nothing")
+            return read(folder)
+
+        results = inbox.parent / "plates"
+        settings = ScanSettings(10, "s")
+        scan_inbox(inbox, results, fall, settings, results / "scan.tsv")
+        rows = scan_inbox(inbox, results, fall, settings, results / "scan.tsv")
+        assert [row.status for row in rows] == ["unreadable", "ready"] and "pixels per nothing" in rows[0].why
+
+    def test_files_of_the_future_are_told(self, inbox):
+        put(inbox, "P1", age=-86_400 * 400)
+        scan(inbox)
+        assert scan(inbox) == {"P1": "dated ahead"} and why(inbox).startswith("a file is dated 20")
+        for path in (inbox / "P1").iterdir():
+            age(path)
+        assert scan(inbox) == {"P1": "ready"}
+
+    def test_by_another_clock_the_times_of_files_must_stay_as_they_are(self, inbox, monkeypatch):
+        """Where we may not write into the inbox, its clock is unknown: a copy that goes on may look old."""
+        folder = put(inbox, "P1")
+        monkeypatch.setattr(inbox_module, "_file_system_time", lambda *_: (time.time_ns(), False))
+        scan(inbox)
+        for ago in (7200, 7100):
+            os.utime(folder / "1.tif", (time.time() - ago,) * 2)  # of the same size, and written on
+            assert scan(inbox) == {"P1": "copying"}
+        assert scan(inbox) == {"P1": "ready"}
+
+
+class TestQuarantine:
+    """Only what is proved in a plate's own files marks it."""
+
+    @pytest.fixture
+    def results(self, inbox):
+        put(inbox, "P1")
+        scan(inbox), scan(inbox)
+        return inbox.parent / "plates"
+
+    def marked(self, inbox, results):
+        return bool(list(results.glob("failed/*"))) or scan(inbox) != {"P1": "ready"}
+
+    @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE, errno.ENOENT])
+    def test_what_the_system_caused_is_no_proof(self, inbox, results, number):
+        with pytest.raises(UnavailableError, match=r"1\.tif is damaged"), quarantine(results, "P1", "s"):
+            raise InputError("1.tif is damaged") from OSError(number, os.strerror(number))
+        assert not self.marked(inbox, results)
+
+    @pytest.mark.parametrize("error", [OSError(errno.EIO, "x"), MemoryError(), StoppedError("x"), RuntimeError("x")])
+    def test_no_other_error_marks(self, inbox, results, error):
+        with pytest.raises(type(error)), quarantine(results, "P1", "s"):
+            raise error
+        assert not self.marked(inbox, results)
+
+    def test_nothing_is_proved_while_the_folder_is_away(self, inbox, results):
+        with pytest.raises(StoppedError, match="no plate that can be read"), quarantine(results, "P1", "s"):
+            (inbox / "P1").rename(inbox.parent / "away")
+            raise InputError("no plate that can be read")
+        (inbox.parent / "away").rename(inbox / "P1")
+        assert not self.marked(inbox, results)
+
+    def test_nothing_is_proved_while_files_come_and_go(self, inbox, results):
+        with pytest.raises(StoppedError, match="not those that the scan found"), quarantine(results, "P1", "s"):
+            (inbox / "P1" / "2.tif").rename(inbox.parent / "2.tif")
+            raise InputError("1 of 2 images are bad")
+        (inbox.parent / "2.tif").rename(inbox / "P1" / "2.tif")
+        assert not self.marked(inbox, results)
+
+    def test_a_mark_that_cannot_be_written_is_told_and_the_plate_tried_again(self, inbox, results):
+        (results / "failed").write_text("no folder")
+        with pytest.raises(StoppedError, match=r"truncated \(not recorded"), quarantine(results, "P1", "s"):
+            raise InputError("1.tif: truncated")
+        (results / "failed").unlink()
+        assert not self.marked(inbox, results)
+
+    def test_other_code_tries_a_failed_plate_again(self, inbox, results, monkeypatch):
+        with pytest.raises(InputError), quarantine(results, "P1", "s"):
+            raise InputError("1.tif: truncated")
+        assert self.marked(inbox, results)
+        monkeypatch.setattr(inbox_module, "_software", lambda: "a later version")
+        assert scan(inbox) == {"P1": "ready"} and waiting_plates(results, "s") == ["P1"]

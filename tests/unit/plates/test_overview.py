@@ -1,17 +1,19 @@
 """Plates side by side: what is followed, which plates are reported to drift, and the page in a real browser."""
 
+import errno
 import html
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from equinuclei.errors import InputError
 from equinuclei.plates.overview import COLUMNS, FOLLOWED, FinishedPlate, compare_plates
 from equinuclei.plates.scan_table import ScannedPlate
 from support.browser import HOSTILE, in_browser
+from support.faulty_files import OPENING, failing
 
 WELLS = [f"{row}{column:02d}" for row in "ABCD" for column in range(1, 7)]
 
@@ -173,8 +175,19 @@ def test_names_are_data(tmp_path):
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:|javascript:)""", dom)
 
 
-def test_a_plate_map_that_cannot_be_used_is_reported(tmp_path):
+@pytest.mark.parametrize("fault", ["plate map", "no wells.tsv", "broken wells.tsv", "away"])
+def test_one_plate_whose_results_cannot_be_read_keeps_no_other_from_the_page(tmp_path, fault):
     (tmp_path / "map.tsv").write_text("a\tb\n1\t2\n")
-    with pytest.raises(InputError, match=r"map\.tsv: column well, treatment is missing"):
-        compare(tmp_path, [put(tmp_path, "a", plate_map=tmp_path / "map.tsv")])
-    assert not (tmp_path / "plates.tsv").exists()
+    plates = [put(tmp_path, "a", plate_map=tmp_path / "map.tsv" if fault == "plate map" else None), put(tmp_path, "b")]
+    wells = tmp_path / "a/m-v1/wells.tsv"
+    if fault == "no wells.tsv":
+        wells.unlink()
+    elif fault == "broken wells.tsv":
+        wells.write_bytes(b"\xff\xfe\x00")
+    scanned = [ScannedPlate("a", "/inbox/a", "ready", "", "toy", 1, 1, "c"), replace(SCANNED[0], plate="b")]
+    table, page = tmp_path / "plates.tsv", tmp_path / "plates.html"
+    with failing(wells, number=errno.EIO, calls=OPENING) if fault == "away" else nullcontext():
+        problems = compare_plates(plates, scanned, table, page)
+    assert list(problems) == ["a"] and ("map.tsv" if fault == "plate map" else "wells.tsv") in problems["a"]
+    assert pd.read_csv(table, sep="\t")["plate"].tolist() == ["b"]
+    assert '"status": "not compared"' in page.read_text() and "mend what the reason names" in page.read_text()

@@ -17,7 +17,7 @@ from equinuclei.config.plates import Plates
 from equinuclei.errors import InputError, StoppedError
 from equinuclei.plates.inbox import tell_failures
 from equinuclei.plates.scan_table import count_states
-from equinuclei.plates.tick import end_of_tick
+from equinuclei.plates.tick import end_of_tick, note_results
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,6 +33,8 @@ def main() -> None:
         rows = tell_failures(plates.scan, plates.results, plates.digest)
         finished = {plate for plate, _ in plates.finished()}
         end = end_of_tick(rows, finished, plates.results)
+        if rows:
+            note_results(plates.results, len(rows))
         states = count_states(rows, finished - set(end.stopped))
     except (InputError, StoppedError) as error:
         sys.exit(f"Error: {error}")

@@ -81,7 +81,7 @@ class PlateExport:
     def folder(self) -> Path:
         """The raw folder."""
         path = Path(self.path).absolute()
-        return path if path.is_dir() else path.parent
+        return path.parent if path.is_file() else path
 
     def choose(self, source: PlateSource) -> pd.DataFrame:
         """The planes of a source to convert, with the column time (see `MosaicPlan.of`)."""

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from equinuclei.channels import ChannelChoice
+from equinuclei.errors import StoppedError
 from equinuclei.images.measure import measure_nuclei, summarize
 from equinuclei.omezarr.plates import Plate, WellImage
 from equinuclei.plates.fields import LABEL, ConvertedPlate, ConvertedWell, read_statuses
-from equinuclei.plates.ledger import check_pixels, read_ledger
+from equinuclei.plates.ledger import LEDGER, check_pixels, read_ledger
 from equinuclei.plates.quality import contrast_score, focus_score, saturated_share
 from equinuclei.runtime.files import replacing
 from equinuclei.tables.files import write_table
@@ -57,6 +58,8 @@ def measure_plate(
     InputError
         If an input or the channel is missing, stored pixels are damaged, or the plate lacks a pixel that its ledger
         says is there.
+    StoppedError
+        If the plate's ledger is not there.
     """
     converted = ConvertedPlate(plate, fields, channel)
     of_fields: list[pd.DataFrame] = []
@@ -85,7 +88,7 @@ class _Tables(NamedTuple):
 
 def _measured_wells(plate: ConvertedPlate, segmented: Plate, fields: str | Path) -> Iterator[_Tables]:
     """Every well of a plate at every time point, measured."""
-    statuses, ledger = _channel_statuses(fields, plate), read_ledger(plate.store.path)
+    statuses, ledger = _channel_statuses(fields, plate), _ledger_of(plate.store)
     for name in plate.store.wells:
         well = plate.well(name)
         for time in range(well.image.times):
@@ -104,6 +107,21 @@ def _measured_wells(plate: ConvertedPlate, segmented: Plate, fields: str | Path)
                 for table in tables:
                     table.insert(list(table.columns).index("well") + 1, "time", time)
             yield tables
+
+
+def _ledger_of(plate: Plate) -> pd.DataFrame | None:
+    """The ledger of a plate; None if it was converted before there was one.
+
+    Raises StoppedError if the one that was written with it is not there: the page would say that pixels were compared
+    which nobody compared.
+    """
+    ledger = read_ledger(plate.path)
+    if ledger is None and plate.notes.get("ledger") is not None:
+        raise StoppedError(
+            f"{plate.path.with_name(LEDGER)} is not there, or not the one that was written with the plate: its pixels "
+            f"cannot be compared. Put it back; or remove {plate.path.name} and run again, while the raw folder is there"
+        )
+    return ledger
 
 
 def _channel_statuses(fields: str | Path, plate: ConvertedPlate) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from equinuclei.channels import ChannelChoice, find_channel
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, UnavailableError, is_of_the_system
 from equinuclei.plates.quality import read_plate_map
 from equinuclei.plates.scan_table import BAD_MAP, NO_CHANNEL
 from equinuclei.sources.plates.contents import Contents
@@ -21,7 +21,7 @@ def find_problem(
     """Status and reason of a plate whose channel or plate map cannot be used; None where all is well.
 
     channel : the one that nuclei are seen in; channels, acquisition : those to convert, None for all; plate_map : the
-    file that says what is in its wells, or nothing
+    file that says what is in its wells, or nothing. Raises UnavailableError if that cannot be read now.
     """
     plate = f"plate {contents.barcode!r}"
     try:
@@ -34,6 +34,8 @@ def find_problem(
         if plate_map:
             _check_plate_map(contents, plate_map)
     except InputError as error:
+        if is_of_the_system(error) and not isinstance(error.__cause__, FileNotFoundError):
+            raise UnavailableError(f"{plate_map}: cannot be read now ({error.__cause__})") from error
         return BAD_MAP, str(error)
     return None
 

@@ -3,14 +3,40 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from equinuclei.errors import InputError, StoppedError
+from equinuclei.errors import InputError, StoppedError, UnavailableError
 from equinuclei.plates.scan_table import EXCLUDED, FOR_A_PERSON, READY, REMOVED, UNAVAILABLE, WHAT_TO_DO, ScannedPlate
 from equinuclei.plates.stops import stops_of
 from equinuclei.runtime.files import read_record, write_json
 
 TOLD = "told.json"
 """In the folder of results: the plates that the last tick told of, and their statuses."""
+
+
+KNOWN = Path(".autorun.results")
+"""In the working directory: the folders of results, and how many plates were known in each at the last tick."""
+
+
+def require_results(results: str | Path, scan: str | Path) -> None:
+    """Raise UnavailableError if a folder of results is empty that was not: every plate would be made anew beside it.
+
+    scan : scan.tsv in it
+    """
+    known = _read(KNOWN).get(str(Path(results).absolute()), 0)
+    if known and not Path(scan).exists() and not Path(results, "manifests").exists():
+        raise UnavailableError(
+            f"results {results}: is empty, where {known} plates were known at the last tick: is it mounted? If it was "
+            f"emptied on purpose, delete {KNOWN.absolute()}"
+        )
+
+
+def note_results(results: str | Path, plates: int) -> None:
+    """Note how many plates are known in a folder of results, for `require_results`."""
+    known = _read(KNOWN)
+    changed = {**known, str(Path(results).absolute()): plates}
+    if changed != known:
+        write_json(KNOWN, changed)
 
 
 @dataclass(frozen=True)
@@ -48,14 +74,14 @@ def end_of_tick(plates: Sequence[ScannedPlate], finished: Collection[str], resul
         told[f"{plate.plate} in {plate.folder}"] = status
         lines.append(f"{plate.plate}: {status}: {why}. What to do: {WHAT_TO_DO[plate.status]}")
     path = Path(results, TOLD)
-    before = _told_before(path)
+    before = _read(path)
     if told != before:
         write_json(path, told)
     return EndOfTick(lines, again or any(before.get(plate) != status for plate, status in told.items()), stopped)
 
 
-def _told_before(path: Path) -> dict[str, str]:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        return read_record(path, "what the last tick told", "it is written anew") if path.exists() else {}
-    except (InputError, StoppedError, OSError):  # then all is news, and is written anew
+        return read_record(path, "a note of the last tick", "it is written anew") if path.exists() else {}
+    except (InputError, StoppedError, OSError):  # then nothing was told, and nothing is known
         return {}

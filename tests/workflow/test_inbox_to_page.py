@@ -15,36 +15,14 @@ import yaml
 import yaozarrs
 import zarr
 from conftest import WEIGHTS, project, small_disk
-from lab import Lab, jobs_of, make_old
+from lab import WELLS, Lab, jobs_of, make_old, put_plate
 from ome_zarr_models.v05.hcs import HCS
 
 from equinuclei.checksums import tree_sha256
 from equinuclei.images.metrics import object_scores
 from equinuclei.omezarr.plates import Plate
-from equinuclei.simulation.fields import simulate_field
 from equinuclei.simulation.plates import simulate_plate
 from equinuclei.tables.columns import column_of, tables
-
-WELLS = ("A01", "B02", "H12")
-SIZE = (96, 110)
-
-
-def put_plate(folder, seed=0, damage=None):
-    """A simulated plate as a table of planes: three wells of two adjoining fields; old enough to be taken."""
-    folder.mkdir(parents=True)
-    rows = []
-    for number, well in enumerate(WELLS):
-        field = simulate_field("HeLa", [seed, number], SIZE[0], 2 * SIZE[1])
-        for half in (0, 1):
-            name = f"{well} 'f{half}'; $(touch hacked).tif"
-            image = field.images["fluorescence"][:, half * SIZE[1] : (half + 1) * SIZE[1]]
-            tifffile.imwrite(folder / name, image)
-            rows.append({"well": well, "field": half + 1, "channel": "DAPI", "path": name, "y": 0.0,
-                         "x": half * SIZE[1] * 0.5, "pixel_size": 0.5})  # fmt: skip
-    pd.DataFrame(rows).to_csv(folder / "planes.tsv", sep="\t", index=False)
-    if damage is not None:
-        damage(folder)
-    make_old(folder)
 
 
 def truncate_all(folder):

@@ -8,6 +8,7 @@ from equinuclei.library.names import find_weights
 from equinuclei.plates.inbox import ScanSettings, scan_inbox
 from equinuclei.plates.scan_table import NO_MODEL, READY
 from equinuclei.plates.suitability import find_problem, not_to_be_converted
+from equinuclei.plates.tick import require_results
 from equinuclei.runtime.job import job, logger
 from equinuclei.sources.plates import contents_of_plate
 
@@ -29,6 +30,7 @@ def problem_of(plate, contents):
 with job(snakemake.log[0]):
     if section["inbox"] is None:
         raise InputError("no inbox: set `plates: {inbox: FOLDER}` to the folder where plates arrive")
+    require_results(plates.results, snakemake.output.scan)
     find_weights(section["model"], section["models"])  # now, not when the first plate has been converted
     scanned = scan_inbox(
         section["inbox"],

@@ -12,7 +12,7 @@ import torch
 import zarr
 
 from equinuclei.checksums import tree_sha256
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, StoppedError
 from equinuclei.images.instances import parted_nuclei
 from equinuclei.inference.nuclei import segment_image
 from equinuclei.inference.tiling import flipped_pixels, predict_mosaic
@@ -348,6 +348,22 @@ def test_pixels_that_changed_since_they_were_written_are_reported(tmp_path, dama
     with pytest.raises(InputError, match="the pixels of well A01 are not those that were written"):
         measure_plate(folder / "plate.ome.zarr", folder / "fields.parquet", store, channel=None, **tables)
     assert not any(path.exists() for path in tables.values())
+
+
+@pytest.mark.parametrize("ledger", ["away", "of another plate"])
+def test_without_its_ledger_no_plate_is_measured(tmp_path, ledger):
+    """The page would say that all pixels were compared."""
+    folder = put_plate(tmp_path, simulated(["A01"], edge=1))
+    store, path = segment(folder), folder / "planes.parquet"
+    content = path.read_bytes()
+    if ledger == "away":
+        path.unlink()
+    else:
+        path.write_bytes(content + b"x")
+    with pytest.raises(StoppedError, match=r"planes\.parquet is not there, or not the one that was written"):
+        measure(folder, store)
+    path.write_bytes(content)
+    measure(folder, store)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])

@@ -1,13 +1,16 @@
 """Whether a plate has its channel and its plate map is told before anything is converted."""
 
+import errno
 import math
 from pathlib import Path
 
 import pytest
 
+from equinuclei.errors import UnavailableError
 from equinuclei.plates.suitability import find_problem, not_to_be_converted
 from equinuclei.sources.plates import contents_of_plate
 from equinuclei.sources.plates.contents import Contents, declared_shape
+from support.faulty_files import OPENING, failing
 
 PLATES = Path(__file__).resolve().parents[4] / "shared" / "data" / "plates"
 PLATE = Contents(
@@ -74,6 +77,16 @@ def test_a_bad_plate_map_is_told(tmp_path, text, message):
     status, why = problem(plate_map=tmp_path / "map.tsv")
     assert status == "bad plate map" and message in why and "map.tsv" in why
     assert problem(plate_map=tmp_path / "none.tsv")[0] == "bad plate map"
+
+
+def test_a_plate_map_that_cannot_be_read_now_is_not_bad(tmp_path):
+    (tmp_path / "map.tsv").write_text("well\ttreatment\nA01\tx\n")
+    with (
+        failing(tmp_path / "map.tsv", number=errno.ESTALE, calls=OPENING),
+        pytest.raises(UnavailableError, match="map"),
+    ):
+        problem(plate_map=tmp_path / "map.tsv")
+    assert problem(plate_map=tmp_path / "map.tsv") is None
 
 
 def test_a_plate_map_may_name_wells_that_were_not_imaged(tmp_path):

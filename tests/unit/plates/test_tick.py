@@ -2,9 +2,10 @@
 
 import pytest
 
+from equinuclei.errors import UnavailableError
 from equinuclei.plates.scan_table import ScannedPlate
 from equinuclei.plates.stops import record_problems
-from equinuclei.plates.tick import TOLD, end_of_tick
+from equinuclei.plates.tick import KNOWN, TOLD, end_of_tick, note_results, require_results
 
 
 def row(plate, status, why=""):
@@ -47,3 +48,20 @@ def test_a_broken_note_of_what_was_told_makes_all_news(tmp_path, content):
     end_of_tick(rows, (), tmp_path)
     (tmp_path / TOLD).write_text(content)
     assert end_of_tick(rows, (), tmp_path).is_news and not end_of_tick(rows, (), tmp_path).is_news
+
+
+def test_results_that_are_away_are_not_made_anew(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results, scan = tmp_path / "plates", tmp_path / "plates/scan.tsv"
+    require_results(results, scan)  # the first tick
+    note_results(results, 0)
+    require_results(results, scan)
+    note_results(results, 3), note_results(tmp_path / "others", 5)
+    scan.parent.mkdir()
+    with pytest.raises(UnavailableError, match=r"is empty, where 3 plates were known .* delete .*autorun\.results"):
+        require_results(results, scan)
+    scan.touch()
+    require_results(results, scan)
+    scan.unlink()
+    KNOWN.unlink()
+    require_results(results, scan)

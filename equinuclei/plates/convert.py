@@ -23,6 +23,7 @@ from equinuclei.omezarr.writing import (
     write_field_table,
     write_pixels,
 )
+from equinuclei.plates.field_images import read_field
 from equinuclei.plates.ledger import LEDGER, left_out, make_ledger, write_ledger
 from equinuclei.plates.mosaic import Mosaic, MosaicPlan
 from equinuclei.plates.raw_folder import require_as_scanned
@@ -251,10 +252,12 @@ class _Conversion:
             create_plate(folder, self.source.name, self.plan.wells, self.version, self._notes())
             mark_done(folder, "plate")
         plate = Plate(folder)
-        self._convert_wells(plate)
-        rows = [
-            row for well in self.plan.wells for row in json.loads(_rows_file(folder, well).read_text("utf-8"))["rows"]
-        ]
+        rows = self._convert_wells(plate)
+        if passed := self._faults_that_passed(rows):
+            for well in passed:
+                (folder / f".done-{well}").unlink()
+            logger.warning("%s: what could not be read of wells %s can be read now", self.where, ", ".join(passed))
+            rows = self._convert_wells(plate)
         self._require_unchanged()
         fields = self._field_table(rows)
         write_field_table(plate, self.plan.places)
@@ -287,7 +290,23 @@ class _Conversion:
             "times": list(self.plan.times),
         }
 
-    def _convert_wells(self, plate: Plate) -> None:
+    def _faults_that_passed(self, rows: list[dict]) -> list[str]:
+        """Wells with a field that was not read, and can be read at the end: a file server did not show all of it."""
+        passed = {}
+        for row in rows:
+            if row["status"] in ("ok", "missing") or row["well"] in passed:
+                continue
+            planes = self.plan.wells[row["well"]]
+            of_field = planes[(planes["field"] == row["field"]) & (planes["channel"] == row["channel"])]
+            at_time = of_field[of_field["time"] == row["time"]]
+            shape = (row["height"], row["width"])
+            reading = read_field(at_time, shape, self.plan.dtype, self.plan.projection, self.plan.absent)
+            if reading.status == "ok":
+                passed[row["well"]] = True
+        return list(passed)
+
+    def _convert_wells(self, plate: Plate) -> list[dict]:
+        """Convert what is not converted yet; returns a row per field, channel and time of all wells."""
         unfinished = [well for well in self.plan.wells if not is_done(plate.path, well)]
         logger.info("%s: %d wells, %d to convert", self.where, len(self.plan.wells), len(unfinished))
         pool = ThreadPoolExecutor(self.workers)
@@ -298,6 +317,11 @@ class _Conversion:
             finally:
                 # After a failure, wells that have not begun need not begin.
                 pool.shutdown(cancel_futures=True)
+        return [
+            row
+            for well in self.plan.wells
+            for row in json.loads(_rows_file(plate.path, well).read_text("utf-8"))["rows"]
+        ]
 
     def _field_table(self, rows: list[dict]) -> pd.DataFrame:
         """The table of all fields; logs the bad ones, and raises InputError if they are too many."""

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from equinuclei.channels import ChannelChoice
+from equinuclei.errors import reading
 from equinuclei.omezarr.plates import Plate, WellImage
 
 LABEL = "nuclei"
@@ -103,7 +104,8 @@ class ConvertedPlate:
 
 def read_statuses(fields: str | Path) -> pd.DataFrame:
     """well, field, channel, time, status and acquired, from the `fields.parquet` of a conversion."""
-    table = pd.read_parquet(fields)
+    with reading(fields, "remove it, and run again"):
+        table = pd.read_parquet(fields)
     # Plates that were converted before there was a time axis have no such column.
     table = table if "time" in table else table.assign(time=0)
     return table[["well", "field", "channel", "time", "status", "acquired"]]

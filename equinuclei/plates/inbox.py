@@ -3,6 +3,7 @@
 import difflib
 import logging
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -119,7 +120,7 @@ def _plate_folders(inbox: Path, last: Sequence[ScannedPlate], scan: Path) -> lis
     known = [row for row in last if row.files and Path(row.folder).parent == inbox]
     try:
         entries = sorted(inbox.iterdir())
-        folders = [path for path in entries if not path.name.startswith(".") and path.is_dir()]
+        folders = [path for path in entries if not path.name.startswith(".") and _may_be_folder(path)]
     except (FileNotFoundError, NotADirectoryError) as error:
         if known:
             raise UnavailableError(
@@ -139,6 +140,16 @@ def _plate_folders(inbox: Path, last: Sequence[ScannedPlate], scan: Path) -> lis
             f"moved away, put a file {PROOF} into it, for good: then an empty inbox is believed; or delete {scan} once"
         )
     return folders
+
+
+def _may_be_folder(path: Path) -> bool:
+    """Whether an entry of the inbox is a folder, or is not shown now: a link to a mount that is away, say."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return path.is_symlink()
+    except OSError:
+        return True
 
 
 def _read_manifests(results: Path) -> tuple[dict[str, dict[str, Any]], dict[str, InputError | StoppedError]]:

@@ -401,6 +401,20 @@ class TestFilesThatComeAndGo:
         self.goes_on(export, tmp_path / "out")
         assert spoilt
 
+    def test_what_was_not_shown_for_longer_is_converted_at_the_end(self, tmp_path, export, monkeypatch):
+        """As chunks of a Zarr array that a file server does not list: no error tells them from lost ones."""
+        read, spoilt = field_images.read_plane, []
+
+        def spoil(path, page):
+            if path == str(export[1][2]) and len(spoilt) < 2:
+                spoilt.append(path)
+                raise InputError(f"{path}: 1 of 4 chunks are absent: was it copied whole?")
+            return read(path, page)
+
+        monkeypatch.setattr(field_images, "read_plane", spoil)
+        self.goes_on(export, tmp_path / "out")
+        assert len(spoilt) == 2
+
     def test_too_little_memory_breaks_no_file(self, tmp_path, export, monkeypatch):
         def no_memory(path, page):
             raise MemoryError("Unable to allocate 1 MiB")

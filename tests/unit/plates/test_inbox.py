@@ -389,6 +389,23 @@ class TestWhatMayPass:
         assert scan(inbox) == {"P1": "ready", "P2": "ready"} and manifests(inbox) == written
 
     @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+    def test_one_folder_that_cannot_be_looked_at_ends_no_scan(self, inbox, number):
+        written, _ = self.known(inbox, "P1", "P2")
+        with failing(inbox / "P1", number=number):
+            assert scan(inbox) == {"P1": "unavailable", "P2": "ready"}
+        assert scan(inbox) == {"P1": "ready", "P2": "ready"} and manifests(inbox) == written
+
+    def test_a_plate_that_is_a_link_to_what_is_away_is_not_removed(self, inbox):
+        put(inbox.parent / "server", "P1")
+        (inbox / "P1").symlink_to(inbox.parent / "server" / "P1")
+        scan(inbox)
+        assert scan(inbox) == {"P1": "ready"}
+        (inbox.parent / "server").rename(inbox.parent / "away")
+        assert scan(inbox) == {"P1": "unavailable"}
+        (inbox.parent / "away").rename(inbox.parent / "server")
+        assert scan(inbox) == {"P1": "ready"}
+
+    @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
     def test_an_image_that_cannot_be_looked_at_is_not_absent(self, inbox, number):
         put(inbox, "P1", NAMES)
         with failing(inbox / "P1" / "3.tif", number=number, calls=LOOKING):

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -26,9 +26,9 @@ from equinuclei.omezarr.writing import (
 from equinuclei.plates.field_images import read_field
 from equinuclei.plates.ledger import LEDGER, left_out, make_ledger, write_ledger
 from equinuclei.plates.mosaic import Mosaic, MosaicPlan
-from equinuclei.plates.raw_folder import require_as_scanned
+from equinuclei.plates.plate_export import PlateExport
 from equinuclei.runtime.files import is_done, make_folder, mark_done, replacing, require_space, write_json
-from equinuclei.sources.plates import PlateSource, choose_channels, choose_planes, find_plate_source
+from equinuclei.sources.plates import PlateSource, choose_channels
 from equinuclei.sources.plates.planes import NO_FILE
 
 logger = logging.getLogger("equinuclei.plates.convert")
@@ -53,62 +53,6 @@ PLATE_FIELDS_COLUMNS = [
 status is one of `equinuclei.plates.field_images.STATUSES`, message says more; y0 and x0 are the pixel of the mosaic
 where the field begins, height and width its pixels; planes counts source planes, and path names the first of them. A
 field whose status is not ok holds no pixel of its own: it is 0, except where its neighbours overlap it."""
-
-
-@dataclass(frozen=True)
-class PlateExport:
-    """The images of a plate that are to be converted.
-
-    path : folder of the plate as the instrument left it, its index file, or a table of planes
-    layout : see `equinuclei.sources.plates.find_plate_source`; None: the first that fits
-    channels : names or emission wavelengths in nm; None: all
-    z : a plane from 0, "max" or "mean"; None: see `equinuclei.sources.plates.choose_planes`
-    t : a time point, "first", "last" or "all"; None: the first
-    acquisition : number of an acquisition; None: all
-    content : digest of the raw folder by the scan (`equinuclei.plates.raw_folder`), which must hold to the end; or None
-    absent : the images that were not there at the scan, seen from the folder; None: those that are not there now
-    """
-
-    path: str | Path
-    layout: str | Mapping | None = None
-    channels: Sequence[str | float] | None = None
-    z: int | str | None = None
-    t: int | str | None = None
-    acquisition: int | None = None
-    content: str | None = None
-    absent: Collection[str] | None = None
-
-    @property
-    def folder(self) -> Path:
-        """The raw folder."""
-        path = Path(self.path).absolute()
-        return path.parent if path.is_file() else path
-
-    def choose(self, source: PlateSource) -> pd.DataFrame:
-        """The planes of a source to convert, with the column time (see `MosaicPlan.of`)."""
-        planes = choose_planes(source, self.channels, self.z, self.t, self.acquisition)
-        return planes.assign(time=pd.factorize(planes["t"], sort=True)[0] if self.t == "all" else 0)
-
-    def require_as_scanned(self) -> None:
-        """Raise StoppedError if the raw folder is not what the scan found, UnavailableError if that cannot be told."""
-        if self.content is not None:
-            require_as_scanned(self.folder, self.content)
-
-    def require_present(self, where: str, absent: Collection[str]) -> None:
-        """Raise UnavailableError if a file is absent that was there at the scan. absent : paths"""
-        if self.absent is None:
-            return
-        known = {str(self.folder / name) for name in self.absent}
-        if gone := sorted(path for path in absent if path not in known):
-            raise UnavailableError(
-                f"{where}: {len(gone)} images that were there at the scan are not there now, such as {gone[0]}: the "
-                "next tick tries again"
-            )
-
-    def asked(self) -> list[str]:
-        """The settings by which a person chose what to convert."""
-        names = ("channels", "z", "t", "acquisition")
-        return [name for name in names if getattr(self, name) is not None]
 
 
 def convert_plate(
@@ -136,12 +80,11 @@ def convert_plate(
         stage positions, rounded to pixels; side by side in reading order where a position of the well is unknown. Of
         several time points, it is (t, c, y, x). Where fields overlap, the one with the lowest number wins. All wells
         have one shape, as viewers want it: that of the largest mosaic. Pixels without a field are 0.
-    fields
-        Parquet file to make, with the columns `PLATE_FIELDS_COLUMNS`.
+    fields, ledger
+        Parquet files to make: with the columns `PLATE_FIELDS_COLUMNS`; and see `equinuclei.plates.ledger`, by default
+        `LEDGER` beside the plate.
     workers
         Threads; as many wells are in memory at once, each with the fields of one channel and up to three shards.
-    ledger
-        Parquet file to make (see `equinuclei.plates.ledger`). By default `LEDGER` beside the plate.
     max_bad_fraction, ngff_version
         Largest share of rows whose status is not ok; "0.5" or "0.4".
     flat_field
@@ -153,33 +96,50 @@ def convert_plate(
     InputError
         If the export cannot be used or lacks a channel; channels differ in pixel size; or too many images are bad.
     StoppedError
-        If the raw folder is not what the scan found, or changes before the end; or `output` exists with other content.
-    UnavailableError
-        If a file that was there at the scan, or at the beginning, cannot be read. Wells that are finished are kept.
+        If the raw folder is not what the scan found or changes before the end, or `output` exists with other content;
+        an UnavailableError if a file that was there cannot be read. Wells that are finished are kept.
     """
     output, version = Path(output), known_version(ngff_version)
-    export.require_as_scanned()
-    source = find_plate_source(export.path, export.layout)
+    source = export.read()
     where = f"plate {source.name!r} ({export.path})"
     planes = export.choose(source)
-    states = _file_states(planes)
-    absent = [path for path, state in states.items() if state is None]
-    export.require_present(where, absent)
-    _check_share(where, len(states), [f"{path} is missing" for path in absent], max_bad_fraction)
-    projection = "mean" if export.z == "mean" else "max"
-    names = [name for name in choose_channels(source, export.channels) if name in set(planes["channel"])]
-    plan = MosaicPlan.of(where, source, planes, names, projection, flat_field, frozenset(absent))
-    listed = [planes.to_dict("list"), source.planes.to_dict("list"), export.asked()]
-    found = list(states.values())
-    key = digest(["plate", version, projection, flat_field, source.name, source.metadata, listed, found])
+    states = _checked_states(where, export, planes, max_bad_fraction)
+    plan = _plan(where, export, source, planes, flat_field, states)
+    listed = [planes.to_dict("list"), source.planes.to_dict("list"), export.asked(), list(states.values())]
+    key = digest(["plate", version, plan.projection, flat_field, source.name, source.metadata, listed])
     tables = _Tables(Path(fields), Path(ledger) if ledger is not None else output.with_name(LEDGER))
     if _is_made(output, tables, key):
         return
-    require_space(output, sum(state[0] for state in found if state is not None), where)
+    require_space(output, sum(state[0] for state in states.values() if state is not None), where)
     conversion = _Conversion(
         where, export, source, planes, states, plan, key, tables, workers, version, max_bad_fraction
     )
     make_folder(output, key, conversion.build)
+
+
+def _checked_states(
+    where: str, export: PlateExport, planes: pd.DataFrame, max_bad_fraction: float
+) -> dict[str, list[int] | None]:
+    """See `_file_states`. Raises if a file was there at the scan and is not, or too many are absent."""
+    states = _file_states(planes)
+    absent = [path for path, state in states.items() if state is None]
+    export.require_present(where, absent)
+    _check_share(where, len(states), [f"{path} is missing" for path in absent], max_bad_fraction)
+    return states
+
+
+def _plan(
+    where: str,
+    export: PlateExport,
+    source: PlateSource,
+    planes: pd.DataFrame,
+    flat_field: bool,
+    states: Mapping[str, list[int] | None],
+) -> MosaicPlan:
+    projection = "mean" if export.z == "mean" else "max"
+    names = [name for name in choose_channels(source, export.channels) if name in set(planes["channel"])]
+    absent = frozenset(path for path, state in states.items() if state is None)
+    return MosaicPlan.of(where, source, planes, names, projection, flat_field, absent)
 
 
 def _file_states(planes: pd.DataFrame) -> dict[str, list[int] | None]:

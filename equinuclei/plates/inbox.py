@@ -87,20 +87,10 @@ def scan_inbox(
     inbox, results = Path(inbox), Path(results)
     last = read_scan(output)
     folders = _plate_folders(inbox.absolute(), last, Path(output))
-    before = {row.folder: row for row in last if row.files}  # not of a plate that was removed from there
     now, own_clock = _file_system_time(inbox, results)
     manifests, broken = _read_manifests(results)
-    taken = {record["folder"]: name for name, record in manifests.items()}
-    looks = [
-        look_at_plate(
-            folder,
-            Known(before.get(str(folder)), taken.get(str(folder), ""), manifests, own_clock),
-            read,
-            settings,
-            now,
-        )
-        for folder in folders
-    ]
+    known = _known_of(folders, last, manifests, own_clock)
+    looks = [look_at_plate(folder, known[folder], read, settings, now) for folder in folders]
     plates = _mark_duplicates([look.plate for look in looks])
     plates += _removed_plates(manifests, seen={plate.plate for plate in plates}, folders=set(map(str, folders)))
     plates = [_mark_failed(plate, results, settings.digest) for plate in plates]
@@ -140,6 +130,16 @@ def _plate_folders(inbox: Path, last: Sequence[ScannedPlate], scan: Path) -> lis
             f"moved away, put a file {PROOF} into it, for good: then an empty inbox is believed; or delete {scan} once"
         )
     return folders
+
+
+def _known_of(
+    folders: Sequence[Path], last: Sequence[ScannedPlate], manifests: Mapping[str, Mapping[str, Any]], own_clock: bool
+) -> dict[Path, Known]:
+    before = {row.folder: row for row in last if row.files}  # not of a plate that was removed from there
+    taken = {record["folder"]: name for name, record in manifests.items()}
+    return {
+        folder: Known(before.get(str(folder)), taken.get(str(folder), ""), manifests, own_clock) for folder in folders
+    }
 
 
 def _may_be_folder(path: Path) -> bool:

@@ -1,7 +1,8 @@
 """Convert a plate to OME-Zarr: plate.ome.zarr, fields.parquet, planes.parquet."""
 
-from equinuclei.plates.convert import PlateExport, convert_plate
+from equinuclei.plates.convert import convert_plate
 from equinuclei.plates.inbox import quarantine, read_manifest
+from equinuclei.plates.plate_export import PlateExport
 from equinuclei.plates.stops import telling_stops
 from equinuclei.runtime.job import job
 from equinuclei.sources.plates import layout_of_manifest

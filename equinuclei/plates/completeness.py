@@ -70,11 +70,13 @@ class Look:
     plate : its row in scan.tsv
     listed : number of image files that it lists
     absent : those that are not there or empty, seen from the folder
+    changed : see `RawFolder`; 0 where it was not looked at as far
     """
 
     plate: ScannedPlate
     listed: int = 0
     absent: tuple[str, ...] = ()
+    changed: int = 0
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def look_at_plate(
         plate = replace(plate, files=files.files, bytes=files.bytes, content=files.content)
         if not files.files:
             return Look(replace(plate, status=INCOMPLETE, why="the folder is empty"))
-        return _look_at_files(folder, plate, files.newest, known, read, settings, now)
+        return replace(_look_at_files(folder, plate, files.newest, known, read, settings, now), changed=files.changed)
     except (StoppedError, InputError, OSError) as error:
         if known.before is not None:  # with what the next scan will compare
             plate = replace(known.before, plate=name)

@@ -91,15 +91,16 @@ def scan_inbox(
     manifests, broken = _read_manifests(results)
     known = _known_of(folders, last, manifests, own_clock)
     looks = [look_at_plate(folder, known[folder], read, settings, now) for folder in folders]
+    _forget_marks_of_replaced(looks, results)
     plates = _mark_duplicates([look.plate for look in looks])
     plates += _removed_plates(manifests, seen={plate.plate for plate in plates}, folders=set(map(str, folders)))
     plates = [_mark_failed(plate, results, settings.digest) for plate in plates]
     plates = [_mark_excluded(plate, settings.excluded) for plate in plates]
     plates = _mark_broken(plates, broken)
     plates += _unseen_plates(settings.named, sorted({plate.plate for plate in plates}))
-    statuses = {(plate.plate, plate.folder): plate.status for plate in plates}
+    ready = {plate.folder for plate in plates if plate.status == READY}
     for look in looks:
-        if statuses[look.plate.plate, look.plate.folder] == READY:
+        if look.plate.folder in ready:
             _write_manifest(results, look, manifests.get(look.plate.plate))
     write_scan(output, plates)
     return plates
@@ -261,7 +262,8 @@ def quarantine(results: str | Path, plate: str, settings: str) -> Iterator[None]
     """Record that a plate cannot be processed as it is, if the block raises an InputError about its own files.
 
     It is left alone from then on, until its manifest changes (a file is added or replaced), the settings or the code
-    that reads plates do, or a person removes `<results>/failed/<plate>.json`.
+    that reads plates do, a file is replaced by one of the same size and time, or a person removes
+    `<results>/failed/<plate>.json`.
 
     Nothing is recorded that may pass, or that is no fault of the plate: other errors (memory, time, a dead node), an
     InputError that the file system caused, and any while the raw folder is not what the scan found. These raise a
@@ -276,9 +278,9 @@ def quarantine(results: str | Path, plate: str, settings: str) -> Iterator[None]
             raise UnavailableError(f"{error} (this may pass: the next tick tries again)") from error
         try:
             manifest = read_manifest(results / "manifests" / f"{plate}.json")
-            require_as_scanned(manifest["folder"], manifest["content"])
-            mark = {"content": manifest["content"], "settings": settings, "software": _software(), "why": str(error)}
-            write_json(results / "failed" / f"{plate}.json", mark)
+            folder = require_as_scanned(manifest["folder"], manifest["content"])
+            mark = {"content": folder.content, "settings": settings, "software": _software(), "changed": folder.changed}
+            write_json(results / "failed" / f"{plate}.json", {**mark, "why": str(error)})
         except (InputError, StoppedError, OSError) as problem:
             raise StoppedError(f"{error} (not recorded as a fault of the plate: {problem})") from error
         raise QuarantinedError(str(error)) from error
@@ -333,20 +335,35 @@ def _mark_failed(plate: ScannedPlate, results: Path, settings: str) -> ScannedPl
 
 
 def _failure(results: Path, plate: str, content: str, settings: str) -> str | None:
-    """Why a plate failed with this content, these settings and this program; None if it did not.
-
-    A mark that cannot be read is told and counts for nothing: the plate is tried again, and marked anew if it fails.
-    """
-    path = results / "failed" / f"{plate}.json"
-    try:
-        if not path.exists():
-            return None
-        mark = read_record(path, "the mark of a plate that failed", "the plate is tried again")
-    except (InputError, StoppedError, OSError) as error:
-        _warn_once(str(error))
+    """Why a plate failed with this content, these settings and this program; None if it did not."""
+    mark = _read_mark(results, plate)
+    if mark is None:
         return None
     holds = (mark.get("content"), mark.get("settings"), mark.get("software")) == (content, settings, _software())
     return str(mark.get("why", "")) if holds else None
+
+
+def _read_mark(results: Path, plate: str) -> dict[str, Any] | None:
+    """The mark of a plate; None if there is none.
+
+    One that cannot be read is told and counts for nothing: the plate is tried again, and marked anew if it fails.
+    """
+    path = results / "failed" / f"{plate}.json"
+    try:
+        return (
+            read_record(path, "the mark of a plate that failed", "the plate is tried again") if path.exists() else None
+        )
+    except (InputError, StoppedError, OSError) as error:
+        _warn_once(str(error))
+        return None
+
+
+def _forget_marks_of_replaced(looks: Sequence[Look], results: Path) -> None:
+    """Remove the marks of plates that failed of which a file was replaced since, by a copy of the same size and time."""
+    for look in looks:
+        mark = _read_mark(results, look.plate.plate) if look.plate.status == READY else None
+        if mark is not None and mark.get("changed", look.changed) != look.changed:
+            (results / "failed" / f"{look.plate.plate}.json").unlink(missing_ok=True)
 
 
 @cache

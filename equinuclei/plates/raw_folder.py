@@ -21,23 +21,27 @@ class RawFolder:
     files, bytes : their number and total size
     newest : the latest modification time, ns; 0 if there is no file
     content : digest of their names, sizes and times
+    changed : the latest time at which one was written, moved or replaced, ns: also by a copy that keeps its times
     """
 
     files: int
     bytes: int
     newest: int
     content: str
+    changed: int
 
     @classmethod
     def of(cls, folder: Path) -> "RawFolder":
         """Of a folder as it is now. Raises UnavailableError if a part of it cannot be looked at."""
         files = sorted(_walk(folder))
+        size, content = sum(entry[1] for entry in files), digest([list(entry[:3]) for entry in files])
         newest = max((entry[2] for entry in files), default=0)
-        return cls(len(files), sum(entry[1] for entry in files), newest, digest([list(entry) for entry in files]))
+        changed = max((entry[3] for entry in files), default=0)
+        return cls(len(files), size, newest, content, changed)
 
 
-def require_as_scanned(folder: str | Path, content: str) -> None:
-    """Raise unless a plate's folder holds what the scan found: what was read of it since is then no proof of anything.
+def require_as_scanned(folder: str | Path, content: str) -> RawFolder:
+    """Look at a plate's folder, which must hold what the scan found: or what was read of it since proves nothing.
 
     content : of `RawFolder`, by the scan
 
@@ -48,11 +52,13 @@ def require_as_scanned(folder: str | Path, content: str) -> None:
     StoppedError
         If files came, went or changed.
     """
-    if RawFolder.of(Path(folder)).content != content:
+    now = RawFolder.of(Path(folder))
+    if now.content != content:
         raise StoppedError(
             f"{folder}: its files are not those that the scan found: some came, went or changed. What is converted is "
             "kept; the next tick looks at the plate again"
         )
+    return now
 
 
 def is_absent(image: Path) -> bool:
@@ -78,8 +84,8 @@ def is_absent(image: Path) -> bool:
     return not stat.S_ISDIR(status.st_mode) and status.st_size == 0
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, int, int]]:
-    """(relative path, bytes, modification time in ns) of every file below a folder; links to folders are left out."""
+def _walk(folder: Path) -> Iterator[tuple[str, int, int, int]]:
+    """Relative path, bytes, times of modification and change (ns) of all files below a folder, not in linked ones."""
     for path, _, names in os.walk(folder, onerror=_unavailable):
         for name in names:
             file = Path(path, name)
@@ -89,7 +95,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, int, int]]:
                 continue
             except OSError as error:
                 _unavailable(error)
-            yield file.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns
+            yield file.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _unavailable(error: OSError) -> NoReturn:

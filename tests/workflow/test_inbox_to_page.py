@@ -109,6 +109,7 @@ def test_the_next_tick_submits_nothing_and_the_corrupt_plate_is_left_alone(lab):
     assert not jobs_of(run) and "Telling" not in run.stdout, run.stdout
     assert lab.status()["corrupt"] == "failed" and lab.status()["arriving"] == "copying"
     assert run.stdout.splitlines()[-1].startswith("done 2, failed 1, waiting 1, excluded 0: ")
+    assert "corrupt: failed: failed/corrupt.json (remove it to try again): " in run.stdout  # told again, and no news
     assert {name: path.stat().st_mtime_ns for name, path in lab.pages().items()} == pages
 
 

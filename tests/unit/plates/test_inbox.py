@@ -565,6 +565,16 @@ class TestQuarantine:
         (results / "failed").unlink()
         assert not self.marked(inbox, results)
 
+    def test_a_file_that_is_restored_with_its_size_and_time_tries_the_plate_again(self, inbox, results):
+        with pytest.raises(InputError), quarantine(results, "P1", "s"):
+            raise InputError("1.tif: damaged")
+        assert scan(inbox) == {"P1": "failed"} and scan(inbox) == {"P1": "failed"}
+        path = inbox / "P1" / "1.tif"
+        before = path.stat()
+        path.write_bytes(b"PIXELS")
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert scan(inbox) == {"P1": "ready"} and not list(results.glob("failed/*"))
+
     def test_other_code_tries_a_failed_plate_again(self, inbox, results, monkeypatch):
         with pytest.raises(InputError), quarantine(results, "P1", "s"):
             raise InputError("1.tif: truncated")

@@ -1,5 +1,7 @@
 """A plate segmented: every nucleus once, whatever the tiles and fields, and the same bytes after an interruption."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ import torch
 import zarr
 
 from equinuclei.checksums import tree_sha256
-from equinuclei.errors import InputError, StoppedError
+from equinuclei.errors import InputError, StoppedError, UnavailableError
 from equinuclei.images.instances import parted_nuclei
 from equinuclei.inference.nuclei import segment_image
 from equinuclei.inference.tiling import flipped_pixels, predict_mosaic
@@ -25,8 +27,10 @@ from equinuclei.plates.convert import PlateExport, convert_plate
 from equinuclei.plates.measure import measure_plate
 from equinuclei.plates.quality import plate_warnings
 from equinuclei.plates.segment import SegmentationSettings, join_parts, segment_plate
+from equinuclei.plates.stops import telling_stops
 from equinuclei.simulation.fields import simulate_field
 from equinuclei.specs import TARGETS
+from support.faulty_files import OPENING, failing
 from support.tiny_model import tiny_weights
 
 
@@ -363,6 +367,22 @@ def test_without_its_ledger_no_plate_is_measured(tmp_path, ledger):
     with pytest.raises(StoppedError, match=r"planes\.parquet is not there, or not the one that was written"):
         measure(folder, store)
     path.write_bytes(content)
+    measure(folder, store)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_pixels_that_cannot_be_read_now_are_not_damaged(tmp_path, number):
+    """Nobody is told to remove a plate whose raw folder may be gone."""
+    folder = put_plate(tmp_path, simulated(["A01"], edge=1))
+    store = segment(folder)
+    (shard,) = (folder / "plate.ome.zarr/A/01/0/0").rglob("c/0/0/0")
+    with (
+        failing(shard, number=number, calls=OPENING),
+        pytest.raises(UnavailableError) as raised,
+        telling_stops(tmp_path, "P1", "measure_plate"),
+    ):
+        measure(folder, store)
+    assert os.strerror(number) in str(raised.value) and "remove" not in str(raised.value)
     measure(folder, store)
 
 

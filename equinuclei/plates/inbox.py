@@ -94,8 +94,7 @@ def scan_inbox(
     _forget_marks_of_replaced(looks, results)
     plates = _mark_duplicates([look.plate for look in looks])
     plates += _removed_plates(manifests, seen={plate.plate for plate in plates}, folders=set(map(str, folders)))
-    plates = [_mark_failed(plate, results, settings.digest) for plate in plates]
-    plates = [_mark_excluded(plate, settings.excluded) for plate in plates]
+    plates = [_mark_excluded(_mark_failed(plate, results, settings.digest), settings.excluded) for plate in plates]
     plates = _mark_broken(plates, broken)
     plates += _unseen_plates(settings.named, sorted({plate.plate for plate in plates}))
     ready = {plate.folder for plate in plates if plate.status == READY}
@@ -359,7 +358,7 @@ def _read_mark(results: Path, plate: str) -> dict[str, Any] | None:
 
 
 def _forget_marks_of_replaced(looks: Sequence[Look], results: Path) -> None:
-    """Remove the marks of plates that failed of which a file was replaced since, by a copy of the same size and time."""
+    """Remove the marks of plates of which a file was replaced since they failed, by a copy of the same size and time."""
     for look in looks:
         mark = _read_mark(results, look.plate.plate) if look.plate.status == READY else None
         if mark is not None and mark.get("changed", look.changed) != look.changed:

@@ -358,7 +358,7 @@ def _read_mark(results: Path, plate: str) -> dict[str, Any] | None:
 
 
 def _forget_marks_of_replaced(looks: Sequence[Look], results: Path) -> None:
-    """Remove the marks of plates of which a file was replaced since they failed, by a copy of the same size and time."""
+    """Remove the marks of failed plates of which a file was replaced since, by a copy of the same size and time."""
     for look in looks:
         mark = _read_mark(results, look.plate.plate) if look.plate.status == READY else None
         if mark is not None and mark.get("changed", look.changed) != look.changed:

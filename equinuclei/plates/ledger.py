@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ import pandas as pd
 from equinuclei.errors import InputError, UnavailableError, is_of_the_system
 from equinuclei.omezarr.plates import Plate
 from equinuclei.plates.mosaic import MosaicPlan, Rectangle, visible_checksum
+from equinuclei.plates.raw_folder import unavailable
 from equinuclei.runtime.files import replacing
 from equinuclei.sources.plates import PROJECTION, PlateSource
 from equinuclei.sources.plates.planes import NO_FILE, image_header
@@ -172,15 +172,10 @@ def _other_files(source: PlateSource, folder: Path) -> Iterator[dict]:
 
 def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:
     """All files below a folder, and links to folders; whether each is such a link."""
-    for at, folders, names in os.walk(folder, onerror=_unavailable):
+    for at, folders, names in os.walk(folder, onerror=unavailable):
         folders.sort()
         yield from ((Path(at, name), False) for name in sorted(names))
         yield from ((Path(at, name), True) for name in folders if Path(at, name).is_symlink())
-
-
-def _unavailable(error: OSError) -> NoReturn:
-    # A folder that is not looked into is not accounted for: the raw folder would be said to hold nothing else.
-    raise UnavailableError(f"{error.filename}: cannot be looked at now ({error.strerror})") from error
 
 
 def _relative(path: str, folder: Path) -> str:

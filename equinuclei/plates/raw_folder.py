@@ -80,13 +80,13 @@ def is_absent(image: Path) -> bool:
                 ) from error
         return True
     except OSError as error:
-        _unavailable(error)
+        unavailable(error)
     return not stat.S_ISDIR(status.st_mode) and status.st_size == 0
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, int, int, int]]:
     """Relative path, bytes, times of modification and change (ns) of all files below a folder, not in linked ones."""
-    for path, _, names in os.walk(folder, onerror=_unavailable):
+    for path, _, names in os.walk(folder, onerror=unavailable):
         for name in names:
             file = Path(path, name)
             try:
@@ -94,9 +94,10 @@ def _walk(folder: Path) -> Iterator[tuple[str, int, int, int]]:
             except FileNotFoundError:  # renamed while we look: the next scan sees it; or a link to nothing
                 continue
             except OSError as error:
-                _unavailable(error)
+                unavailable(error)
             yield file.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _unavailable(error: OSError) -> NoReturn:
+def unavailable(error: OSError) -> NoReturn:
+    """Raise an UnavailableError: a folder that is not looked into is neither empty nor accounted for."""
     raise UnavailableError(f"{error.filename}: cannot be looked at now ({error.strerror})") from error

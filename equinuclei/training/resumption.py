@@ -81,16 +81,16 @@ class Checkpoints(TorchCheckpointIO):
         return None
 
     def _is_whole(self, path: Path, task: SegmentationTask) -> bool:
+        broken = path.with_name(f"{path.name}.broken-{uuid.uuid4().hex[:6]}")
         try:
-            with reading(path, "it is set aside"):
+            with reading(path, f"it is set aside as {broken.name}, and the training goes on from what it saved before"):
                 content = io.BytesIO(path.read_bytes())
                 _check(torch.load(content, map_location="cpu", weights_only=True), task)
         except InputError as error:
             if is_follower():
                 raise
-            broken = path.with_name(f"{path.name}.broken-{uuid.uuid4().hex[:6]}")
             path.replace(broken)
-            logger.warning("%s; as %s; the training goes on from the one before it", error, broken.name)
+            logger.warning("%s", error)
             return False
         return True
 

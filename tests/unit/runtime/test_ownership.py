@@ -198,7 +198,7 @@ def test_an_owner_elsewhere_is_dead_when_its_heart_stops(tmp_path):
 def left_behind(tmp_path):
     """A folder with the record of this process, which is not its owner any more."""
     folder = tmp_path / "base" / "aaa"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     owners.write_owner(ownership._record(folder))
     return folder
 
@@ -249,8 +249,8 @@ def test_two_owners_in_one_slurm_job_do_not_rob_each_other(tmp_path):
         ({"job": "17", "restarts": 0, "start": 1000}, {"JOB_ID": "17", "JOB_START_TIME": "2000"}, False),  # requeued
         ({"job": "17", "restarts": 0}, {"JOB_ID": "17", "RESTART_COUNT": "1"}, False),  # a SLURM that tells no times
         ({"job": "17", "restarts": 1}, {"JOB_ID": "17", "RESTART_COUNT": "1"}, True),
-        ({"job": "17", "restarts": 1}, {"JOB_ID": "17"}, True),  # a shell that has joined the allocation
-        # As above, and here the shell is the owner: the time of the start tells that both are of the same.
+        ({"job": "17", "restarts": 1}, {"JOB_ID": "17"}, True),  # a shell that has joined the job
+        ({"job": "17", "restarts": None}, {"JOB_ID": "17", "RESTART_COUNT": "1"}, True),  # and one that owns the work
         ({"job": "17", "start": 5}, {"JOB_ID": "17", "JOB_START_TIME": "5", "RESTART_COUNT": "1"}, True),
         ({"job": "17", "restarts": 0}, {"JOB_ID": "18", "RESTART_COUNT": "1"}, True),
         ({"job": "17", "cluster": "a"}, {"JOB_ID": "17", "CLUSTER_NAME": "b", "RESTART_COUNT": "1"}, True),
@@ -265,6 +265,26 @@ def test_a_job_that_slurm_started_again_is_told_from_another_step_of_it(tmp_path
     folder = left_behind(tmp_path)
     ownership._record(folder).write_text(json.dumps({"host": "another", "process": 1, "started": "1"} | of_owner))
     assert lives(folder) == lives_on
+
+
+def test_the_first_start_of_a_job_is_told_from_a_shell_that_joins_it(tmp_path, monkeypatch):
+    monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    for environment, restarts in (("BATCH", 0), ("", None)):
+        monkeypatch.setenv("ENVIRONMENT", environment)
+        assert json.loads(ownership._record(left_behind(tmp_path)).read_text())["restarts"] == restarts
+
+
+def test_a_job_that_slurm_started_again_ends_its_earlier_process_even_where_that_lives(tmp_path, holder, monkeypatch):
+    """A node that was lost and comes back: what ran there goes on, unseen by SLURM."""
+    record = ownership._record(only_folder(tmp_path / "store"))
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"job": "17", "restarts": 0, "cluster": "lab"}))
+    for name, value in (("JOB_ID", "17"), ("RESTART_COUNT", "1"), ("CLUSTER_NAME", "lab")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.delenv("SLURM_JOB_START_TIME", raising=False)
+    make_folder(tmp_path / "store", "key", lambda folder: (folder / "second").touch())
+    assert names(tmp_path / "store") == ["first", "second"]
+    assert holder.communicate()[0] == "" and holder.returncode != 0
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"host": null}', "\0" * 40])

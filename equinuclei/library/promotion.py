@@ -55,6 +55,8 @@ def promote_model(run: str | Path, name: str, library: str | Path, *, notes: str
     taken = InputError(f"{target} exists, and a name always means the same weights: choose another, such as {name}-v2")
     if target.exists():
         raise taken
+    if not (run / "run.json").is_file():
+        raise InputError(f"{run}: holds no training, as there is no run.json: name the folder of one")
     record, weights = read_run(run / "run.json"), run / WEIGHTS
     certificate = read_metadata(weights)["equivariance"]
     accuracy = run / "accuracy.md"
@@ -65,6 +67,8 @@ def promote_model(run: str | Path, name: str, library: str | Path, *, notes: str
         raise InputError(f"{run}: weights and run.json are of two trainings: train the model again")
 
     def build(folder: Path) -> None:
+        for path in folder.iterdir():  # read-only ones of an interrupted promotion
+            path.unlink()
         shutil.copyfile(weights, folder / WEIGHTS)
         shutil.copyfile(run / "run.json", folder / "run.json")
         if sha256(folder / WEIGHTS) != checksum or read_run(folder / "run.json") != record:

@@ -139,7 +139,9 @@ def segment_plate(
     if isinstance(settings.diameter, float | int):
         magnification(settings.diameter, network.diameter)  # raises now, not when the plate is begun
     wells = [converted.well(name) for name in converted.store.wells[part[0] :: part[1]]]
-    inputs = digest(["segment", sha256(weights), sha256(fields), *_key_settings(settings), torch.__version__])
+    # The key of the plate, as its table of fields does not tell images that came anew from those before.
+    of_plate = [converted.store.notes.get("key"), sha256(fields)]
+    inputs = digest(["segment", sha256(weights), of_plate, *_key_settings(settings), torch.__version__])
     segmentation = _Segmentation(converted, wells, network, device, settings, modality_of(weights))
     make_folder(output, digest([inputs, part]), segmentation.build, inputs=inputs)
 

@@ -72,7 +72,7 @@ def make_folder(
         Build even if a result of this key is there, unless it was just made by a job that this one waited for; what it
         replaces is removed if `make_folder` made it.
     immutable
-        Raise FileExistsError if something else stands in the result's place.
+        Raise FileExistsError if something else stands in the result's place. The record is read-only.
     """
     target, taken = Path(target), list[Path]()
 
@@ -83,6 +83,8 @@ def make_folder(
         build(folder)
         files = {path.name: sha256(beside_file(folder, path)) for path in beside}
         write_json(folder / RECORD, {"key": key, "files": files, "inputs": inputs})
+        if immutable:
+            (folder / RECORD).chmod(0o444)
         sync_file_system(folder)
         require_ownership(folder)
         if immutable and _in_the_way(folder, target) and not finished():

@@ -105,7 +105,9 @@ def predict_part(
         write_examples(beside_file(folder, files.examples), list(predictor.examples(chosen, images, part)))
         write_table(planned[PREDICTIONS_COLUMNS], beside_file(folder, files.index))
 
-    key = digest([code, sha256(weights), sha256(part.fields), sha256(part.splits), made])
+    inputs = [sha256(weights), sha256(part.fields), sha256(part.splits)]
+    of_machine = [settings.device, settings.torch_threads, torch.__version__]  # they decide the order of sums
+    key = digest([code, *inputs, made, settings.examples, *of_machine])
     make_folder(files.predictions, key, predict, beside=[Path(files.index), Path(files.examples)])
 
 

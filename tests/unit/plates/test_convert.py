@@ -160,12 +160,12 @@ class TestConvert:
         np.testing.assert_array_equal(coarse, (blocks.sum(axis=(2, 4)) + 8) // 16)
 
     def test_files_per_plate(self, tmp_path):
-        """Per well: its own metadata, the image's, and two per level. Of the plate: its own and a row's, a table."""
+        """Per well: its own metadata, the image's, and two per level. Of the plate: its own, a row's, table, record."""
         centres = tuple((324.0 * column, -270.0 * row) for row in range(3) for column in range(3))
         write_harmony(tmp_path / "in", wells=((1, 1), (1, 2)), centres=centres, shape=(540, 648))
         output, _ = convert({"path": str(tmp_path / "in")}, tmp_path / "out")
         count = sum(path.is_file() for path in output.rglob("*"))
-        assert count == 2 * (2 + 2 * 2) + 2 + 3
+        assert count == 2 * (2 + 2 * 2) + 2 + 4
 
     def test_channels_of_different_pixel_size(self, tmp_path):
         write_harmony(tmp_path / "in", version=7)

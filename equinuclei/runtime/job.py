@@ -104,7 +104,8 @@ def message_of(error: Exception) -> str | None:
 
 def _trouble(error: BaseException) -> str | None:
     """What is wrong with the machine, if that is what an error tells, and what to do."""
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+    no_memory = isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)  # torch's words
+    if no_memory or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return "this takes more memory than there is: give the job more (`mem_mb`)"
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not loaded in every job
         return "the GPU has too little free memory: give the job one of its own, or a larger one"

@@ -84,8 +84,7 @@ class Checkpoints(TorchCheckpointIO):
         broken = path.with_name(f"{path.name}.broken-{uuid.uuid4().hex[:6]}")
         try:
             with reading(path, f"it is set aside as {broken.name}, and the training goes on from what it saved before"):
-                content = io.BytesIO(path.read_bytes())
-                _check(torch.load(content, map_location="cpu", weights_only=True), task)
+                _check(_load(path.read_bytes()), task)
         except InputError as error:
             if is_follower():
                 raise
@@ -95,22 +94,24 @@ class Checkpoints(TorchCheckpointIO):
         return True
 
 
-_ENTRIES = (
-    "state_dict",
-    "optimizer_states",
-    "lr_schedulers",
-    "loops",
-    "epoch",
-    "global_step",
-    "history",
-    "losses",
-    "seconds",
+def _load(content: bytes) -> object:
+    """What a checkpoint holds. A pickle of anything but values is refused."""
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except RuntimeError as error:
+        if "memory" in str(error):  # torch has no exception of its own for it on the CPU
+            raise MemoryError(str(error)) from error
+        raise
+
+
+_ENTRIES = frozenset(
+    ["state_dict", "optimizer_states", "lr_schedulers", "loops", "epoch", "global_step", "history", "losses", "seconds"]
 )
 
 
-def _check(checkpoint: Any, task: SegmentationTask) -> None:
+def _check(checkpoint: object, task: SegmentationTask) -> None:
     """Raise ValueError unless a checkpoint is one of this task."""
-    if not isinstance(checkpoint, dict) or any(name not in checkpoint for name in _ENTRIES):
+    if not isinstance(checkpoint, dict) or not checkpoint.keys() >= _ENTRIES:
         raise ValueError("it is no checkpoint of a training")
     saved, wanted = checkpoint["state_dict"], task.state_dict()
     if not isinstance(saved, dict) or saved.keys() != wanted.keys():

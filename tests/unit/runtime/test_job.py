@@ -64,7 +64,13 @@ def test_an_error_of_the_network_is_none_of_a_file_system(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory"), UnavailableError("no memory")]
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 1 bytes"),
+        UnavailableError("no memory"),
+    ],
 )
 def test_too_little_memory_is_one_message(tmp_path, capsys, error):
     with pytest.raises(SystemExit) as stopped, job(tmp_path / "a.log"):

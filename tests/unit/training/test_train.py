@@ -251,6 +251,17 @@ def test_a_checkpoint_that_cannot_be_read_now_stays(tmp_path, monkeypatch):
     assert read_run(train(tmp_path)["run"])["resumed_after_epoch"] == 2
 
 
+def test_too_little_memory_proves_nothing_about_a_checkpoint(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+
+    interrupt_after_epoch_2(monkeypatch, tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(UnavailableError, match="more memory than there is"):
+        patch.setattr(torch, "load", fail)
+        train(tmp_path)
+    assert read_run(train(tmp_path)["run"])["resumed_after_epoch"] == 2
+
+
 def test_weights_of_another_training_are_neither_taken_nor_lost(tmp_path, caplog, undisturbed):
     """As when a person copies an old model into the folder."""
     files = train(tmp_path, changed(learning_rate=5e-3))

@@ -46,12 +46,7 @@ def promote_model(run: str | Path, name: str, library: str | Path, *, notes: str
         If the training cannot be read now, or changes while it is copied.
     """
     run, target = Path(run), Path(library, name)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}", name):
-        raise InputError(f"model name {name!r}: use letters, digits, '.', '_' and '-', such as simplified-p4-dapi-v1")
-    if name in shipped_models():
-        raise InputError(
-            f"model name {name!r} is that of a model that comes with the package: choose another, such as {name}-lab"
-        )
+    _check_name(name)
     taken = InputError(f"{target} exists, and a name always means the same weights: choose another, such as {name}-v2")
     if target.exists():
         raise taken
@@ -78,10 +73,19 @@ def promote_model(run: str | Path, name: str, library: str | Path, *, notes: str
             path.chmod(stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
 
     try:
-        make_folder(target, digest([checksum, record, notes, found]), build, immutable=True)
+        make_folder(target, digest([checksum, record, scores, notes, found]), build, immutable=True)
     except FileExistsError:
         raise taken from None
     return target
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}", name):
+        raise InputError(f"model name {name!r}: use letters, digits, '.', '_' and '-', such as simplified-p4-dapi-v1")
+    if name in shipped_models():
+        raise InputError(
+            f"model name {name!r} is that of a model that comes with the package: choose another, such as {name}-lab"
+        )
 
 
 def _scores(path: Path) -> dict[str, float]:

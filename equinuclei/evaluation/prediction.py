@@ -108,7 +108,7 @@ def predict_part(
     inputs = [sha256(weights), sha256(part.fields), sha256(part.splits)]
     of_machine = [settings.device, settings.torch_threads, torch.__version__]  # they decide the order of sums
     key = digest([code, *inputs, made, settings.examples, *of_machine])
-    make_folder(files.predictions, key, predict, beside=[Path(files.index), Path(files.examples)])
+    make_folder(files.predictions, key, predict, beside=[files.index, files.examples])
 
 
 class _Predictor:

@@ -48,7 +48,7 @@ def make_folder(
     key: str,
     build: Callable[[Path], None],
     *,
-    beside: Sequence[Path] = (),
+    beside: Sequence[str | Path] = (),
     inputs: str = "",
     anew: bool = False,
     immutable: bool = False,
@@ -74,14 +74,14 @@ def make_folder(
     immutable
         Raise FileExistsError if something else stands in the result's place. The record is read-only.
     """
-    target, taken = Path(target), list[Path]()
+    target, others, taken = Path(target), [Path(path) for path in beside], list[Path]()
 
     def finished(waited: bool = True) -> bool:
-        return (waited or not anew) and is_made(target / RECORD, key, beside)
+        return (waited or not anew) and is_made(target / RECORD, key, others)
 
     def build_and_rename(folder: Path) -> None:
         build(folder)
-        files = {path.name: sha256(beside_file(folder, path)) for path in beside}
+        files = {path.name: sha256(beside_file(folder, path)) for path in others}
         write_json(folder / RECORD, {"key": key, "files": files, "inputs": inputs})
         if immutable:
             (folder / RECORD).chmod(0o444)
@@ -93,7 +93,7 @@ def make_folder(
         if anew and made_from(target):
             remove_at_once(target, f".{target.name}.work-trash")
         _remove_traces(folder)
-        _put_in_place(folder, [*((beside_file(folder, path), path) for path in beside), (folder, target)], finished)
+        _put_in_place(folder, [*((beside_file(folder, path), path) for path in others), (folder, target)], finished)
 
     with_scratch_folder(target, key, build_and_rename, is_finished=finished)
     if taken:
@@ -110,9 +110,9 @@ def _remove_traces(folder: Path) -> None:
         path.unlink()
 
 
-def beside_file(folder: Path, path: Path) -> Path:
+def beside_file(folder: Path, path: str | Path) -> Path:
     """Where `build` of `make_folder` writes a file that is to stand at `path`, outside the folder."""
-    return folder / f".beside-{path.name}"
+    return folder / f".beside-{Path(path).name}"
 
 
 def put_in_place(folder: Path, files: Sequence[Path], is_finished: Callable[[], bool]) -> None:

@@ -107,7 +107,7 @@ def with_table(tmp_path, content):
 
     def build(folder):
         (folder / "x").write_text(content)
-        beside_file(folder, tmp_path / "table.tsv").write_text(content)
+        beside_file(folder, f"{tmp_path}/table.tsv").write_text(content)
 
     return build
 
@@ -157,7 +157,7 @@ def test_an_immutable_result_is_not_replaced(tmp_path):
 def test_what_belongs_together_is_made_again_together(tmp_path, lost, caplog):
     table = tmp_path / "table.tsv"
     make_folder(tmp_path / "a", "key", with_table(tmp_path, "1"), beside=[table])
-    make_folder(tmp_path / "a", "key", lambda _: pytest.fail("it is there"), beside=[table])
+    make_folder(str(tmp_path / "a"), "key", lambda _: pytest.fail("it is there"), beside=[str(table)])
     (tmp_path / lost).rename(tmp_path / "lost")
     make_folder(tmp_path / "a", "key", with_table(tmp_path, "2"), beside=[table])
     assert table.read_text() == (tmp_path / "a" / "x").read_text() == "2"

@@ -4,6 +4,11 @@ import hashlib
 import json
 from pathlib import Path
 
+RECORD = ".made.json"
+"""What `equinuclei.runtime.files.make_folder` leaves in a folder about what it was made from: no part of the result."""
+
+_NO_CONTENT = frozenset({RECORD, ".snakemake_timestamp"})
+
 
 def sha256(path: str | Path) -> str:
     """SHA-256 of a file's bytes, as hexadecimal digits."""
@@ -14,12 +19,12 @@ def sha256(path: str | Path) -> str:
 def tree_sha256(folder: str | Path) -> str:
     """SHA-256 over the names and contents of all files of a folder, as hexadecimal digits.
 
-    Snakemake's own `.snakemake_timestamp` is ignored.
+    Left out are what is no content: Snakemake's own `.snakemake_timestamp`, and the record of what it was made from.
     """
     folder = Path(folder)
     summary = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if path.name != ".snakemake_timestamp":
+        if path.name not in _NO_CONTENT:
             summary.update(f"{path.relative_to(folder).as_posix()}\n{sha256(path)}\n".encode())
     return summary.hexdigest()
 

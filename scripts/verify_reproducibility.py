@@ -16,6 +16,10 @@ from pathlib import Path
 
 import pandas as pd
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from equinuclei.checksums import RECORD
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # What a clock says, and where an interrupted training went on.
@@ -81,7 +85,8 @@ def compare(
 
 
 def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    # A record names the key of a result, which stands for code and inputs, not its content.
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != RECORD]
 
 
 def run_study(

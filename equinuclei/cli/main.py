@@ -6,7 +6,7 @@ import io
 import sys
 
 from equinuclei import __version__
-from equinuclei.errors import InputError
+from equinuclei.runtime.job import message_of
 
 COMMANDS = {
     "segment": "find and measure the nuclei of a folder of images",
@@ -39,6 +39,9 @@ def main(words: list[str] | None = None) -> int:
         sys.stderr.reconfigure(errors="backslashreplace")
     try:
         return command.run(arguments)
-    except InputError as error:
-        print(f"Error: {error}", file=sys.stderr)
+    except Exception as error:
+        message = message_of(error)
+        if message is None:
+            raise
+        print(f"Error: {message}", file=sys.stderr)
         return 1

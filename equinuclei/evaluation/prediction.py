@@ -22,8 +22,7 @@ from equinuclei.networks.folding import fold
 from equinuclei.networks.network import SegmentationNetwork
 from equinuclei.networks.targets import target_of
 from equinuclei.omezarr.stacks import create_stack, create_store, plan_stacks, shard_rows, write_rows
-from equinuclei.runtime.files import is_done, make_folder, mark_done
-from equinuclei.runtime.ownership import require_ownership
+from equinuclei.runtime.files import beside_file, is_done, make_folder, mark_done
 from equinuclei.symmetry import IDENTITY, Element, Group
 from equinuclei.tables.files import write_table
 
@@ -81,8 +80,8 @@ def predict_part(
     needs its group layers.
 
     An interrupted prediction continues with the arrays of the modes that were not finished. Index and examples are
-    written before the predictions appear: where these stand, all is whole, and a job that waited for another one with
-    the same work writes nothing.
+    made with the predictions and move into place just before these appear. Where all of them stand and were made
+    together from the same inputs, nothing is written.
     """
     rows = part.rows()
     planned = plan_stacks(rows.drop(columns=["array", "row"]).assign(dtype="uint8"))
@@ -103,13 +102,13 @@ def predict_part(
                 predictor.predict_array(folder, inference, str(array), rows.iloc[members.index], images)
                 mark_done(folder, unit)
         chosen = rows[rows["image_id"].isin(_example_ids(planned, settings.examples))]
-        examples = list(predictor.examples(chosen, images, part))
-        require_ownership(folder)
-        write_examples(files.examples, examples)
-        write_table(planned[PREDICTIONS_COLUMNS], files.index)
+        write_examples(beside_file(folder, files.examples), list(predictor.examples(chosen, images, part)))
+        write_table(planned[PREDICTIONS_COLUMNS], beside_file(folder, files.index))
 
-    key = digest([code, sha256(weights), sha256(part.fields), sha256(part.splits), made])
-    make_folder(files.predictions, key, predict)
+    inputs = [sha256(weights), sha256(part.fields), sha256(part.splits)]
+    of_machine = [settings.device, settings.torch_threads, torch.__version__]  # they decide the order of sums
+    key = digest([code, *inputs, made, settings.examples, *of_machine])
+    make_folder(files.predictions, key, predict, beside=[files.index, files.examples])
 
 
 class _Predictor:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from equinuclei.checksums import sha256
-from equinuclei.errors import InputError
+from equinuclei.checksums import digest, sha256
+from equinuclei.errors import InputError, StoppedError
 from equinuclei.library.names import NORMALIZATION_IN_WORDS, WEIGHTS, shipped_models
 from equinuclei.networks.checkpoint import read_metadata
 from equinuclei.runtime.files import make_folder
@@ -40,36 +40,52 @@ def promote_model(run: str | Path, name: str, library: str | Path, *, notes: str
     Raises
     ------
     InputError
-        If the name is unusable, taken, or that of a model that comes with the package, or the folder holds no
-        training.
+        If the name is unusable, taken, or that of a model that comes with the package, or weights and run.json are not
+        of one training.
+    StoppedError
+        If the training cannot be read now, or changes while it is copied.
     """
     run, target = Path(run), Path(library, name)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}", name):
-        raise InputError(f"model name {name!r}: use letters, digits, '.', '_' and '-', such as simplified-p4-dapi-v1")
-    if name in shipped_models():
-        raise InputError(
-            f"model name {name!r} is that of a model that comes with the package: choose another, such as {name}-lab"
-        )
+    _check_name(name)
+    taken = InputError(f"{target} exists, and a name always means the same weights: choose another, such as {name}-v2")
     if target.exists():
-        raise InputError(
-            f"{target} exists, and a name always means the same weights: choose another, such as {name}-v2"
-        )
+        raise taken
+    if not (run / "run.json").is_file():
+        raise InputError(f"{run}: holds no training, as there is no run.json: name the folder of one")
     record, weights = read_run(run / "run.json"), run / WEIGHTS
     certificate = read_metadata(weights)["equivariance"]
     accuracy = run / "accuracy.md"
     found = accuracy.read_text(encoding="utf-8") if accuracy.is_file() else ""
     scores = {} if found else _scores(run / "scores.parquet")
     checksum = sha256(weights)
+    if record.get("files", {}).get(WEIGHTS, checksum) != checksum:
+        raise InputError(f"{run}: weights and run.json are of two trainings: train the model again")
 
     def build(folder: Path) -> None:
+        for path in folder.iterdir():  # read-only ones of an interrupted promotion
+            path.unlink()
         shutil.copyfile(weights, folder / WEIGHTS)
         shutil.copyfile(run / "run.json", folder / "run.json")
+        if sha256(folder / WEIGHTS) != checksum or read_run(folder / "run.json") != record:
+            raise StoppedError(f"{run}: the model was trained anew while it was copied: run again")
         (folder / CARD).write_text(_card(name, record, certificate, scores, checksum, notes, found), encoding="utf-8")
         for path in folder.iterdir():
             path.chmod(stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
 
-    make_folder(target, checksum, build)
+    try:
+        make_folder(target, digest([checksum, record, scores, notes, found]), build, immutable=True)
+    except FileExistsError:
+        raise taken from None
     return target
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}", name):
+        raise InputError(f"model name {name!r}: use letters, digits, '.', '_' and '-', such as simplified-p4-dapi-v1")
+    if name in shipped_models():
+        raise InputError(
+            f"model name {name!r} is that of a model that comes with the package: choose another, such as {name}-lab"
+        )
 
 
 def _scores(path: Path) -> dict[str, float]:

@@ -1,6 +1,5 @@
 """A plate as the microscope left it, converted to an OME-Zarr plate and a table of its fields."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,15 @@ from equinuclei.plates.field_images import read_field
 from equinuclei.plates.ledger import LEDGER, left_out, make_ledger, write_ledger
 from equinuclei.plates.mosaic import Mosaic, MosaicPlan
 from equinuclei.plates.plate_export import PlateExport
-from equinuclei.runtime.files import is_done, make_folder, mark_done, replacing, require_space, write_json
+from equinuclei.runtime.files import (
+    beside_file,
+    done_record,
+    is_done,
+    make_folder,
+    mark_done,
+    replacing,
+    require_space,
+)
 from equinuclei.sources.plates import PlateSource, choose_channels
 from equinuclei.sources.plates.planes import NO_FILE
 
@@ -114,7 +121,7 @@ def convert_plate(
     conversion = _Conversion(
         where, export, source, planes, states, plan, key, tables, workers, version, max_bad_fraction
     )
-    make_folder(output, key, conversion.build)
+    make_folder(output, key, conversion.build, beside=[tables.fields, tables.ledger])
 
 
 def _checked_states(
@@ -164,8 +171,8 @@ def _is_made(output: Path, tables: "_Tables", key: str) -> bool:
     """Whether the conversion of this key is finished; StoppedError if something else stands in its place."""
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return False
-    if is_plate(output) and Plate(output).notes.get("key") == key and tables.exist():
-        return True
+    if is_plate(output) and Plate(output).notes.get("key") == key:
+        return tables.exist()
     raise StoppedError(f"{output} exists and was made from other inputs: remove it first.")
 
 
@@ -223,10 +230,10 @@ class _Conversion:
         write_field_table(plate, self.plan.places)
         set_display_ranges(plate)
         ledger = make_ledger(self.source, self.planes, self.plan, rows, self.export.folder)
-        add_notes(plate, {"ledger": write_ledger(ledger, self.tables.ledger)})
+        add_notes(plate, {"ledger": write_ledger(ledger, beside_file(folder, self.tables.ledger))})
         for one in left_out(ledger, self.export.asked()):
             logger.warning("%s: %s%s", self.where, one.text, "" if one.needs_raw else " (as asked, or never there)")
-        with replacing(self.tables.fields) as temporary:
+        with replacing(beside_file(folder, self.tables.fields)) as temporary:
             fields.to_parquet(temporary, index=False)
 
     def _require_unchanged(self) -> None:
@@ -277,11 +284,7 @@ class _Conversion:
             finally:
                 # After a failure, wells that have not begun need not begin.
                 pool.shutdown(cancel_futures=True)
-        return [
-            row
-            for well in self.plan.wells
-            for row in json.loads(_rows_file(plate.path, well).read_text("utf-8"))["rows"]
-        ]
+        return [row for well in self.plan.wells for row in (done_record(plate.path, well) or {})["rows"]]
 
     def _field_table(self, rows: list[dict]) -> pd.DataFrame:
         """The table of all fields; logs the bad ones, and raises InputError if they are too many."""
@@ -307,8 +310,7 @@ def _convert_well(plate: Plate, plan: MosaicPlan, well: str) -> None:
         of_time = [{"well": well, "time": time, **row} for row in _rows_of_time(channels, at_time, fields)]
         write_pixels(image, Mosaic(plan, at_time, of_time).read, time)
         rows += of_time
-    write_json(_rows_file(plate.path, well), {"rows": rows})
-    mark_done(plate.path, well)
+    mark_done(plate.path, well, {"rows": rows})
 
 
 def _rows_of_time(channels: Sequence[str], planes: pd.DataFrame, fields: pd.DataFrame) -> list[dict]:
@@ -331,8 +333,3 @@ def _about_planes(planes: pd.DataFrame) -> dict:
         return {"planes": 0, "path": "", "acquired": ""}
     first = planes.iloc[0]
     return {"planes": len(planes), "path": first["path"], "acquired": first["acquired"]}
-
-
-def _rows_file(folder: Path, well: str) -> Path:
-    # A marker too: it is removed when the plate is whole.
-    return folder / f".done-{well}.json"

@@ -1,7 +1,6 @@
 """The folder beside the page of a plate: images of wells and fields, and its tables to download."""
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ class PageFiles:
 
 
 def write_page_files(files: PageFiles, page: str | Path, image_budget: float, workers: int = 1) -> dict[str, Any]:
-    """Write the folder `<page>_files`, replacing one that is there.
+    """Write the folder `<page>_files`, in the place of one that this function has made before.
 
     No name in it comes from the plate: wells, fields and channels are named by their numbers.
 
@@ -51,8 +50,7 @@ def write_page_files(files: PageFiles, page: str | Path, image_budget: float, wo
         downloads = write_downloads(unfinished, files.wells, files.fields, files.nuclei, files.plate_map)
         write_json(unfinished / CONTENTS, {"folder": folder.name, "images": images, "downloads": downloads})
 
-    shutil.rmtree(folder, ignore_errors=True)
     tables = [table.to_csv() for table in (files.wells, files.fields)]
     key = digest([str(files.pixels.plate.path), *tables, image_budget, sha256(files.nuclei) if files.nuclei else ""])
-    make_folder(folder, key, build)
+    make_folder(folder, key, build, anew=True)
     return json.loads((folder / CONTENTS).read_text(encoding="utf-8"))

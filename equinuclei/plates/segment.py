@@ -12,7 +12,7 @@ import torch
 
 from equinuclei.channels import ChannelChoice
 from equinuclei.checksums import digest, sha256
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, StoppedError
 from equinuclei.images.instances import Cleaning, parted_nuclei
 from equinuclei.images.rescaling import magnification, typical_diameter
 from equinuclei.inference.nuclei import ESTIMATED, SIZE_TOLERANCE, fitting_magnification, segment_image
@@ -36,6 +36,7 @@ from equinuclei.omezarr.writing import (
 )
 from equinuclei.plates.fields import LABEL, ConvertedPlate, ConvertedWell
 from equinuclei.runtime.files import is_done, make_folder, mark_done
+from equinuclei.runtime.finished import made_from
 
 logger = logging.getLogger("equinuclei.plates.segment")
 
@@ -138,12 +139,11 @@ def segment_plate(
     if isinstance(settings.diameter, float | int):
         magnification(settings.diameter, network.diameter)  # raises now, not when the plate is begun
     wells = [converted.well(name) for name in converted.store.wells[part[0] :: part[1]]]
-    if not wells:  # more parts than wells
-        Path(output).mkdir(parents=True, exist_ok=True)
-        return
-    key = digest(["segment", sha256(weights), sha256(fields), *_key_settings(settings), torch.__version__, part])
+    # The key of the plate, as its table of fields does not tell images that came anew from those before.
+    of_plate = [converted.store.notes.get("key"), sha256(fields)]
+    inputs = digest(["segment", sha256(weights), of_plate, *_key_settings(settings), torch.__version__])
     segmentation = _Segmentation(converted, wells, network, device, settings, modality_of(weights))
-    make_folder(output, key, segmentation.build)
+    make_folder(output, digest([inputs, part]), segmentation.build, inputs=inputs)
 
 
 def join_parts(plate: str | Path, parts: Sequence[str | Path], output: str | Path) -> None:
@@ -155,9 +155,17 @@ def join_parts(plate: str | Path, parts: Sequence[str | Path], output: str | Pat
     Raises
     ------
     InputError
-        If a well of `plate` is in none of the parts, or the parts were magnified differently.
+        If a well of `plate` is in none of the parts, or the parts were made from different inputs or magnified
+        differently.
+    StoppedError
+        If a part was replaced meanwhile.
     """
-    whole = Plate(plate)
+    whole, made = Plate(plate), [made_from(part) for part in parts]
+    if len({of_part.get("inputs") for of_part in made}) > 1:
+        raise InputError(
+            f"{output}: its parts were made with different weights, settings or fields: remove "
+            f"{Path(parts[0]).parent}, and run again"
+        )
     # Where there are more parts than wells, some are empty folders.
     segmented = [Plate(part) for part in parts if is_plate(part)]
     part_of = {well: part for part in segmented for well in part.wells}
@@ -174,8 +182,12 @@ def join_parts(plate: str | Path, parts: Sequence[str | Path], output: str | Pat
         joined = create_plate(folder, whole.name, whole.wells, first.ngff_version, first.notes)
         for well, part in part_of.items():
             link_well(part, joined, well)
+        if made != [made_from(part) for part in parts]:
+            raise StoppedError(f"{output}: its parts were made anew while they were joined: run again")
 
-    make_folder(output, digest(["join", [str(part) for part in parts]]), build)
+    # Parts of an earlier version have no keys.
+    keys = [of_part.get("key", str(part)) for of_part, part in zip(made, parts, strict=True)]
+    make_folder(output, digest(["join", whole.name, whole.wells, keys]), build, inputs=made[0].get("inputs", ""))
 
 
 def _key_settings(settings: SegmentationSettings) -> list[object]:
@@ -197,7 +209,12 @@ class _Segmentation:
     modality: str
 
     def build(self, folder: Path) -> None:
-        """Make the plate in a folder for unfinished work, one well after the other; finished ones are left alone."""
+        """Make the plate in a folder for unfinished work, one well after the other; finished ones are left alone.
+
+        Where there are more parts than wells, the folder of some stays empty.
+        """
+        if not self.wells:
+            return
         if not is_done(folder, "plate"):
             names = [well.name for well in self.wells]
             version = known_version(self.settings.ngff_version)

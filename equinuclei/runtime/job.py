@@ -1,6 +1,7 @@
 """What surrounds the work of one rule: its log, its error messages, and signals to the job."""
 
 import errno
+import io
 import logging
 import os
 import signal
@@ -18,8 +19,18 @@ _STORAGE = {
     errno.ENOSPC: "no space is left on the disk: free some",
     errno.EDQUOT: "the disk quota is used up: free some space",
     errno.EROFS: "the file system is read-only: set `results` to a folder that can be written",
-    errno.EACCES: "no permission to write: set `results` to a folder that can be written",
+    errno.EACCES: "no permission: ask for it, or set `results` to a folder that can be written",
+    errno.EPERM: "no permission: ask for it, or set `results` to a folder that can be written",
+    errno.EMFILE: "too many files are open: raise the limit (`ulimit -n`)",
+    errno.ENFILE: "too many files are open on this machine: wait",
 }
+_AWAY = frozenset(
+    {
+        errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO, errno.EREMOTEIO, errno.ENOLINK,
+        errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ECOMM, errno.ESHUTDOWN,
+    }
+)  # fmt: skip
+"""What a file system answers that is not there now: a server that is down, a mount that is gone, a failing disk."""
 
 
 class _LogFile(logging.FileHandler):
@@ -33,30 +44,26 @@ class _LogFile(logging.FileHandler):
 def job(log: str | Path) -> Iterator[None]:
     """Write log records and warnings of the block to the file `log`, and the library's own records to the terminal.
 
-    What the user can fix (an InputError, a full disk, a folder without write permission) ends the job with one message
-    and exit status 1, without a traceback. So does a StoppedError, which SIGTERM raises. Any other exception is logged
-    with its traceback and raised again.
+    What is no defect of the program ends the job with one message and exit status 1, without a traceback (see
+    `message_of`); so does SIGTERM. Any other exception is logged with its traceback and raised again.
     """
-    log = Path(os.devnull if is_follower() else log)  # a follower's log is its leader's
-    log.parent.mkdir(parents=True, exist_ok=True)
-    to_file = _LogFile(log, mode="w", encoding="utf-8")
-    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.addFilter(logging.Filter("equinuclei"))
     to_terminal.setFormatter(logging.Formatter("%(message)s"))
+    handlers: list[logging.Handler] = [to_terminal]
     root = logging.getLogger()
     root.setLevel(logging.INFO)
-    handlers = (to_file, to_terminal)
-    for handler in handlers:
-        root.addHandler(handler)
+    root.addHandler(to_terminal)
     before = signal.signal(signal.SIGTERM, _stop)  # an exception, so that the job releases what it owns
     try:
+        handlers.append(_log_file(Path(os.devnull if is_follower() else log)))  # a follower's log is its leader's
+        root.addHandler(handlers[-1])
         with warnings.catch_warnings():
             logging.captureWarnings(True)
             warnings.simplefilter("default")
             yield
     except Exception as error:
-        message = str(error) if isinstance(error, InputError | StoppedError) else _storage_problem(error)
+        message = message_of(error)
         if message is None:
             logging.getLogger("traceback").exception("the job failed")
             raise
@@ -69,6 +76,64 @@ def job(log: str | Path) -> Iterator[None]:
             root.removeHandler(handler)
             with suppress(OSError):
                 handler.close()
+
+
+def _log_file(path: Path) -> logging.Handler:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    to_file = _LogFile(path, mode="w", encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    return to_file
+
+
+def message_of(error: Exception) -> str | None:
+    """What to tell a person of an error that is no defect of the program; None of any other.
+
+    An InputError or StoppedError speaks for itself. A full disk, a file system that does not answer, and too little
+    memory are told with the file, wherever in a library they came up.
+    """
+    if isinstance(error, InputError | StoppedError):
+        return str(error)
+    cause: BaseException | None = error
+    while cause is not None:
+        message = _trouble(cause)
+        if message is not None:
+            return f"{message}, and run again; finished work is kept"
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _trouble(error: BaseException) -> str | None:
+    """What is wrong with the machine, if that is what an error tells, and what to do."""
+    no_memory = isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)  # torch's words
+    if no_memory or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return "this takes more memory than there is: give the job more (`mem_mb`)"
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not loaded in every job
+        return "the GPU has too little free memory: give the job one of its own, or a larger one"
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in _STORAGE:
+        return f"{_file_of(error) or 'the results folder'}: {_STORAGE[error.errno]}"
+    where = _file_of(error)
+    if error.errno in _AWAY and where is not None:
+        return f"{where}: the file system does not answer as it should ({error.strerror}): see to it"
+    return None
+
+
+def _file_of(error: OSError) -> str | None:
+    """The file that an error is about. Reading an open file raises one without a name: then, the file that was open."""
+    if error.filename is not None:
+        return os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(error.filename)
+    frames, step = [], error.__traceback__
+    while step is not None:
+        frames.append(step.tb_frame)
+        step = step.tb_next
+    for frame in reversed(frames):
+        for name, value in frame.f_locals.items():
+            if isinstance(value, io.IOBase) and isinstance(getattr(value, "name", None), str):
+                return str(getattr(value, "name", ""))
+            if name == "path" and isinstance(value, str | Path):
+                return str(value)
+    return None
 
 
 def is_follower() -> bool:
@@ -101,13 +166,3 @@ def _stop(_number: int, _frame: object) -> None:
     raise StoppedError(
         "the job received SIGTERM (it was cancelled, preempted or ran out of time); finished work is kept"
     )
-
-
-def _storage_problem(error: BaseException | None) -> str | None:
-    """A message about the disk, if this error or one that caused it is about the disk."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _STORAGE:
-            where = error.filename or "the results folder"
-            return f"{where}: {_STORAGE[error.errno]}, and run again; finished work is kept"
-        error = error.__cause__ or error.__context__
-    return None

@@ -4,16 +4,15 @@ A cluster can run the same work twice: a controller is killed and restarted whil
 processes that were believed dead, a job is requeued. Work therefore lies in `<base>/<token>/`. Beside it lies the
 owner's record, `<base>/owner-<token>`, whose modification time is the owner's heartbeat. A job that finds a living
 owner waits. A job that finds a dead one renames `<base>/<old token>` to its own token; of several such jobs one
-succeeds. If the old owner wakes up, its paths no longer exist and it stops at its next commit. Only renames and
-removals decide, and these are atomic on network file systems too. Results are therefore safe even if a living owner was
-taken for dead.
+succeeds. If the old owner wakes up, its paths no longer exist and it stops at its next commit. Only renames decide, and
+these are atomic on network file systems too: what is to be removed is renamed first. Results are therefore safe even if
+a living owner was taken for dead. `equinuclei.runtime.owners` says who lives.
 """
 
-import json
+import errno
 import logging
 import os
 import shutil
-import socket
 import threading
 import time
 import uuid
@@ -22,41 +21,41 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from equinuclei.errors import StoppedError
+from equinuclei.runtime import owners
+from equinuclei.runtime.owners import Watch, describe, living_here, write_owner
 
 logger = logging.getLogger("equinuclei")
 
-HEARTBEAT = 10.0
-"""Seconds between an owner's heartbeats."""
-
-STALE = 120.0
-"""Seconds without a heartbeat after which an owner on another host counts as dead. Network file systems may report
-modification times a minute late."""
+_FASTER = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT})
+"""What a rename to a base answers that another job has made, or of one that another job has removed."""
 
 POLL = 2.0
 """Seconds between two checks on the owner that a job waits for."""
 
 
 @contextmanager
-def owned(base: Path, is_finished: Callable[[], bool]) -> Iterator[Path | None]:
+def owned(base: Path, is_finished: Callable[[bool], bool]) -> Iterator[Path | None]:
     """Yield a folder inside `base` that this job alone owns, with what former owners left in it.
 
-    If another living job owns it, this one waits; if that job finishes the work (`is_finished`), None is yielded. At
-    the end ownership is released and the folder is kept.
+    If another living job owns it, this one waits. If `is_finished(waited)` says that there is nothing left to do, None
+    is yielded. At the end ownership is released and the folder is kept.
     """
     token = uuid.uuid4().hex[:12]
-    folder = _claim(base, token, is_finished)
-    if folder is None:
-        yield None
-        return
-    stop = threading.Event()
-    beat = threading.Thread(target=_beat, args=(_record(folder), stop), daemon=True, name="heartbeat")
-    beat.start()
-    try:
-        yield folder
-    finally:
-        stop.set()
-        beat.join()
-        _record(folder).unlink(missing_ok=True)
+    with living_here(token):
+        folder = _claim(base, token, is_finished)
+        if folder is None:
+            yield None
+            return
+        stop = threading.Event()
+        beat = threading.Thread(target=_beat, args=(_record(folder), stop), daemon=True, name="heartbeat")
+        beat.start()
+        try:
+            yield folder
+        finally:
+            stop.set()
+            beat.join()
+            with suppress(OSError):  # it would hide the error that ended the block; others see that it is let go
+                _record(folder).unlink(missing_ok=True)
 
 
 def require_ownership(folder: Path) -> None:
@@ -65,24 +64,34 @@ def require_ownership(folder: Path) -> None:
         raise StoppedError(f"{folder.parent}: another job took over this work; this one stops and writes nothing more")
 
 
+def remove_at_once(path: Path, hidden: str) -> None:
+    """Remove a folder, renamed to `hidden-...` beside it first: nobody finds half of it."""
+    trash = path.with_name(f"{hidden}-{uuid.uuid4().hex[:12]}")
+    with suppress(OSError):  # another job was faster, or it belongs to another user
+        path.rename(trash)
+        shutil.rmtree(trash, ignore_errors=True)
+
+
 def _record(folder: Path) -> Path:
     return folder.parent / f"owner-{folder.name}"
 
 
-def _claim(base: Path, token: str, is_finished: Callable[[], bool]) -> Path | None:
-    waited = False
+def _claim(base: Path, token: str, is_finished: Callable[[bool], bool]) -> Path | None:
+    waited, watch = False, Watch(base / f"clock-{token}")
     while True:
+        if is_finished(waited):
+            logger.info(
+                "%s: finished by %s", base.parent, "the job that this one waited for" if waited else "another job"
+            )
+            return None
         if not base.exists():
-            if waited and is_finished():
-                logger.info("%s: finished by the job that this one waited for", base.parent)
-                return None
             if _found(base, token):
                 return base / token
             continue
         with suppress(FileNotFoundError):  # another job was faster: look again
             folders = sorted(path for path in base.iterdir() if path.is_dir())
             with_record = [path for path in folders if _record(path).exists()]
-            living = next((path for path in with_record if _lives(path, base, token)), None)
+            living = next((path for path in with_record if watch.lives(_record(path), path.name == token)), None)
             if living is None:
                 if _take_over(base, next(iter(with_record or folders), None), token):
                     return base / token
@@ -90,7 +99,7 @@ def _claim(base: Path, token: str, is_finished: Callable[[], bool]) -> Path | No
             if living.name == token:  # a file server may report a rename as failed although it took place
                 return living
             if not waited:
-                logger.info("%s: waiting for its owner, %s", base, _describe(living))
+                logger.info("%s: waiting for its owner, %s", base, describe(_record(living)))
                 waited = True
         time.sleep(POLL)
 
@@ -98,91 +107,41 @@ def _claim(base: Path, token: str, is_finished: Callable[[], bool]) -> Path | No
 def _found(base: Path, token: str) -> bool:
     """Create `base` with this job as its owner; return whether no other job was faster."""
     new = base.with_name(f"{base.name}.new-{token}")
-    (new / token).mkdir(parents=True)
-    _write_record(new / token)
     try:
+        (new / token).mkdir(parents=True)
+        write_owner(_record(new / token))
         new.rename(base)
-    except OSError:  # `base` exists and is not empty
-        shutil.rmtree(new, ignore_errors=True)
-        return False
-    return True
-
-
-def _take_over(base: Path, old: Path | None, token: str) -> bool:
-    """Become the owner of `old`, a folder whose owner is dead. Raises FileNotFoundError if another job was faster."""
-    if old is None:  # a base without work, left behind by an interrupted removal
-        trash = base.with_name(f"{base.name}.new-{token}")
-        base.rename(trash)
-        shutil.rmtree(trash, ignore_errors=True)
-        return False
-    new = base / token
-    _write_record(new)
-    try:
-        _record(old).unlink(missing_ok=True)
-        old.rename(new)
-    except OSError:
-        _record(new).unlink(missing_ok=True)
+    except BaseException as error:
+        shutil.rmtree(new, ignore_errors=True)  # nobody else would remove it
+        if isinstance(error, OSError) and error.errno in _FASTER:
+            return (base / token).is_dir()  # a file server may report a rename as failed although it took place
         raise
     return True
 
 
-def _write_record(folder: Path) -> None:
-    record = {"host": _host(), "process": os.getpid(), "started": _started(os.getpid())}
-    _record(folder).write_text(json.dumps(record | {"job": os.environ.get("SLURM_JOB_ID")}), encoding="utf-8")
+def _take_over(base: Path, old: Path | None, token: str) -> bool:
+    """Become the owner of `old`, a folder whose owner is dead. Raises FileNotFoundError if another job was faster.
 
-
-def _lives(folder: Path, base: Path, token: str) -> bool:
-    """Whether the owner of a folder is alive: on this host by its process, on another host by its heartbeat."""
-    try:
-        owner = json.loads(_record(folder).read_text(encoding="utf-8"))
-    except ValueError:  # it is being written
-        owner = {}
-    if owner.get("host") == _host() and owner["started"] != _started(owner["process"]):
-        return False
-    if owner.get("job") is not None and owner["job"] == os.environ.get("SLURM_JOB_ID"):
-        return False  # SLURM restarted this job
-    return _modified(_touched(base / f"clock-{token}")) - _modified(_record(folder)) < STALE
-
-
-def _describe(folder: Path) -> str:
-    with suppress(OSError, ValueError):
-        owner = json.loads(_record(folder).read_text(encoding="utf-8"))
-        job = f"SLURM job {owner['job']}" if owner["job"] else f"process {owner['process']}"
-        return f"{job} on {owner['host'].split(' ')[0]}"
-    return "another job"
-
-
-def _host() -> str:
-    """Name and process-id namespace of this host: containers may share the name, but not the process ids."""
-    return f"{socket.gethostname()} {Path('/proc/self/ns/pid').readlink()}"
-
-
-def _started(process: int) -> str | None:
-    """When a process of this host started, in clock ticks since boot; None if it is not running.
-
-    It tells a process from a later one with the same id.
+    Interrupted between its steps, it leaves `old` with or without its record: both are taken over in their turn.
     """
+    if old is None:  # a base without work, left behind by an interrupted removal
+        remove_at_once(base, f"{base.name}.trash")
+        return False
+    new = base / token
     try:
-        state, *rest = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if state in "ZX" else rest[18]
-
-
-def _touched(path: Path) -> Path:
-    """Set a file's modification time to now, by the clock of its file system."""
-    path.touch()
-    return path
-
-
-def _modified(path: Path) -> float:
-    """A file's modification time. Opening the file makes a network file system ask its server."""
-    with path.open("rb") as file:
-        return os.fstat(file.fileno()).st_mtime
+        write_owner(_record(new))
+        _record(old).unlink(missing_ok=True)
+        old.rename(new)
+    except BaseException:
+        with suppress(OSError):
+            if not new.is_dir():
+                _record(new).unlink(missing_ok=True)
+        raise
+    return True
 
 
 def _beat(record: Path, stop: threading.Event) -> None:
-    while not stop.wait(HEARTBEAT):
+    while not stop.wait(owners.HEARTBEAT):
         try:
             os.utime(record)
         except FileNotFoundError:

@@ -1,7 +1,9 @@
 """How a training is saved, and goes on with the very crop it stopped before."""
 
 import io
+import logging
 import signal
+import uuid
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,13 +16,15 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins import TorchCheckpointIO
 from torch.utils.data import IterableDataset
 
-from equinuclei.errors import StoppedError
+from equinuclei.errors import InputError, StoppedError, reading
 from equinuclei.runtime.files import replacing
 from equinuclei.runtime.job import is_follower, stop_for_a_test
 from equinuclei.runtime.ownership import require_ownership
 from equinuclei.training.crops import CropSampler
 from equinuclei.training.devices import Share, share_of
 from equinuclei.training.task import SegmentationTask
+
+logger = logging.getLogger("equinuclei")
 
 
 class Epochs(IterableDataset[Share]):
@@ -51,14 +55,69 @@ class CentreCrops(Epochs):
             yield share_of(batch, self.task.trainer.global_rank, self.task.trainer.world_size)
 
 
-class CheckpointFile(TorchCheckpointIO):
-    """Checkpoints that appear whole. Lightning copies its own from the temporary folder, and they may be cut off."""
+class Checkpoints(TorchCheckpointIO):
+    """The last two checkpoints of a training, each of which appears whole: Lightning's own may be cut off.
+
+    current, previous : the files. The previous one stays until the next has replaced the current one
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.current, self.previous = folder / "training.ckpt", folder / "training.previous.ckpt"
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None) -> None:
         content = io.BytesIO()
         torch.save(checkpoint, content)
-        with replacing(path) as temporary:
+        with replacing(path, keep=self.previous) as temporary:
             temporary.write_bytes(content.getbuffer())
+
+    def last_whole(self, task: SegmentationTask) -> Path | None:
+        """The checkpoint to go on from; None if there is none. A broken one is renamed, and a warning tells its name.
+
+        Raises UnavailableError if one is there that cannot be read now.
+        """
+        for path in (self.current, self.previous):
+            if path.exists() and self._is_whole(path, task):
+                return path
+        return None
+
+    def _is_whole(self, path: Path, task: SegmentationTask) -> bool:
+        broken = path.with_name(f"{path.name}.broken-{uuid.uuid4().hex[:6]}")
+        try:
+            with reading(path, f"it is set aside as {broken.name}, and the training goes on from what it saved before"):
+                _check(_load(path.read_bytes()), task)
+        except InputError as error:
+            if is_follower():
+                raise
+            path.replace(broken)
+            logger.warning("%s", error)
+            return False
+        return True
+
+
+def _load(content: bytes) -> object:
+    """What a checkpoint holds. A pickle of anything but values is refused."""
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except RuntimeError as error:
+        if "memory" in str(error):  # torch has no exception of its own for it on the CPU
+            raise MemoryError(str(error)) from error
+        raise
+
+
+_ENTRIES = frozenset(
+    ["state_dict", "optimizer_states", "lr_schedulers", "loops", "epoch", "global_step", "history", "losses", "seconds"]
+)
+
+
+def _check(checkpoint: object, task: SegmentationTask) -> None:
+    """Raise ValueError unless a checkpoint is one of this task."""
+    if not isinstance(checkpoint, dict) or not checkpoint.keys() >= _ENTRIES:
+        raise ValueError("it is no checkpoint of a training")
+    saved, wanted = checkpoint["state_dict"], task.state_dict()
+    if not isinstance(saved, dict) or saved.keys() != wanted.keys():
+        raise ValueError("it is that of another network")
+    if any(getattr(saved[name], "shape", None) != tensor.shape for name, tensor in wanted.items()):
+        raise ValueError("it is that of another network")
 
 
 class SaveProgress(Checkpoint):

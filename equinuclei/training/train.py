@@ -27,14 +27,15 @@ from equinuclei.networks.device import prepare_torch
 from equinuclei.networks.layers import use_channels_last
 from equinuclei.networks.network import model_cost
 from equinuclei.networks.targets import target_of
-from equinuclei.runtime.files import replacing, with_scratch_folder, write_json
+from equinuclei.runtime.files import put_in_place, replacing, with_scratch_folder, write_json
+from equinuclei.runtime.finished import checksums, is_made
 from equinuclei.runtime.job import is_follower
 from equinuclei.runtime.ownership import require_ownership
 from equinuclei.runtime.provenance import code_version, hardware, package_versions
 from equinuclei.specs import ModelSpec
 from equinuclei.training.crops import CropSampler
 from equinuclei.training.devices import environment_of_followers, folder_of_leader, select_device
-from equinuclei.training.resumption import CentreCrops, CheckpointFile, Epochs, SaveProgress
+from equinuclei.training.resumption import CentreCrops, Checkpoints, Epochs, SaveProgress
 from equinuclei.training.settings import TrainingSettings
 from equinuclei.training.task import SegmentationTask
 
@@ -45,7 +46,8 @@ class TrainingFiles:
 
     weights : safetensors, with the spec and the measured equivariance of the trained network
     history : CSV, a row per epoch: loss, accuracy, precision, recall and F1 on the crops
-    run : JSON: spec, settings, seed, data, versions, hardware, cost, and the measured equivariance
+    run : JSON: spec, settings, seed, data, versions, hardware, cost, the measured equivariance, and the checksums of
+        the other two
     """
 
     weights: Path
@@ -56,6 +58,14 @@ class TrainingFiles:
     def inside(cls, folder: str | Path) -> "TrainingFiles":
         """The files of a training under their usual names in a folder."""
         return cls(Path(folder, "weights.safetensors"), Path(folder, "history.csv"), Path(folder, "run.json"))
+
+    def moved_to(self, folder: Path) -> "TrainingFiles":
+        """The same names in another folder."""
+        return TrainingFiles(*(folder / path.name for path in (self.weights, self.history, self.run)))
+
+    def are_made(self, key: str) -> bool:
+        """Whether all of them are there, made under this key and together."""
+        return is_made(self.run, key, [self.weights, self.history])
 
 
 @dataclass(frozen=True)
@@ -158,17 +168,22 @@ def train_model(
         _fit(task, folder_of_leader(), device)
         return
 
+    key = inputs.key(code)
+
     def train(folder: Path) -> None:
         _fit(task, folder, device)
         require_ownership(folder)
-        _write(inputs, task, files, code, record or {})
+        _write(inputs, task, files.moved_to(folder), code, {**(record or {}), "key": key})
+        put_in_place(folder, [files.history, files.run, files.weights], lambda: files.are_made(key))
 
-    with_scratch_folder(files.weights.parent / "checkpoint", inputs.key(code), train, result=files.weights)
+    with_scratch_folder(files.weights.parent / "checkpoint", key, train, is_finished=lambda _: files.are_made(key))
 
 
 def _fit(task: SegmentationTask, folder: Path, device: torch.device) -> None:
-    """Train up to the last epoch, from the checkpoint in the folder if there is one."""
-    checkpoint, settings = folder / "training.ckpt", task.settings
+    """Train up to the last epoch, from the last whole checkpoint in the folder if there is one."""
+    settings = task.settings
+    saved = Checkpoints(folder)
+    checkpoint = saved.last_whole(task)
     bfloat16 = settings.precision == "bfloat16" or (settings.precision == "auto" and device.type == "cuda")
     bar = [TQDMProgressBar()] if sys.stdout.isatty() else []
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -182,9 +197,9 @@ def _fit(task: SegmentationTask, folder: Path, device: torch.device) -> None:
         # Without it, one steep step early on leaves its square in Adam's running mean for a thousand steps, and a deep
         # network without batch norm stays where that step threw it: background everywhere.
         gradient_clip_val=settings.gradient_clip,
-        callbacks=[SaveProgress(checkpoint), *bar],
+        callbacks=[SaveProgress(saved.current), *bar],
         # Left to itself, Lightning uses the environment of SLURM, and would requeue the job.
-        plugins=[LightningEnvironment(), CheckpointFile()],
+        plugins=[LightningEnvironment(), saved],
         logger=False,
         enable_model_summary=False,
         enable_progress_bar=bool(bar),
@@ -199,16 +214,18 @@ def _fit(task: SegmentationTask, folder: Path, device: torch.device) -> None:
             task,
             train_dataloaders=DataLoader(Epochs(task.sampler, task), batch_size=None),
             val_dataloaders=DataLoader(CentreCrops(followed, task), batch_size=None) if followed else None,
-            ckpt_path=checkpoint if checkpoint.is_file() else None,
+            ckpt_path=checkpoint,
+            weights_only=True,  # a file that holds more than values is not run
         )
 
 
 def _write(inputs: _Inputs, task: SegmentationTask, files: TrainingFiles, code: str, record: Mapping[str, Any]) -> None:
-    """Write the files of a finished training, the weights last: they mark it as finished."""
+    """Write the files of a finished training; run.json, the last, tells the checksums of the others."""
     seconds, network = task.seconds, task.network.to("cpu").eval()
     certificate = network.certificate()
     with replacing(files.history) as temporary:
         pd.DataFrame(task.history).to_csv(temporary, index=False, lineterminator="\n")
+    save_weights(network, inputs.spec, files.weights, certificate)
     write_json(
         files.run,
         {
@@ -230,6 +247,6 @@ def _write(inputs: _Inputs, task: SegmentationTask, files: TrainingFiles, code: 
             "hardware": hardware(),
             "train_seconds": round(seconds, 2),
             "resumed_after_epoch": task.resumed_after_epoch,
+            "files": checksums([files.history, files.weights]),
         },
     )
-    save_weights(network, inputs.spec, files.weights, certificate)

@@ -1,6 +1,5 @@
 """The learning rate of a model, chosen from candidates on the training part alone."""
 
-import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,8 @@ from equinuclei.inference.whole_images import predict_transforms
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.device import prepare_torch
 from equinuclei.networks.targets import target_of
-from equinuclei.runtime.files import with_scratch_folder, write_json
+from equinuclei.runtime.files import done_record, mark_done, put_in_place, with_scratch_folder, write_json
+from equinuclei.runtime.finished import is_made
 from equinuclei.runtime.provenance import code_version, hardware, package_versions, read_run
 from equinuclei.specs import ModelSpec
 from equinuclei.symmetry import IDENTITY
@@ -124,19 +124,27 @@ def choose_learning_rate(
     torch_version = package_versions()["torch"]
     key = [code, spec.to_dict(), dict(settings), rates, seed, training.fields.to_dict("list"), training.crops]
 
+    output, made_from = Path(output), digest([*key, torch_version])
+
+    def is_finished(_waited: bool = False) -> bool:
+        return is_made(output, made_from, [])
+
     def choose(folder: Path) -> None:
-        tried = [_try(trial, rate, folder / str(number)) for number, rate in enumerate(rates)]
-        write_json(output, {**(record or {}), **_record(trial, tried, _best(tried))})
+        tried = [_try(trial, rate, folder, str(number)) for number, rate in enumerate(rates)]
+        entries = {**(record or {}), **_record(trial, tried, _best(tried)), "key": made_from, "files": {}}
+        write_json(folder / output.name, entries)
+        put_in_place(folder, [output], is_finished)
 
-    with_scratch_folder(output, digest([*key, torch_version]), choose)
+    with_scratch_folder(output, made_from, choose, is_finished=is_finished)
 
 
-def _try(trial: _Trial, rate: float, folder: Path) -> dict[str, Any]:
+def _try(trial: _Trial, rate: float, folder: Path, number: str) -> dict[str, Any]:
     """Try a candidate, or read what came of it before an interruption."""
-    done = folder.with_suffix(".json")
-    if not done.is_file():
-        write_json(done, trial.run(rate, folder))
-    return json.loads(done.read_text(encoding="utf-8"))
+    done = done_record(folder, number)
+    if done is None:
+        done = trial.run(rate, folder / number)
+        mark_done(folder, number, done)
+    return done
 
 
 def _record(trial: _Trial, tried: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> dict[str, Any]:

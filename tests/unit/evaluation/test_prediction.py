@@ -2,10 +2,11 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
-from equinuclei.checksums import sha256
+from equinuclei.checksums import RECORD, sha256
 from equinuclei.dataset.parts import read_predictions
 from equinuclei.evaluation import prediction
 from equinuclei.evaluation.examples import read_examples
@@ -22,11 +23,11 @@ SETTINGS = PredictionSettings(mirrored=False, inferences=["deployed"], examples=
 def predict(converted, tmp_path):
     """A function that predicts into a folder of this name."""
 
-    def predict_into(name):
+    def predict_into(name, target="binary", settings=SETTINGS):
         part = ScoredPart(*(converted[store] for store in ("targets", "fields", "splits")), "fluorescence")
         folder = tmp_path / name
         files = PredictionFiles(folder / "predictions.zarr", folder / "predictions.tsv", folder / "examples.npz")
-        predict_part(tiny_weights(), converted["images"], part, SETTINGS, files)
+        predict_part(tiny_weights(target), converted["images"], part, settings, files)
         return files
 
     return predict_into
@@ -34,7 +35,8 @@ def predict(converted, tmp_path):
 
 def contents(files):
     folder = files.index.parent
-    return {path.relative_to(folder).as_posix(): sha256(path) for path in folder.rglob("*") if path.is_file()}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != RECORD]
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
 
 
 def test_a_job_that_waited_for_the_same_predictions_leaves_them_whole(predict, monkeypatch, caplog):
@@ -67,14 +69,29 @@ def test_a_job_that_waited_for_the_same_predictions_leaves_them_whole(predict, m
     assert store_attributes(files.predictions)["inferences"] == ["deployed"]
 
 
-def test_index_and_examples_are_there_before_the_predictions(predict, monkeypatch, tmp_path):
-    """Predictions under their name mark everything as finished, so what is interrupted before has none."""
-
+def test_what_is_interrupted_before_the_end_has_none_of_its_files(predict, monkeypatch, tmp_path):
     def fail(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(prediction, "write_examples", fail)
+        patch.setattr(prediction, "write_table", fail)
         predict("a")
-    assert not (tmp_path / "a/predictions.zarr").exists()
+    assert [path.name for path in (tmp_path / "a").iterdir() if not path.name.startswith(".")] == []
     assert contents(predict("a")) == contents(predict("b"))
+
+
+@pytest.mark.parametrize("changed", ["weights", "examples"])
+def test_old_predictions_are_neither_taken_nor_mixed_with_new_ones(predict, caplog, changed):
+    """As when somebody copies them back while the job starts: all three files are those of the new weights."""
+    old = contents(predict("a"))
+    new = {"target": "distance"} if changed == "weights" else {"settings": replace(SETTINGS, examples=1)}
+    files = predict("a", **new)
+    found, expected = contents(files), contents(predict("b", **new))
+    kept = {name: checksum for name, checksum in found.items() if ".replaced-" in name}
+    assert {name: found[name] for name in found.keys() - kept.keys()} == expected
+    assert {old[name] for name in ("predictions.tsv", "examples.npz")} - set(expected.values()) <= set(kept.values())
+    assert "predictions.zarr.replaced-" in caplog.text
+    # Where one of the three is lost or replaced, all are made again.
+    files.index.write_text("of other predictions")
+    predict("a", **new)
+    assert sha256(files.index) == expected["predictions.tsv"]

@@ -1,11 +1,14 @@
 """A promoted model keeps its weights, tells what it is, and its name cannot be given twice."""
 
+import json
+
 import pytest
 import torch
 
 from equinuclei.checksums import sha256
 from equinuclei.errors import InputError
-from equinuclei.library.names import find_weights, known_models, shipped_models
+from equinuclei.library import promotion
+from equinuclei.library.names import WEIGHTS, find_weights, known_models, shipped_models
 from equinuclei.library.promotion import promote_model
 from equinuclei.networks.build import build_model
 from equinuclei.networks.checkpoint import load_model, save_weights
@@ -45,6 +48,38 @@ def test_a_name_means_one_model(tmp_path, run):
     promote_model(run, "dapi-v1", tmp_path)
     with pytest.raises(InputError, match=r"exists, and a name always means the same weights"):
         promote_model(run, "dapi-v1", tmp_path)
+
+
+def test_a_name_that_another_job_gives_meanwhile_keeps_its_model(tmp_path, run, monkeypatch):
+    def card(*_):
+        (tmp_path / "dapi-v1").mkdir()
+        (tmp_path / "dapi-v1" / "weights.safetensors").write_text("those of another")
+        return "card"
+
+    monkeypatch.setattr(promotion, "_card", card)
+    with pytest.raises(InputError, match=r"exists, and a name always means the same weights"):
+        promote_model(run, "dapi-v1", tmp_path)
+    assert (tmp_path / "dapi-v1" / "weights.safetensors").read_text() == "those of another"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dapi-v1", "run"]
+
+
+def test_an_interrupted_promotion_is_begun_again(tmp_path, run, monkeypatch):
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(promotion, "_card", fail)
+        promote_model(run, "dapi-v1", tmp_path)
+    (left,) = tmp_path.glob(".dapi-v1.work-*/*/weights.safetensors")
+    left.chmod(0o444)
+    assert sha256(promote_model(run, "dapi-v1", tmp_path) / WEIGHTS) == sha256(run / WEIGHTS)
+
+
+def test_weights_and_record_of_two_trainings_are_no_model(tmp_path, run):
+    record = json.loads((run / "run.json").read_text())
+    write_json(run / "run.json", record | {"files": {WEIGHTS: "another checksum"}})
+    with pytest.raises(InputError, match="of two trainings"):
+        promote_model(run, "dapi-v1", tmp_path / "library")
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", "-v1", ".hidden", "a b", "x" * 99])

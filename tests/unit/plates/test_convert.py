@@ -166,12 +166,12 @@ class TestConvert:
         np.testing.assert_array_equal(coarse, (blocks.sum(axis=(2, 4)) + 8) // 16)
 
     def test_files_per_plate(self, tmp_path):
-        """Per well: its own metadata, the image's, and two per level. Of the plate: its own and a row's, a table."""
+        """Per well: its own metadata, the image's, and two per level. Of the plate: its own, a row's, table, record."""
         centres = tuple((324.0 * column, -270.0 * row) for row in range(3) for column in range(3))
         write_harmony(tmp_path / "in", wells=((1, 1), (1, 2)), centres=centres, shape=(540, 648))
         output, _ = convert({"path": str(tmp_path / "in")}, tmp_path / "out")
         count = sum(path.is_file() for path in output.rglob("*"))
-        assert count == 2 * (2 + 2 * 2) + 2 + 3
+        assert count == 2 * (2 + 2 * 2) + 2 + 4
 
     def test_channels_of_different_pixel_size(self, tmp_path):
         write_harmony(tmp_path / "in", version=7)
@@ -317,10 +317,22 @@ convert_plate(PlateExport(sys.argv[1]), sys.argv[2] + "/plate.ome.zarr", sys.arg
         command = [sys.executable, "-W", "ignore", "-c", killed, source["path"], str(folder)]
         assert subprocess.run(command, cwd=scripts, check=False).returncode == -9
         (work,) = folder.iterdir()
-        assert sorted(path.name for path in work.glob("*/.done-*")) == [".done-A01", ".done-A01.json", ".done-plate"]
+        assert sorted(path.name for path in work.glob("*/.done-*")) == [".done-A01", ".done-plate"]
         output, _ = convert(source, folder)
         whole, _ = convert(source, tmp_path / "whole")
         assert tree_sha256(output) == tree_sha256(whole)
+
+    def test_tables_are_those_of_the_plate(self, tmp_path, caplog):
+        """They appear with it; where one is lost, all are made again."""
+        write_harmony(tmp_path / "in")
+        source = {"path": str(tmp_path / "in")}
+        output, _ = convert(source, tmp_path / "out")
+        (fields, ledger) = (tmp_path / "out" / f"{name}.parquet" for name in ("fields", "planes"))
+        before = fields.read_bytes(), ledger.read_bytes(), tree_sha256(output)
+        fields.unlink()
+        convert(source, tmp_path / "out")
+        assert (fields.read_bytes(), ledger.read_bytes(), tree_sha256(output)) == before
+        assert "it is kept as plate.ome.zarr.replaced-" in caplog.text
 
     def test_finished_plate_is_left_alone(self, tmp_path):
         write_harmony(tmp_path / "in")

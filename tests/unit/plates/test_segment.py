@@ -28,6 +28,7 @@ from equinuclei.plates.measure import measure_plate
 from equinuclei.plates.quality import plate_warnings
 from equinuclei.plates.segment import SegmentationSettings, join_parts, segment_plate
 from equinuclei.plates.stops import telling_stops
+from equinuclei.runtime.finished import made_from
 from equinuclei.simulation.fields import simulate_field
 from equinuclei.specs import TARGETS
 from support.faulty_files import OPENING, failing
@@ -231,6 +232,56 @@ def test_finished_wells_are_not_predicted_again(tmp_path, monkeypatch):
         segment(folder)
     segment(folder)
     assert len(predicted) == 4 and not (folder / "segmentation.ome.zarr" / ".done-A01").exists()
+
+
+def test_an_old_segmentation_is_not_taken_for_that_of_other_weights_or_pixels(tmp_path, caplog):
+    """As when somebody copies one back while the job starts; and a plate whose images came anew has the same table."""
+    fields = simulated(["A01"], edge=1)
+    folder = put_plate(tmp_path / "a", fields)
+    old = tree_sha256(segment(folder))
+    new = segment(folder, weights=tiny_weights("distance"))
+    (kept,) = folder.glob("segmentation.ome.zarr.replaced-*")
+    assert tree_sha256(kept) == old != tree_sha256(new) and kept.name in caplog.text
+    before = made_from(new)
+    zarr.open_group(folder / "plate.ome.zarr", mode="r+").attrs["equinuclei"] = {"key": "of images that came anew"}
+    assert made_from(segment(folder, weights=tiny_weights("distance")))["key"] != before["key"]
+
+
+def test_an_old_part_without_wells_now_is_moved_aside(tmp_path):
+    folder = put_plate(tmp_path, simulated(["A01", "B02"], edge=1))
+    segment(folder, "1.ome.zarr", part=(1, 2))
+    assert Plate(folder / "1.ome.zarr").wells == ["B02"]
+    parts = [segment(folder, f"{number}.ome.zarr", part=(number, 3)) for number in (0, 1, 2)]
+    assert not (parts[2] / "zarr.json").exists() and len(list(folder.glob("1.ome.zarr.replaced-*"))) == 1
+    join_parts(folder / "plate.ome.zarr", parts, folder / "joined.ome.zarr")
+    whole = made_from(folder / "joined.ome.zarr")["key"]
+    # Parts made anew, in the same places, make another whole.
+    again = [segment(folder, f"{n}.ome.zarr", part=(n, 3), weights=tiny_weights("distance")) for n in (0, 1)]
+    with pytest.raises(InputError, match="made with different weights, settings or fields"):
+        join_parts(folder / "plate.ome.zarr", [*again, parts[2]], folder / "joined.ome.zarr")
+    again.append(segment(folder, "2.ome.zarr", part=(2, 3), weights=tiny_weights("distance")))
+    join_parts(folder / "plate.ome.zarr", again, folder / "joined.ome.zarr")
+    assert made_from(folder / "joined.ome.zarr")["key"] != whole
+
+
+def test_a_plate_whose_mark_is_broken_is_begun_again_as_a_whole(tmp_path, monkeypatch, caplog):
+    """Its wells go with it, and so do their marks."""
+    folder = put_plate(tmp_path, simulated(["A01", "B02"], edge=1))
+    original = plate_segmentation.predict_mosaic
+
+    def stop_at_second(*arguments, predicted=[], **more):  # noqa: B006 (it counts)
+        predicted.append(1)
+        if len(predicted) == 2:
+            raise KeyboardInterrupt
+        return original(*arguments, **more)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(plate_segmentation, "predict_mosaic", stop_at_second)
+        segment(folder)
+    (mark,) = folder.glob(".segmentation.ome.zarr.work-*/*/.done-plate")
+    mark.write_text("")
+    assert tree_sha256(segment(folder)) == tree_sha256(segment(folder, "whole.ome.zarr"))
+    assert ".done-plate: this mark of finished work is broken" in caplog.text
 
 
 def test_an_absent_channel_is_reported_before_any_work(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from equinuclei.errors import InputError, check_known
+from equinuclei.errors import InputError, UnavailableError, check_known
 from equinuclei.runtime import job as job_module
 from equinuclei.runtime.job import job
 
@@ -25,7 +25,11 @@ def test_an_input_error_is_one_message_and_exit_status_1(tmp_path, capsys):
     assert "truncated" in log and "Traceback" not in log
 
 
-@pytest.mark.parametrize("code, words", [("ENOSPC", "no space is left"), ("EROFS", "read-only")])
+TOLD = [("ENOSPC", "no space is left"), ("EROFS", "read-only"), ("EACCES", "no permission"), ("EIO", "does not answer"),
+        ("ESTALE", "does not answer"), ("ENOTCONN", "does not answer"), ("EMFILE", "too many files")]  # fmt: skip
+
+
+@pytest.mark.parametrize("code, words", TOLD)
 def test_a_disk_that_cannot_be_written_is_told_wherever_the_error_passed(tmp_path, capsys, code, words):
     with pytest.raises(SystemExit) as stopped, job(tmp_path / "a.log"):
         try:
@@ -35,6 +39,69 @@ def test_a_disk_that_cannot_be_written_is_told_wherever_the_error_passed(tmp_pat
     assert stopped.value.code == 1
     message = capsys.readouterr().err
     assert message.startswith("Error: store.zarr/c: ") and words in message and "Traceback" not in message
+    assert message.endswith("and run again; finished work is kept\n")
+
+
+def test_a_file_that_stops_to_answer_while_it_is_read_is_named(tmp_path, capsys):
+    """The error of reading an open file has no name."""
+
+    def read(file):
+        raise OSError(errno.EIO, "Input/output error")
+
+    def count(table):
+        with table.open() as opened:
+            read(opened)
+
+    (tmp_path / "table.tsv").touch()
+    with pytest.raises(SystemExit), job(tmp_path / "a.log"):
+        count(tmp_path / "table.tsv")
+    assert capsys.readouterr().err.startswith(f"Error: {tmp_path / 'table.tsv'}: the file system does not answer")
+
+
+def test_an_error_of_the_network_is_none_of_a_file_system(tmp_path):
+    with pytest.raises(OSError, match="timed out"), job(tmp_path / "a.log"):
+        raise OSError(errno.ETIMEDOUT, "Connection timed out")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 1 bytes"),
+        UnavailableError("no memory"),
+    ],
+)
+def test_too_little_memory_is_one_message(tmp_path, capsys, error):
+    with pytest.raises(SystemExit) as stopped, job(tmp_path / "a.log"):
+        raise error
+    message = capsys.readouterr().err
+    assert stopped.value.code == 1 and "memory" in message and "Traceback" not in message
+
+
+def test_a_gpu_without_memory_is_one_message(tmp_path, capsys):
+    torch = pytest.importorskip("torch")
+    with pytest.raises(SystemExit), job(tmp_path / "a.log"):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    assert "the GPU has too little free memory" in capsys.readouterr().err
+
+
+def test_a_log_that_cannot_be_written_is_one_message(tmp_path, capsys):
+    (tmp_path / "a.log").mkdir()
+    (tmp_path / "logs").touch()
+    with pytest.raises(OSError, match="directory"), job(tmp_path / "a.log"):
+        pytest.fail("the log is a folder")
+    assert "Traceback" not in capsys.readouterr().err
+    before = logging.getLogger().handlers
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Path, "mkdir", full_disk)
+        with job(tmp_path / "new" / "a.log"):
+            pytest.fail("there is no log")
+    assert "no space is left" in capsys.readouterr().err and logging.getLogger().handlers == before
+
+
+def full_disk(path, **_):
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
 
 def test_another_error_keeps_its_traceback(tmp_path):

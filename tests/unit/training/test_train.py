@@ -1,7 +1,9 @@
 """Training learns, is reproducible, and resumes bit for bit."""
 
+import errno
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,7 +12,7 @@ import torch
 
 from equinuclei.checksums import sha256
 from equinuclei.dataset.parts import Part
-from equinuclei.errors import InputError, StoppedError
+from equinuclei.errors import InputError, StoppedError, UnavailableError
 from equinuclei.images.masks import to_distance, to_instances, to_three_class
 from equinuclei.inference.whole_images import predict_transforms
 from equinuclei.networks.checkpoint import load_model
@@ -169,6 +171,114 @@ def test_a_training_that_another_job_took_over_ends(tmp_path, monkeypatch):
     assert not [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")]
 
 
+def spoil(path, how):
+    """Damage a checkpoint as power cuts, full disks and strangers do."""
+    content = path.read_bytes()
+    if how == "foreign pickle":
+        torch.save({"state_dict": Mischief()}, path)
+    elif how == "other content":
+        torch.save({"state_dict": {}, "epoch": 3}, path)
+    elif how == "another network":
+        checkpoint = torch.load(path, weights_only=True)
+        checkpoint["state_dict"] = {name: tensor[..., :0] for name, tensor in checkpoint["state_dict"].items()}
+        torch.save(checkpoint, path)
+    else:
+        half = len(content) // 2
+        path.write_bytes({"empty": b"", "cut off": content[:half], "zeros": content[:half] + bytes(len(content) - half),
+                          "no checkpoint": b"x" * 1000}[how])  # fmt: skip
+
+
+class Mischief:
+    """Does something when it is unpickled."""
+
+    def __reduce__(self):
+        return (pytest.fail, ("a foreign pickle was run",))
+
+
+DAMAGES = ["empty", "cut off", "zeros", "no checkpoint", "foreign pickle", "other content", "another network"]
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_broken_checkpoint_is_told_and_the_one_before_it_taken(tmp_path, monkeypatch, caplog, undisturbed, how):
+    caplog.set_level("INFO")
+    interrupt_after_epoch_2(monkeypatch, tmp_path)
+    (checkpoint,) = tmp_path.glob(".checkpoint.work-*/*/training.ckpt")
+    spoil(checkpoint, how)
+    resumed = train(tmp_path)
+    assert f"{checkpoint.parent.parent}" in caplog.text and "training.ckpt: cannot be read" in caplog.text
+    assert "it is set aside as training.ckpt.broken-" in caplog.text
+    assert "resuming after epoch 1 of 4" in caplog.text
+    assert sha256(resumed["weights"]) == sha256(undisturbed["weights"])
+    assert resumed["history"].read_text() == undisturbed["history"].read_text()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("undisturbed"))
+
+
+def test_without_any_whole_checkpoint_the_training_starts_anew(tmp_path, monkeypatch, caplog, undisturbed):
+    interrupt_after_epoch_2(monkeypatch, tmp_path)
+    for name, how in (("training.ckpt", "cut off"), ("training.previous.ckpt", "empty")):
+        spoil(next(tmp_path.glob(f".checkpoint.work-*/*/{name}")), how)
+    resumed = train(tmp_path)
+    assert "training.ckpt.broken-" in caplog.text and "training.previous.ckpt.broken-" in caplog.text
+    assert read_run(resumed["run"])["resumed_after_epoch"] == 0
+    assert sha256(resumed["weights"]) == sha256(undisturbed["weights"])
+
+
+def test_killed_between_the_renames_of_checkpoints_it_has_the_one_before(tmp_path, monkeypatch, undisturbed):
+    interrupt_after_epoch_2(monkeypatch, tmp_path)
+    next(tmp_path.glob(".checkpoint.work-*/*/training.ckpt")).unlink()
+    resumed = train(tmp_path)
+    assert read_run(resumed["run"])["resumed_after_epoch"] == 1
+    assert sha256(resumed["weights"]) == sha256(undisturbed["weights"])
+
+
+def test_a_checkpoint_that_cannot_be_read_now_stays(tmp_path, monkeypatch):
+    interrupt_after_epoch_2(monkeypatch, tmp_path)
+    (checkpoint,) = tmp_path.glob(".checkpoint.work-*/*/training.ckpt")
+    read_bytes = Path.read_bytes
+
+    def fail(path):
+        if path.name == checkpoint.name:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return read_bytes(path)
+
+    with monkeypatch.context() as patch, pytest.raises(UnavailableError, match=r"training\.ckpt"):
+        patch.setattr(Path, "read_bytes", fail)
+        train(tmp_path)
+    assert read_run(train(tmp_path)["run"])["resumed_after_epoch"] == 2
+
+
+def test_too_little_memory_proves_nothing_about_a_checkpoint(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+
+    interrupt_after_epoch_2(monkeypatch, tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(UnavailableError, match="more memory than there is"):
+        patch.setattr(torch, "load", fail)
+        train(tmp_path)
+    assert read_run(train(tmp_path)["run"])["resumed_after_epoch"] == 2
+
+
+def test_weights_of_another_training_are_neither_taken_nor_lost(tmp_path, caplog, undisturbed):
+    """As when a person copies an old model into the folder."""
+    files = train(tmp_path, changed(learning_rate=5e-3))
+    old = sha256(files["weights"])
+    train(tmp_path)
+    assert sha256(files["weights"]) == sha256(undisturbed["weights"]) != old
+    (kept,) = tmp_path.glob("weights.safetensors.replaced-*")
+    assert sha256(kept) == old and kept.name in caplog.text
+    # Finished, it is not made again; without one of its files it is.
+    before = files["run"].stat().st_mtime_ns
+    train(tmp_path)
+    assert files["run"].stat().st_mtime_ns == before
+    files["history"].unlink()
+    train(tmp_path)
+    assert files["run"].stat().st_mtime_ns != before and files["history"].is_file()
+
+
 def test_a_checkpoint_of_other_settings_is_not_resumed(tmp_path, monkeypatch):
     interrupt_after_epoch_2(monkeypatch, tmp_path)
     files = train(tmp_path, changed(learning_rate=5e-3))
@@ -196,5 +306,6 @@ def test_what_cannot_be_trained_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_broken_record_is_told(tmp_path):
+    (tmp_path / "run.json").touch()
     with pytest.raises(InputError, match=r"run.json.*train the model again"):
         read_run(tmp_path / "run.json")

@@ -122,7 +122,8 @@ def test_the_same_choice_gives_the_same_bytes(chosen, tmp_path):
     assert without_seconds(tmp_path / "learning_rate.json") == without_seconds(chosen)
 
 
-def test_interrupted_tuning_resumes(chosen, tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("mark_of_first", ["whole", "cut off"])
+def test_interrupted_tuning_resumes(chosen, tmp_path, monkeypatch, caplog, mark_of_first):
     epochs = []
 
     def interrupt(task):
@@ -135,6 +136,9 @@ def test_interrupted_tuning_resumes(chosen, tmp_path, monkeypatch, caplog):
         patch.setattr(SegmentationTask, "on_train_epoch_start", interrupt)
         choose(tmp_path, **settings)
     assert not (tmp_path / "learning_rate.json").exists()
+    if mark_of_first == "cut off":  # it is scored again, with the weights that are there
+        (mark,) = tmp_path.glob(".learning_rate.json.work-*/*/.done-0")
+        mark.write_bytes(mark.read_bytes()[:20])
     epochs.clear()
     caplog.set_level("INFO")
     monkeypatch.setattr(

@@ -194,7 +194,7 @@ def test_a_broken_manifest_concerns_its_plate_alone(inbox, content, caplog):
     whole = read_manifest(manifest)
     for path in (manifest, of_p3):
         path.write_bytes(content.encode("latin-1"))
-    message = r"P1\.json: the manifest of a plate .*: delete it, and the next tick of autorun\.sh makes it again"
+    message = r"P1\.json: .*the manifest of a plate .*: delete it, and the next tick of autorun\.sh makes it again"
     with pytest.raises(InputError, match=message):
         read_manifest(manifest)
     assert waiting_plates(results, "s") == ["P2"] and re.search(message, caplog.text)
@@ -203,7 +203,7 @@ def test_a_broken_manifest_concerns_its_plate_alone(inbox, content, caplog):
     assert not list(results.glob("failed/*"))  # nothing says as which plate it failed
     shutil.rmtree(inbox / "P3")
     assert scan(inbox) == {"P1": "ready", "P2": "ready", "P3": "unreadable"}
-    assert "P3.json: the manifest of a plate" in why(inbox, "P3")
+    assert "P3.json: " in why(inbox, "P3") and "the manifest of a plate" in why(inbox, "P3")
     assert read_manifest(manifest) == whole
 
 
@@ -226,7 +226,7 @@ def test_a_broken_mark_of_a_failed_plate_is_told_and_the_plate_tried_again(inbox
         raise InputError("2.tif: truncated")
     (results / "failed" / "P1.json").write_bytes(content.encode("latin-1"))
     assert scan(inbox) == {"P1": "ready", "P2": "ready"} and waiting_plates(results, "s") == ["P1", "P2"]
-    assert re.search(r"P1\.json: the mark of a plate that failed .*: the plate is tried again", caplog.text)
+    assert re.search(r"P1\.json: .*the mark of a plate that failed .*: the plate is tried again", caplog.text)
     with pytest.raises(InputError), quarantine(results, "P1", "s"):
         raise InputError("2.tif: truncated")
     assert scan(inbox) == {"P1": "failed", "P2": "ready"}

@@ -37,7 +37,7 @@ WHAT_TO_DO = {
     BAD_MAP: "correct the plate map, or its name in the table of plates",
     EXCLUDED: "nothing: the table of plates says so",
     NOT_SEEN: "nothing if it is still to come; else correct its name in the table of plates",
-    READY: "nothing: the next tick goes on with it. Where that does not help, its logs tell what stopped it",
+    READY: "mend what the reason names; the next tick goes on with it. Where it names nothing, its logs tell more",
 }
 """What a person can do about a plate that has no result, by its status."""
 

@@ -7,7 +7,7 @@ import logging
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +81,12 @@ def make_folder(
 
     def build_and_rename(folder: Path) -> None:
         build(folder)
+        require_ownership(folder)
         files = {path.name: sha256(beside_file(folder, path)) for path in others}
         write_json(folder / RECORD, {"key": key, "files": files, "inputs": inputs})
         if immutable:
             (folder / RECORD).chmod(0o444)
-        sync_file_system(folder)
-        require_ownership(folder)
+        _settle(folder)
         if immutable and _in_the_way(folder, target) and not finished():
             taken.append(target)
             return
@@ -121,8 +121,7 @@ def put_in_place(folder: Path, files: Sequence[Path], is_finished: Callable[[], 
     What stands there and is not the same is moved aside first. Nothing is done if `is_finished`, in the end. Raises
     StoppedError if this job no longer owns the folder.
     """
-    sync_file_system(folder)
-    require_ownership(folder)
+    _settle(folder)
     _put_in_place(folder, [(folder / path.name, path) for path in files], is_finished)
 
 
@@ -205,10 +204,17 @@ def mark_done(folder: Path, unit: str, record: Mapping[str, Any] | None = None) 
     What was written before is on the disk first: a mark that survives a power cut while its pixels do not would lose
     them silently. Raises StoppedError if this job no longer owns the folder.
     """
-    require_ownership(folder)
-    sync_file_system(folder)
+    _settle(folder)
     write_json(_marker(folder, unit), {"unit": unit, "record": dict(record or {})})
     stop_for_a_test(unit)
+
+
+def _settle(folder: Path) -> None:
+    """Bring all that was written to a work folder to the disk; raise StoppedError if it is no longer this job's."""
+    require_ownership(folder)
+    with suppress(FileNotFoundError):  # another job has just taken it over
+        sync_file_system(folder)
+    require_ownership(folder)
 
 
 def is_done(folder: Path, unit: str) -> bool:

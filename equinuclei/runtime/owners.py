@@ -59,7 +59,8 @@ def describe(record: Path) -> str:
         owner = _read(record)
         if owner.get("job") is not None or owner.get("process") is not None:
             job = f"SLURM job {owner['job']}" if owner.get("job") else f"process {owner.get('process')}"
-            return f"{job} on {str(owner.get('host', 'an unknown host')).split(' ')[0]}"
+            name = str(owner["host"]).split(" ")[0] if owner.get("host") else "an unknown host"
+            return f"{job} on {name}"
     return "another job"
 
 

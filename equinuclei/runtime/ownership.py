@@ -93,7 +93,9 @@ def _claim(base: Path, token: str, is_finished: Callable[[bool], bool]) -> Path 
             with_record = [path for path in folders if _record(path).exists()]
             living = next((path for path in with_record if watch.lives(_record(path), path.name == token)), None)
             if living is None:
-                if _take_over(base, next(iter(with_record or folders), None), token):
+                # Beside it may lie what a late owner has written to its former name.
+                old = max(with_record or folders, key=lambda folder: len(list(folder.iterdir())), default=None)
+                if _take_over(base, old, token):
                     return base / token
                 continue
             if living.name == token:  # a file server may report a rename as failed although it took place

@@ -85,7 +85,11 @@ def resolve_settings(
     """
     if choice is None:
         return TrainingSettings.from_mapping(training), {}
-    chosen = read_record(choice, "the choice of a learning rate", "delete it, and it is chosen again")
-    candidates = [candidate["learning_rate"] for candidate in chosen["candidates"]]
-    settings = TrainingSettings.from_mapping({**training, "learning_rate": chosen["learning_rate"]})
+    remedy = "delete it, and it is chosen again"
+    chosen = read_record(choice, "the choice of a learning rate", remedy)
+    try:
+        rate, candidates = chosen["learning_rate"], [candidate["learning_rate"] for candidate in chosen["candidates"]]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{choice}: this is no choice of a learning rate: {remedy}") from error
+    settings = TrainingSettings.from_mapping({**training, "learning_rate": rate})
     return settings, {"learning_rate_chosen_from": candidates}

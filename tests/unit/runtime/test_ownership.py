@@ -420,6 +420,21 @@ def test_a_process_that_was_stopped_and_wakes_up_writes_nothing(tmp_path, holder
     assert {path: path.stat().st_mtime_ns for path in target.iterdir()} == before and len(names(target)) == 2
 
 
+def test_what_a_late_owner_wrote_to_its_former_name_is_not_taken_for_the_work(tmp_path):
+    def fail(folder):
+        mark_done(folder, "first")
+        mark_done(folder, "second")
+        (folder.parent / "0").mkdir()
+        (folder.parent / "0" / "late").touch()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        make_folder(tmp_path / "store", "key", fail)
+    found = []
+    make_folder(tmp_path / "store", "key", lambda folder: found.append(is_done(folder, "second")))
+    assert found == [True] and names(tmp_path / "store") == []
+
+
 def test_what_an_interrupted_removal_left_is_no_obstacle(tmp_path):
     for left in ((), ("owner-a",), ("clock-a",)):
         folders = []

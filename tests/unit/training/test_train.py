@@ -293,6 +293,13 @@ def test_the_learning_rate_is_the_number_given_or_the_one_chosen(tmp_path):
     assert settings == changed(learning_rate=5e-3) and record == {"learning_rate_chosen_from": [1e-3, 5e-3]}
 
 
+@pytest.mark.parametrize("content", ["", "{}", '{"learning_rate": 1, "candidates": [1]}', '{"candidates": null}'])
+def test_a_broken_choice_of_a_learning_rate_is_told(tmp_path, content):
+    (tmp_path / "learning_rate.json").write_text(content)
+    with pytest.raises(InputError, match=r"learning_rate\.json.*delete it, and it is chosen again"):
+        resolve_settings(SETTINGS.__dict__, tmp_path / "learning_rate.json")
+
+
 def test_what_cannot_be_trained_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(InputError, match="this job finds no GPU"):

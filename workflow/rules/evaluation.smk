@@ -1,5 +1,9 @@
 # Predictions of the scored part and its rotations, scored against the truth.
 
+# On a cluster one job predicts with a model and scores what it predicted: either takes seconds. It asks for the larger
+# memory of both, a GPU if the predictions need one, and the time of both; repeated, it does both again.
+SCORED = "{dataset}_{model}_{modality}_seed{seed}"
+
 
 rule predict_test:
     input:
@@ -18,10 +22,12 @@ rule predict_test:
         f"{RESULTS}/benchmarks/predict_test/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.tsv"
     conda:
         "../../envs/prediction.yaml"
+    group:
+        SCORED
     threads: study.training["torch_threads"]
     resources:
         mem_mb=gigabytes(8),
-        runtime=hours(2),
+        runtime=hours(2, of_group=3),
         gpu=GPUS,
     params:
         mirrored=study.evaluation["mirrored"],
@@ -52,10 +58,12 @@ rule score_test:
         f"{RESULTS}/benchmarks/score_test/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.tsv"
     conda:
         "../../envs/scoring.yaml"
+    group:
+        SCORED
     threads: 1
     resources:
         mem_mb=gigabytes(4),
-        runtime=hours(1),
+        runtime=hours(1, of_group=3),
     params:
         instances=instances_of,
         mask=dataset_setting("mask"),

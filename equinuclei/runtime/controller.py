@@ -96,7 +96,7 @@ class Controller:
             file.write(f"{number}\t{name}\n")
 
     def lives(self, watch: Watch) -> bool:
-        """Whether it is alive. Where only its heartbeat tells, this looks until it beats, or has been silent a while."""
+        """Whether it is alive. Where only its heartbeat tells, this looks for up to half a minute."""
         try:
             before, end = self.record.stat().st_mtime, time.monotonic() + owners.HEARTBEAT * owners.WATCHED + 2 * LOOK
             while watch.lives(self.record):
@@ -158,8 +158,10 @@ def announce(folder: Path, outputs: Iterable[str], job: str | None) -> "Presence
                     "(Ctrl-C); it is not the lock that is in the way"
                 )
         for other in dead:
-            tell(f"{other}, ended without a word. scripts/unlock.sh cancels jobs that it left; until they end, new jobs "
-                 "wait for those that do the same work")  # fmt: skip
+            tell(
+                f"{other}, ended without a word. scripts/unlock.sh cancels the jobs that it left; until they end, new "
+                "ones wait for those that do the same work"
+            )
             with suppress(OSError):  # another user's
                 other.clear()
         for path in records.glob("taken-*"):

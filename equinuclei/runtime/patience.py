@@ -3,9 +3,9 @@
     python -m equinuclei.runtime.patience PROGRAM ARGUMENTS...
 
 Snakemake submits with `sbatch` and looks at its jobs with `squeue`. Where these fail, because the controller of SLURM
-is restarted or takes no more jobs now, it counts a failed attempt of the job, or forgets the job. `scripts/slurm/` holds
-programs of the same names that stand first on its PATH (`stand_first`) and come here. What SLURM refuses for good fails
-at once, with SLURM's words.
+is restarted or takes no more jobs now, it counts a failed attempt of the job, or forgets the job. `scripts/slurm/`
+holds programs of the same names that stand first on its PATH (`stand_first`) and come here. What SLURM refuses for good
+fails at once, with SLURM's words.
 
 A submission that got no answer may have been accepted all the same. Before it is repeated, `squeue` must twice say that
 it was not: by name (the run) and comment (rule and wildcards), which no two jobs of a run share at a time, leaving out
@@ -38,8 +38,8 @@ ONE_CALL = 90.0
 """Seconds after which a single call is given up: the programs themselves give up after SLURM's MessageTimeout."""
 
 PATIENCE = {"sbatch": 86_400.0, "sinfo": 86_400.0, "sacctmgr": 3600.0, "squeue": 50.0, "sacct": 50.0, "scancel": 50.0}
-"""Seconds for which each program is tried. Snakemake leaves alone a query and a cancellation that take a minute, and asks
-again (`slurm-status-attempts` in the profile)."""
+"""Seconds for which each program is tried. Snakemake gives a query and a cancellation a minute; queries it repeats
+(`slurm-status-attempts` in the profile)."""
 
 _NO_ANSWER = re.compile(
     "unable to contact slurm|socket timed out|connection (refused|timed out|reset)|connect failure|no route to host"
@@ -51,8 +51,8 @@ _NO_ANSWER = re.compile(
     re.IGNORECASE,
 )
 _NO_ROOM = re.compile(r"\b(Assoc|QOS)\w*Submit\w*|job submit limit reached|maximum number of jobs", re.IGNORECASE)
-"""Limits on the number of submitted jobs. SLURM's general words for broken policies name size and time limits too, which
-no waiting mends."""
+"""Limits on the number of submitted jobs. SLURM's general words for broken policies name size and time limits too,
+which no waiting mends."""
 
 
 def stand_first(controller: Controller) -> None:
@@ -184,16 +184,14 @@ class Call:
         found = shutil.which(program, path=_path_behind())
         if found is None:
             return subprocess.CompletedProcess([], 127, b"", f"{program}: command not found\n".encode())
-        given = {"input": self.given} if self.given is not None and program == self.program else {}
         limit = ONE_CALL if self.program in ("sbatch", "sinfo", "sacctmgr") else PATIENCE.get(self.program)
         try:
             return subprocess.run(
                 [found, *arguments],
-                stdin=None if given else subprocess.DEVNULL,
+                input=self.given if self.given is not None and program == self.program else b"",
                 capture_output=True,
                 env=_environment(),
                 timeout=limit,
-                **given,
             )
         except subprocess.TimeoutExpired:
             return subprocess.CompletedProcess([], 1, b"", f"{program}: Socket timed out\n".encode())

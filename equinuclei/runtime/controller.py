@@ -112,7 +112,7 @@ class Controller:
         """Remove what a dead controller left; should it wake up, it learns that it was taken for dead."""
         with suppress(FileNotFoundError):
             self.record.rename(self.beside("taken"))
-        for path in (self.beside("about", ".json"), self.beside("jobs"), self.beside("told")):
+        for path in (self.beside("about", ".json"), self.beside("jobs"), self.beside("told"), self.beside("said")):
             path.unlink(missing_ok=True)
 
 
@@ -188,6 +188,7 @@ class Presence:
             "outputs": outputs,
         }
         self._stop, self._here = threading.Event(), ExitStack()
+        self._said = 0
         self._thread = threading.Thread(target=self._beat, daemon=True, name="heartbeat")
 
     def begin(self) -> None:
@@ -201,6 +202,7 @@ class Presence:
         """Remove the record."""
         self._stop.set()
         self._here.close()
+        self._pass_on()
         atexit.unregister(self.end)
         if self._about["process"] != os.getpid():  # a fork of the controller ends
             return
@@ -213,8 +215,17 @@ class Presence:
         self.controller.beside("about", ".json").write_text(json.dumps(self._about), encoding="utf-8")
         write_owner(self.controller.record)
 
+    def _pass_on(self) -> None:
+        """Say what programs that this controller called had to say (`Caller.tell`)."""
+        with suppress(OSError):
+            said = self.controller.beside("said").read_text(encoding="utf-8").splitlines()
+            for line in said[self._said :]:
+                tell(line)
+            self._said = len(said)
+
     def _beat(self) -> None:
         while not self._stop.wait(owners.HEARTBEAT):
+            self._pass_on()
             try:
                 os.utime(self.controller.record)
             except FileNotFoundError:
@@ -267,8 +278,9 @@ class Caller:
             self._say(message)
 
     def _say(self, message: str) -> None:
-        with suppress(OSError), Path(f"/proc/{self.process}/fd/2").open("a", encoding="utf-8") as terminal:
-            terminal.write(f"[{time.strftime('%H:%M:%S')}] {message}\n")
+        # The controller reads it and says it: where its terminal is a file, two writers would overwrite each other.
+        with suppress(OSError), self.controller.beside("said").open("a", encoding="utf-8") as file:
+            file.write(f"[{time.strftime('%H:%M:%S')}] {message}\n")
 
 
 def tell(message: str) -> None:

@@ -142,8 +142,8 @@ def announce(folder: Path, outputs: Iterable[str], job: str | None) -> "Presence
 
     outputs : the files that it will make, by their paths in the folder; job : the SLURM job that it runs in
 
-    Raises StoppedError, with nothing left behind, if a living controller makes one of these files. What dead ones left
-    is told and removed.
+    Raises StoppedError, with nothing left behind, if a living controller makes one of these files. Dead ones that had
+    jobs are told.
     """
     records = Path(folder, FOLDER).absolute()
     records.mkdir(parents=True, exist_ok=True)
@@ -158,12 +158,14 @@ def announce(folder: Path, outputs: Iterable[str], job: str | None) -> "Presence
                     "(Ctrl-C); it is not the lock that is in the way"
                 )
         for other in dead:
+            if not other.jobs():
+                with suppress(OSError):  # another user's
+                    other.clear()
+                continue
             tell(
-                f"{other}, ended without a word. scripts/unlock.sh cancels the jobs that it left; until they end, new "
-                "ones wait for those that do the same work"
+                f"{other}, ended without a word. scripts/unlock.sh cancels the jobs that it left and clears its record; "
+                "until these jobs end, new ones wait for those that do the same work"
             )
-            with suppress(OSError):  # another user's
-                other.clear()
         for path in records.glob("taken-*"):
             with suppress(OSError):
                 if path.stat().st_mtime < time.time() - KEPT:

@@ -43,11 +43,12 @@ def clear(folder: Path) -> None:
         raise StoppedError("\n".join(f"{who} is working in {folder}: nothing is done" for who in alive))
     for controller in dead:
         tell(f"{controller}, ended without a word")
+    if not dead and not is_locked(folder):
+        return
     try:
         _cancel(folder, dead)
     except OSError as error:
-        if dead or is_locked(folder):
-            tell(f"squeue does not answer ({error}): jobs that are left behind, if any, go on")
+        tell(f"squeue does not answer ({error}): jobs that are left behind, if any, go on")
         return  # the records tell their names the next time
     for controller in dead:
         try:

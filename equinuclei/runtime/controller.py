@@ -77,7 +77,7 @@ class Controller:
 
     def __str__(self) -> str:
         about = self.about
-        host = str(about.get("host") or about.get("name") or "an unknown host").split(" ")[0]
+        host = str(about.get("host") or about.get("name") or "").split(" ")[0] or "an unknown host"
         job = f", SLURM job {about['of_job']}" if about.get("of_job") else ""
         who = f"snakemake of {self.user or 'an unknown user'} on {host} (process {about.get('process', '?')}{job})"
         return f"{who}, since {about.get('since', 'an unknown time')}"

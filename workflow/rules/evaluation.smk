@@ -74,6 +74,12 @@ rule score_test:
         "../scripts/score_test.py"
 
 
+# A job has one partition, GPU type and so on: what the profile sets for the predictions holds for their scores too.
+for name, resource in workflow.get_rule("predict_test").resources.items():
+    if name not in ("mem_mb", "mem", "runtime", "gpu", "tmpdir", "_cores", "_nodes"):
+        workflow.get_rule("score_test").resources[name] = resource
+
+
 rule score_otsu:
     input:
         images=f"{RESULTS}/{{dataset}}/images.zarr",

@@ -70,7 +70,7 @@ def test_one_of_another_host_lives_as_long_as_its_heart_beats(tmp_path):
 
 def test_a_second_one_that_would_make_the_same_files_does_not_begin(tmp_path):
     elsewhere(tmp_path, "1", ["a.tsv", "b.tsv"])
-    with pytest.raises(StoppedError, match="snakemake of anna on login2 .* makes the same files and is alive"):
+    with pytest.raises(StoppedError, match=r"snakemake of anna on login2 .* makes the same files and is alive"):
         announce(tmp_path, ["b.tsv", "c.tsv"], None)
     assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == ["about-1.json", "owner-1"]
 

@@ -1,6 +1,6 @@
 """What SLURM costs: the tiny study through the cluster against the same study on this machine, both with as many jobs
-side by side, in seconds of the clock and of processors (of jobs, where SLURM's accounting knows them). Further: the time
-to plan it, and the files that Snakemake leaves in `.snakemake`.
+side by side, in seconds of the clock and of processors (those of jobs are known where SLURM keeps accounts). Further:
+the time to plan it, and the files that Snakemake leaves in `.snakemake`.
 
     python -m benchmarks.cluster [--jobs 2] [--folder DIR] [-- options of snakemake on the cluster]
 
@@ -94,9 +94,7 @@ def main() -> int:
     if in_jobs is None:
         print("CPU of jobs           unknown: SLURM keeps no account here (sacct)")
     else:
-        print(
-            f"SLURM                 {slurm.cpu + in_jobs:7.1f} CPU seconds: {slurm.cpu:.1f} of Snakemake, the rest of jobs"
-        )
+        print(f"SLURM                 {slurm.cpu + in_jobs:7.1f} CPU seconds, {slurm.cpu:.1f} of Snakemake itself")
         print(f"overhead per job      {(slurm.cpu + in_jobs - local.cpu) / jobs:7.1f} CPU seconds")
     print(f"goal                  {allowed:7.1f} s   {FACTOR} x local + {SECONDS_PER_JOB:.0f} s per job")
     print(f"planning              {planning.wall:7.1f} s")

@@ -17,11 +17,12 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from equinuclei.errors import StoppedError
@@ -163,8 +164,8 @@ def announce(folder: Path, outputs: Iterable[str], job: str | None) -> "Presence
                     other.clear()
                 continue
             tell(
-                f"{other}, ended without a word. scripts/unlock.sh cancels the jobs that it left and clears its record; "
-                "until these jobs end, new ones wait for those that do the same work"
+                f"{other}, ended without a word. scripts/unlock.sh cancels the jobs that it left and clears its "
+                "record; until these jobs end, new ones wait for those that do the same work"
             )
         for path in records.glob("taken-*"):
             with suppress(OSError):
@@ -199,15 +200,19 @@ class Presence:
         self._write()
         self._thread.start()
         atexit.register(self.end)
+        interrupt = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is threading.main_thread() and callable(interrupt):
+            signal.signal(signal.SIGINT, partial(self._interrupted, interrupt))
+            self._here.callback(signal.signal, signal.SIGINT, interrupt)
 
     def end(self) -> None:
         """Remove the record."""
+        if self._about["process"] != os.getpid():  # a fork of the controller ends
+            return
         self._stop.set()
         self._here.close()
         self._pass_on()
         atexit.unregister(self.end)
-        if self._about["process"] != os.getpid():  # a fork of the controller ends
-            return
         with suppress(OSError):
             self.controller.record.unlink(missing_ok=True)
             for path in self.controller.record.parent.glob(f"*-{self.controller.token}*"):
@@ -216,6 +221,12 @@ class Presence:
     def _write(self) -> None:
         self.controller.beside("about", ".json").write_text(json.dumps(self._about), encoding="utf-8")
         write_owner(self.controller.record)
+
+    def _interrupted(self, interrupt: Callable[[int, FrameType | None], object], *signalled: Any) -> None:
+        """Let programs that submit jobs know (`Caller.submits`), where a signal reaches this process alone."""
+        with suppress(OSError):
+            self.controller.beside("ending").touch()
+        interrupt(*signalled)
 
     def _pass_on(self) -> None:
         """Say what programs that this controller called had to say (`Caller.tell`)."""
@@ -263,6 +274,10 @@ class Caller:
 
     def runs(self) -> bool:
         return started(self.process) == self.since
+
+    def submits(self) -> bool:
+        """Whether it still submits jobs: it does not once it was interrupted."""
+        return self.runs() and not self.controller.beside("ending").exists()
 
     def tell(self, message: str, every: float) -> None:
         """Say something in the controller's terminal, unless something was said less than so many seconds ago."""

@@ -37,6 +37,9 @@ TOLD_EVERY = 60.0
 ONE_CALL = 90.0
 """Seconds after which a single call is given up: the programs themselves give up after SLURM's MessageTimeout."""
 
+SUBMIT = ("sbatch", "sinfo", "sacctmgr")
+"""What Snakemake calls to submit a job: it waits for their answer, however long that takes."""
+
 PATIENCE = {"sbatch": 86_400.0, "sinfo": 86_400.0, "sacctmgr": 3600.0, "squeue": 50.0, "sacct": 50.0, "scancel": 50.0}
 """Seconds for which each program is tried. Snakemake gives a query and a cancellation a minute; queries it repeats
 (`slurm-status-attempts` in the profile)."""
@@ -160,7 +163,7 @@ class Call:
 
     def _wait(self, answer: subprocess.CompletedProcess[bytes] | None) -> bool:
         """Pause before the next try, and tell about it. False if there is to be none."""
-        if self.caller is not None and not self.caller.runs():
+        if self.caller is not None and not (self.caller.submits() if self.program in SUBMIT else self.caller.runs()):
             return False  # nobody would look after the job
         if time.monotonic() - self.began + PAUSE > PATIENCE.get(self.program, 0.0):
             return False
@@ -184,7 +187,7 @@ class Call:
         found = shutil.which(program, path=_path_behind())
         if found is None:
             return subprocess.CompletedProcess([], 127, b"", f"{program}: command not found\n".encode())
-        limit = ONE_CALL if self.program in ("sbatch", "sinfo", "sacctmgr") else PATIENCE.get(self.program)
+        limit = ONE_CALL if self.program in SUBMIT else PATIENCE.get(self.program)
         try:
             return subprocess.run(
                 [found, *arguments],

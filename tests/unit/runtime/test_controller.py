@@ -12,7 +12,7 @@ import pytest
 
 from equinuclei.errors import StoppedError
 from equinuclei.runtime import controller, owners
-from equinuclei.runtime.controller import FOLDER, Controller, announce, find_controllers, snakemakes_here
+from equinuclei.runtime.controller import FOLDER, Caller, Controller, announce, find_controllers, snakemakes_here
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +100,16 @@ def test_one_that_was_taken_for_dead_ends_when_it_goes_on(tmp_path, monkeypatch,
     assert list((tmp_path / FOLDER).iterdir()) == []
 
 
+def test_one_that_is_interrupted_says_so_to_the_programs_that_it_called(tmp_path):
+    presence = announce(tmp_path, [], None)
+    caller = Caller(os.getpid(), owners.started(os.getpid()), presence.controller)
+    assert caller.submits()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert caller.runs() and not caller.submits()
+    presence.end()
+
+
 def test_a_record_that_somebody_removed_is_written_again(tmp_path):
     presence = announce(tmp_path, ["a.tsv"], None)
     presence.controller.record.unlink()
@@ -129,8 +139,10 @@ def test_a_broken_record_is_no_controller_for_ever(tmp_path):
 )
 def test_a_snakemake_is_known_by_its_program(tmp_path, words, is_one):
     script = tmp_path / words[0]
-    script.write_text("input()\n")
-    process = subprocess.Popen([sys.executable, script, *words[1:]], cwd=tmp_path, stdin=subprocess.PIPE)
+    script.write_text("input('begun')\n")
+    command, pipes = [sys.executable, script, *words[1:]], {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen(command, cwd=tmp_path, **pipes)
+    assert process.stdout.read(5) == b"begun"
     found = list(snakemakes_here(tmp_path))
     elsewhere = list(snakemakes_here(tmp_path.parent))
     process.communicate(b"\n")

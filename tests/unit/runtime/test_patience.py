@@ -150,6 +150,14 @@ def test_nothing_is_submitted_for_a_controller_that_has_ended(slurm, caller, cap
     assert (status, err) == (1, NO_CONTACT) and len(slurm.calls("sbatch")) == 1
 
 
+def test_nothing_is_submitted_for_a_controller_that_was_interrupted(slurm, caller, capfdbinary):
+    slurm.answers("sbatch", (1, "", NO_CONTACT), (0, "24", ""))
+    slurm.answers("scancel", (1, "", NO_CONTACT), (0, "", ""))
+    caller.controller.beside("ending").touch()
+    assert called(capfdbinary, "sbatch", JOB, caller)[0] == 1 and len(slurm.calls("sbatch")) == 1
+    assert called(capfdbinary, "scancel", ["23"], caller)[0] == 0 and len(slurm.calls("scancel")) == 2
+
+
 def test_a_query_of_jobs_that_fails_is_repeated_whatever_the_reason(slurm, caller, capfdbinary):
     slurm.answers("squeue", (1, "", "what is this?"), (0, "25|RUNNING", ""))
     assert called(capfdbinary, "squeue", ["--name", "equinuclei_1"], caller)[:2] == (0, "25|RUNNING")

@@ -11,6 +11,7 @@ A controller that was taken for dead finds `taken-<token>` when it goes on, and 
 import atexit
 import getpass
 import json
+import math
 import os
 import signal
 import sys
@@ -98,16 +99,18 @@ class Controller:
 
     def lives(self, watch: Watch) -> bool:
         """Whether it is alive. Where only its heartbeat tells, this looks for up to half a minute."""
+        looks = math.ceil(owners.WATCHED * owners.HEARTBEAT / min(LOOK, owners.HEARTBEAT / 2)) + 2
         try:
-            before, end = self.record.stat().st_mtime, time.monotonic() + owners.HEARTBEAT * owners.WATCHED + 2 * LOOK
-            while watch.lives(self.record):
-                here = self.about.get("host") == owners.host()
-                if here or self.record.stat().st_mtime != before or time.monotonic() > end:
+            before = self.record.stat().st_mtime
+            for _ in range(looks):
+                if not watch.lives(self.record):
+                    return False
+                if self.about.get("host") == owners.host() or self.record.stat().st_mtime != before:
                     return True
                 time.sleep(LOOK)
         except FileNotFoundError:  # it has ended meanwhile
-            pass
-        return False
+            return False
+        return True
 
     def clear(self) -> None:
         """Remove what a dead controller left; should it wake up, it learns that it was taken for dead."""

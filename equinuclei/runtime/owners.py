@@ -1,9 +1,9 @@
 """Who owns a folder of unfinished work, and whether that job lives.
 
-A record names host, process and SLURM job of an owner. What is known for certain decides: on this host the process
-itself, however long it was silent; in the same SLURM job, that SLURM has started the job anew since. Of anybody else
-only the heartbeat tells, the modification time of the record. That is compared with the clock of the same file system,
-and watched: a time that changes is the beat of a living owner, whatever the clocks say.
+A record names host, process and SLURM job of an owner. What is known for certain decides: in the same SLURM job, that
+SLURM has started it anew since; on this host the process itself, however long it was silent. Of anybody else only the
+heartbeat tells, the modification time of the record. That is compared with the clock of the same file system, and
+watched: a time that changes is the beat of a living owner, whatever the clocks say.
 """
 
 import json
@@ -59,7 +59,8 @@ def describe(record: Path) -> str:
         owner = _read(record)
         if owner.get("job") is not None or owner.get("process") is not None:
             job = f"SLURM job {owner['job']}" if owner.get("job") else f"process {owner.get('process')}"
-            return f"{job} on {str(owner.get('host', 'an unknown host')).split(' ')[0]}"
+            name = str(owner["host"]).split(" ")[0] if owner.get("host") else "an unknown host"
+            return f"{job} on {name}"
     return "another job"
 
 
@@ -101,30 +102,41 @@ class _Seen:
 
 def _certainly(owner: Mapping[str, Any], token: str) -> bool | None:
     """Whether an owner lives, as far as anything but its heartbeat proves it; else None."""
+    if _is_of_earlier_start(owner):
+        return False
     here, process = host(), owner.get("process")
-    if here is not None and owner.get("host") == here and isinstance(process, int):
-        if process == os.getpid() and owner.get("started") == started(process):
-            return token in _owned_here
-        return _runs(process, owner.get("started"))
-    slurm = _slurm()
-    if slurm["job"] is None or any(owner.get(name) != slurm[name] for name in ("job", "cluster")):
+    if here is None or owner.get("host") != here or not isinstance(process, int):
         return None
-    # The same allocation. SLURM ends a job before it starts it again, so that an owner of an earlier start is dead; a
-    # step of the same start is another process, which may live.
-    for name in ("start", "restarts"):
-        theirs, own = owner.get(name), slurm[name]
-        if isinstance(theirs, int) and isinstance(own, int):
-            return False if own > theirs else None
-    return None
+    if process == os.getpid() and owner.get("started") == started(process):
+        return token in _owned_here
+    return _runs(process, owner.get("started"))
+
+
+def _is_of_earlier_start(owner: Mapping[str, Any]) -> bool:
+    """Whether SLURM has started the job of an owner anew since, as this one.
+
+    It ends a job before it starts it again, or its node is lost. A step of the same start is another process, which may
+    live.
+    """
+    now = _slurm()
+    if now["job"] is None or any(owner.get(name) != now[name] for name in ("job", "cluster")):
+        return False
+    for name in ("start", "restarts"):  # an earlier SLURM than 23.02 does not tell the first
+        then, own = owner.get(name), now[name]
+        if isinstance(then, int) and isinstance(own, int):
+            return own > then
+    return False
 
 
 def _slurm() -> dict[str, Any]:
     """The SLURM job of this process: its id (None outside of a job), cluster, and which of its starts this is."""
     restarts, start = (os.environ.get(f"SLURM_{name}", "") for name in ("RESTART_COUNT", "JOB_START_TIME"))
+    # SLURM names no count at the first start, nor in a shell that joins a job that it has started again.
+    at_first = 0 if os.environ.get("ENVIRONMENT") == "BATCH" else None
     return {
         "job": os.environ.get("SLURM_JOB_ID"),
         "cluster": os.environ.get("SLURM_CLUSTER_NAME"),
-        "restarts": int(restarts) if restarts.isdigit() else 0,
+        "restarts": int(restarts) if restarts.isdigit() else at_first,
         "start": int(start) if start.isdigit() else None,
     }
 

@@ -20,10 +20,10 @@ rule predict_test:
         f"{RESULTS}/logs/predict_test/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/predict_test/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.tsv"
-    conda:
-        "../../envs/prediction.yaml"
     group:
         SCORED
+    conda:
+        "../../envs/prediction.yaml"
     threads: study.training["torch_threads"]
     resources:
         mem_mb=gigabytes(8),
@@ -56,10 +56,10 @@ rule score_test:
         f"{RESULTS}/logs/score_test/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/score_test/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.tsv"
-    conda:
-        "../../envs/scoring.yaml"
     group:
         SCORED
+    conda:
+        "../../envs/scoring.yaml"
     threads: 1
     resources:
         mem_mb=gigabytes(4),

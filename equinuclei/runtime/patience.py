@@ -93,11 +93,22 @@ class Call:
         of_jobs = self.program in ("squeue", "sacct") and "--name" in self.arguments
         while True:
             answer = self._once(self.program, *self.arguments)
+            if of_jobs and self.program == "sacct" and answer.returncode != 0:
+                answer = self._ask_the_queue()
             is_final = answer.returncode == 0 or not (of_jobs or is_transient(_said(answer)))
             if is_final or not self._wait(answer):
                 if self.has_waited and is_final:
                     self._tell_the_end()
                 return answer
+
+    def _ask_the_queue(self) -> subprocess.CompletedProcess[bytes]:
+        """What `squeue` answers to a question about the jobs of a run that `sacct` cannot answer.
+
+        While SLURM's controller is away, Snakemake turns to `sacct`, and asks nothing else until that has answered: on
+        a cluster that keeps no accounts, never.
+        """
+        run = self.arguments[list(self.arguments).index("--name") + 1]
+        return self._once("squeue", "--noheader", "--states=all", f"--name={run}", "--format=%i|%T")
 
     def _submit(self) -> subprocess.CompletedProcess[bytes]:
         while True:
@@ -187,7 +198,7 @@ class Call:
         found = shutil.which(program, path=_path_behind())
         if found is None:
             return subprocess.CompletedProcess([], 127, b"", f"{program}: command not found\n".encode())
-        limit = ONE_CALL if self.program in SUBMIT else PATIENCE.get(self.program)
+        limit = ONE_CALL if self.program in SUBMIT else PATIENCE.get(self.program, ONE_CALL)
         try:
             return subprocess.run(
                 [found, *arguments],

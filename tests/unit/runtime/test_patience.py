@@ -163,6 +163,13 @@ def test_a_query_of_jobs_that_fails_is_repeated_whatever_the_reason(slurm, calle
     assert called(capfdbinary, "squeue", ["--name", "equinuclei_1"], caller)[:2] == (0, "25|RUNNING")
 
 
+def test_where_no_accounts_are_kept_squeue_answers_for_sacct(slurm, caller, capfdbinary):
+    slurm.answers("sacct", (1, "", "Slurm accounting storage is disabled"))
+    slurm.answers("squeue", (1, "", NO_CONTACT), (0, "25|RUNNING", ""))
+    assert called(capfdbinary, "sacct", ["-X", "--name", "equinuclei_1"], caller)[:2] == (0, "25|RUNNING")
+    assert slurm.calls("squeue")[-1] == "--noheader --states=all --name=equinuclei_1 --format=%i|%T"
+
+
 def test_patience_ends(slurm, caller, capfdbinary, monkeypatch):
     monkeypatch.setattr(patience, "PAUSE", 51.0)
     slurm.answers("squeue", (1, "", NO_CONTACT))

@@ -45,5 +45,14 @@ rule train_shipped:
         get_shipped_models(),
 
 
+onstart:
+    begin_control()
+
+
 onsuccess:
+    end_control()
     print_summaries()
+
+
+onerror:
+    end_control()

@@ -1,5 +1,6 @@
 """What SLURM costs: the tiny study through the cluster against the same study on this machine, both with as many jobs
-side by side. Further: the time to plan it, and the files that Snakemake leaves in `.snakemake`.
+side by side, in seconds of the clock and of processors (those of jobs are known where SLURM keeps accounts). Further:
+the time to plan it, and the files that Snakemake leaves in `.snakemake`.
 
     python -m benchmarks.cluster [--jobs 2] [--folder DIR] [-- options of snakemake on the cluster]
 
@@ -7,10 +8,14 @@ Needs a cluster that this machine submits to; `tests/cluster/start_slurm.sh` sta
 """
 
 import argparse
+import re
+import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.verify_reproducibility import ROOT, compare, run_study
@@ -19,11 +24,40 @@ FACTOR, SECONDS_PER_JOB = 1.5, 10.0
 """The goal: at most so many times the local run, and so many seconds for every job."""
 
 
-def timed(function, *arguments) -> float:
-    """Seconds that a call takes."""
-    start = time.monotonic()
+@dataclass(frozen=True)
+class Cost:
+    """What a call takes: seconds of the clock, and of processors in the processes that it started on this machine."""
+
+    wall: float
+    cpu: float
+
+
+def cost_of(function: Callable[..., object], *arguments: object) -> Cost:
+    """What a call takes."""
+    start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     function(*arguments)
-    return time.monotonic() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return Cost(time.monotonic() - start, cpu)
+
+
+def cpu_of_jobs(log: str) -> float | None:
+    """Processor seconds of the jobs of a run, by its log; None where SLURM keeps no account."""
+    run = re.search(r"SLURM run ID: (\S+)", log)
+    assert run is not None, log
+    command = ["sacct", "--noheader", "--parsable2", "--allocations", "--format=TotalCPU", f"--name={run[1]}"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    times = asked.stdout.split()
+    return sum(map(seconds, times)) if asked.returncode == 0 and times else None
+
+
+def seconds(time_of_slurm: str) -> float:
+    """Seconds of a time as SLURM writes it: [[days-]hours:]minutes:seconds[.thousandths]."""
+    days, _, clock = time_of_slurm.rpartition("-")
+    total = 0.0
+    for part in clock.split(":"):
+        total = 60 * total + float(part)
+    return total + 86_400 * int(days or 0)
 
 
 def plan(folder: Path, configfile: Path) -> None:
@@ -45,21 +79,28 @@ def main() -> int:
     configfile = arguments.configfile.resolve()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
         here, there = Path(temporary, "local"), Path(temporary, "slurm")
-        local = timed(run_study, here, configfile, "default", "--cores", str(arguments.jobs))
-        slurm = timed(run_study, there, configfile, "slurm", "--jobs", str(arguments.jobs), *arguments.options)
-        planning = timed(plan, here, configfile)
-        jobs = (there / "snakemake.log").read_text().count("has been submitted with SLURM jobid")
-        files = sum(path.is_file() for path in (there / ".snakemake").rglob("*"))
+        local = cost_of(run_study, here, configfile, "default", "--cores", str(arguments.jobs))
+        slurm = cost_of(run_study, there, configfile, "slurm", "--jobs", str(arguments.jobs), *arguments.options)
+        planning = cost_of(plan, here, configfile)
+        log = (there / "snakemake.log").read_text()
+        jobs = log.count("has been submitted with SLURM jobid")
+        in_jobs = cpu_of_jobs(log)
+        files = {run.name: sum(path.is_file() for path in (run / ".snakemake").rglob("*")) for run in (here, there)}
         *_, wrong = compare(here / "results", there / "results")
-    allowed = FACTOR * local + SECONDS_PER_JOB * jobs
-    print(f"local, {arguments.jobs} cores        {local:7.1f} s")
-    print(f"SLURM, {arguments.jobs} jobs at once {slurm:7.1f} s   {jobs} jobs")
-    print(f"overhead per job      {(slurm - local) / jobs:7.1f} s")
+    allowed = FACTOR * local.wall + SECONDS_PER_JOB * jobs
+    print(f"local, {arguments.jobs} cores        {local.wall:7.1f} s   {local.cpu:7.1f} CPU seconds")
+    print(f"SLURM, {arguments.jobs} jobs at once {slurm.wall:7.1f} s   {jobs} jobs")
+    print(f"overhead per job      {(slurm.wall - local.wall) / jobs:7.1f} s")
+    if in_jobs is None:
+        print("CPU of jobs           unknown: SLURM keeps no account here (sacct)")
+    else:
+        print(f"SLURM                 {slurm.cpu + in_jobs:7.1f} CPU seconds, {slurm.cpu:.1f} of Snakemake itself")
+        print(f"overhead per job      {(slurm.cpu + in_jobs - local.cpu) / jobs:7.1f} CPU seconds")
     print(f"goal                  {allowed:7.1f} s   {FACTOR} x local + {SECONDS_PER_JOB:.0f} s per job")
-    print(f"planning              {planning:7.1f} s")
-    print(f"files in .snakemake   {files:7}")
+    print(f"planning              {planning.wall:7.1f} s")
+    print(f"files in .snakemake   {files['slurm']:7}   local {files['local']}")
     print(f"files that differ     {len(wrong):7}")
-    return int(slurm > allowed or bool(wrong))
+    return int(slurm.wall > allowed or bool(wrong))
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ if ! flock --nonblock 9; then
   exit 0
 fi
 
-# A snakemake that was killed leaves jobs and a lock behind. One that lives is none of our business: this tick does
-# nothing.
+# A snakemake that was killed leaves jobs and a lock behind. One that lives, here or on another host, is none of our business:
+# this tick says whose it is, and does nothing.
 scripts/unlock.sh "${options[@]}" || { status=$?; [ "$status" = 75 ] && exit 0; exit "$status"; }
 
 snakemake scan_plates "${options[@]}" --forcerun scan_plates --quiet host progress reason rules

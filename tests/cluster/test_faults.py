@@ -8,11 +8,13 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import RUN, STOPS, WEIGHTS, Controller, allocation, slurm, wait_for
+from conftest import HERE, ROOT, RUN, STOPS, WEIGHTS, Controller, allocation, slurm, stopped, wait_for
 
 from verify_reproducibility import compare
 
@@ -248,6 +250,99 @@ def test_a_job_that_is_submitted_twice_runs_once(outcome, undisturbed):
     assert [job["state"] for job in controller.jobs()] == ["CANCELLED", "COMPLETED", "COMPLETED"]
     assert "finished by the job that this one waited for" in controller.log and not trained_epochs(controller.log)
     assert status == 0 and same_bytes(controller, undisturbed)
+
+
+def half_of_a_job(scene):
+    """The scores of what a job predicted cannot be written: something is in the way, which is taken away."""
+    controller = scene.trainer("half_of_a_job", stop_at="deployed-array-0")
+    controller.command[controller.command.index(WEIGHTS)] = f"{RUN}/scores.parquet"
+    folder = controller.folder / RUN
+    folder.mkdir(parents=True)
+    for name in ("weights.safetensors", "history.csv", "run.json"):
+        shutil.copy2(scene.undisturbed / RUN / name, folder)
+    controller.start()
+    first, predicting = half_way(controller, 1)
+    in_the_way = folder / "crop_scores.parquet/in_the_way"
+    in_the_way.mkdir(parents=True)
+    os.kill(predicting, signal.SIGCONT)
+    second, predicting = half_way(controller, 2)
+    shutil.rmtree(in_the_way.parent)
+    os.kill(predicting, signal.SIGCONT)
+    return controller, controller.wait(), allocation(first), allocation(second)
+
+
+def half_way(controller: Controller, number: int) -> tuple[str, int]:
+    """The `number`-th job of a controller, and its process that has predicted and stopped."""
+    job = controller.running(number)["id"]
+    process, *_ = wait_for(lambda: next(stopped(job), None), f"job {job} has predicted")
+    return job, process
+
+
+@pytest.mark.scenario(play=half_of_a_job)
+def test_a_job_of_two_rules_whose_second_fails_is_submitted_again(outcome, undisturbed):
+    controller, status, first, second = outcome
+    assert [job["state"] for job in controller.jobs()] == ["FAILED", "COMPLETED"]
+    # The memory of the larger rule, and the time of both.
+    assert "mem=8000M" in first["TRES"] and first["TimeLimit"] == "03:00:00"
+    assert "mem=16000M" in second["TRES"] and second["TimeLimit"] == "06:00:00"
+    assert status == 0 and same_scores(controller, undisturbed)
+
+
+def same_scores(controller: Controller, undisturbed: Path) -> bool:
+    """Whether predictions and scores are those of the undisturbed run."""
+    identical, _, wrong = compare(controller.folder / RUN, undisturbed / RUN)
+    return {"scores.parquet", "crop_scores.parquet", "predictions.tsv", "examples.npz"} <= set(identical) and not wrong
+
+
+ELSEWHERE = ("unshare", "--pid", "--fork", "--mount-proc")
+"""Where the processes of this host are not to be seen, as on another login node."""
+
+
+def another_login_node(scene):
+    """A controller lives on one host. From another one somebody unlocks the folder, takes its lock away by hand and
+    starts a second controller there; and unlocks once more, when the first was killed and its heart is silent."""
+    controller = scene.trainer("another_login_node")
+    controller.start("--set-resources", ON_C1)
+    job = controller.running()["id"]
+    controller.training(job)
+    (record,) = controller.folder.glob(".snakemake/controllers/owner-*")
+    respected = unlock(controller)
+    locked = any(controller.folder.glob(".snakemake/locks/*"))
+    shutil.rmtree(controller.folder / ".snakemake/locks")
+    second = subprocess.run([*ELSEWHERE, *controller.command], cwd=controller.folder, capture_output=True, text=True)
+    state = allocation(job)["JobState"]
+
+    controller.kill()
+    os.utime(record, (time.time() - 600,) * 2)
+    cleared = unlock(controller)
+    return controller, respected, locked, second, state, cleared, controller.start().wait()
+
+
+def unlock(controller: Controller) -> subprocess.CompletedProcess:
+    """What `unlock.sh` does in the folder of a controller, on another host."""
+    path = f"{HERE / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = [*ELSEWHERE, ROOT / "scripts/unlock.sh", *controller.command[controller.command.index("--configfile") :]]
+    environment = os.environ | {"PATH": path}
+    return subprocess.run(command, cwd=controller.folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.scenario(play=another_login_node)
+def test_a_controller_that_lives_on_another_host_is_respected(outcome):
+    _, respected, locked, second, state, *_ = outcome
+    who = f"snakemake of root on {os.uname().nodename} "
+    assert respected.returncode == 75 and who in respected.stderr and "nothing is done" in respected.stderr
+    assert second.returncode == 1 and who in second.stderr and "makes the same files and is alive" in second.stderr
+    assert locked and state == "RUNNING"
+
+
+@pytest.mark.scenario(play=another_login_node)
+def test_a_controller_that_died_on_another_host_is_cleared(outcome, undisturbed):
+    controller, *_, cleared, status = outcome
+    first, *_ = controller.jobs()
+    assert cleared.returncode == 0 and f"left behind: {first['id']}" in cleared.stderr
+    assert first["state"] == "CANCELLED" and "ended without a word" in cleared.stderr
+    assert status == 0 and resumed(controller.log) and same_bytes(controller, undisturbed)
+    assert not any(controller.folder.glob(".snakemake/controllers/owner-*"))
 
 
 def full_disk(scene):

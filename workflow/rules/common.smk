@@ -1,5 +1,6 @@
 # What all rules share: the checked configuration, paths, digests of code, and resources that grow with the attempt.
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -16,8 +17,10 @@ put_first(ROOT)
 
 from equinuclei.errors import InputError, StoppedError
 from equinuclei.checksums import digest
+from equinuclei.runtime.controller import announce
 from equinuclei.runtime.equivalent_code import RuleCode
 from equinuclei.runtime.job import pass_on
+from equinuclei.runtime.patience import stand_first
 from equinuclei.specs import OTSU
 from equinuclei.tables.columns import COLUMNS_FILE
 from equinuclei.config.study import Study
@@ -25,6 +28,10 @@ from equinuclei.config.study import Study
 # SLURM's signal before the end of a job (`--signal` in the profile) reaches Snakemake alone where control groups keep
 # track of processes. It is the training that answers it.
 signal.signal(signal.SIGUSR1, pass_on)
+
+# The SLURM job that this process runs in. Its executor takes SLURM's variables away.
+SLURM_JOB = os.environ.get("SLURM_JOB_ID")
+presences = []
 
 SCHEMA = yaml.safe_load(Path(ROOT, "workflow/schemas/config.schema.yaml").read_text())
 
@@ -149,21 +156,56 @@ def code_of_everything(wildcards):
 
 
 def gigabytes(first):
-    """Memory in MB that doubles with every attempt."""
+    """Memory in MB that doubles with every attempt, up to `max_mem_mb` of the profile."""
 
-    def mem_mb(wildcards, attempt):
-        return int(first * 1000 * 2 ** (attempt - 1))
+    def mem_mb(wildcards, attempt, rulename):
+        return growing(first * 1000, "mem_mb", attempt, rulename)
 
     return mem_mb
 
 
-def hours(first):
-    """Time in minutes that doubles with every attempt."""
+def hours(first, of_group=None):
+    """Time in minutes that doubles with every attempt, up to `max_runtime` of the profile.
 
-    def runtime(wildcards, attempt):
-        return int(first * 60 * 2 ** (attempt - 1))
+    of_group : hours of all jobs that run one after another in a job of SLURM, and share its longest time
+    """
+
+    def runtime(wildcards, attempt, rulename):
+        return growing(first * 60, "runtime", attempt, rulename, share=first / (of_group or first))
 
     return runtime
+
+
+def growing(first, name, attempt, rulename, share=1):
+    """A resource that doubles with every attempt, up to the share of the most that the profile says is to be had."""
+    most = workflow.get_rule(rulename).resources.get(f"max_{name}").value
+    if most is None:
+        return int(first * 2 ** (attempt - 1))
+    if first > most * share:
+        raise WorkflowError(
+            f"{rulename} asks for {name}={int(first / share)} at first, more than max_{name}={most} of the profile: "
+            f"raise that, or say what it is to have, `{rulename}: {name}: {int(most * share)}` in set-resources"
+        )
+    return int(min(first * 2 ** (attempt - 1), most * share))
+
+
+def begin_control():
+    """Leave the record of this process, the controller of its folder, and let it bear with a SLURM that is away."""
+    for job in workflow.dag.needrun_jobs():
+        job.resources  # a request beyond the profile's limits is told before anything runs
+    try:
+        outputs = [str(path) for path in workflow.persistence.all_outputfiles()]
+        presence = announce(Path.cwd(), outputs, SLURM_JOB)
+    except (StoppedError, OSError) as error:
+        raise WorkflowError(str(error)) from None
+    presences.append(presence)
+    stand_first(presence.controller)
+
+
+def end_control():
+    """Remove that record."""
+    while presences:
+        presences.pop().end()
 
 
 def run_file(run, name):

@@ -1,5 +1,9 @@
 # Predictions of the scored part and its rotations, scored against the truth.
 
+# On a cluster one job predicts with a model and scores what it predicted: either takes seconds. It asks for the larger
+# memory of both, a GPU if the predictions need one, and the time of both; repeated, it does both again.
+SCORED = "{dataset}_{model}_{modality}_seed{seed}"
+
 
 rule predict_test:
     input:
@@ -16,12 +20,14 @@ rule predict_test:
         f"{RESULTS}/logs/predict_test/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/predict_test/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.tsv"
+    group:
+        SCORED
     conda:
         "../../envs/prediction.yaml"
     threads: study.training["torch_threads"]
     resources:
         mem_mb=gigabytes(8),
-        runtime=hours(2),
+        runtime=hours(2, of_group=3),
         gpu=GPUS,
     params:
         mirrored=study.evaluation["mirrored"],
@@ -50,12 +56,14 @@ rule score_test:
         f"{RESULTS}/logs/score_test/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/score_test/{{dataset}}/{{model}}_{{modality}}_seed{{seed}}.tsv"
+    group:
+        SCORED
     conda:
         "../../envs/scoring.yaml"
     threads: 1
     resources:
         mem_mb=gigabytes(4),
-        runtime=hours(1),
+        runtime=hours(1, of_group=3),
     params:
         instances=instances_of,
         mask=dataset_setting("mask"),
@@ -64,6 +72,12 @@ rule score_test:
         "Scoring {wildcards.model} on the {wildcards.modality} images of {wildcards.dataset}, seed {wildcards.seed}"
     script:
         "../scripts/score_test.py"
+
+
+# A job has one partition, GPU type and so on: what the profile sets for the predictions holds for their scores too.
+for name, resource in workflow.get_rule("predict_test").resources.items():
+    if name not in ("mem_mb", "mem", "runtime", "gpu", "tmpdir", "_cores", "_nodes"):
+        workflow.get_rule("score_test").resources[name] = resource
 
 
 rule score_otsu:

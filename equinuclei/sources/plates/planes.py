@@ -10,9 +10,9 @@ from xml.etree.ElementTree import Element
 from xml.parsers import expat
 
 import pandas as pd
-import tifffile
 
-from equinuclei.errors import InputError, raise_problems
+from equinuclei.errors import InputError, raise_problems, reading
+from equinuclei.sources.images import image_header
 from equinuclei.wells import parse_well
 
 PLANE_COLUMNS = [
@@ -37,6 +37,12 @@ PROJECTION = -1  # z of a projection by the instrument
 
 _DTYPES = {"field": int, "wavelength": float, "z": int, "t": int, "page": int, "y": float, "x": float}
 _DTYPES |= {"height": int, "width": int, "pixel_size": float, "acquisition": int}
+
+_LARGEST = 2**31 - 1
+"""No number of a plane is larger; that of a damaged index may be."""
+
+_DEEPEST = 100
+"""Elements of XML within each other."""
 
 PLANNED_COLUMNS = ["well", "field", "channel", "z", "t"]
 
@@ -107,7 +113,7 @@ def make_planes(
     Raises
     ------
     InputError
-        If there are no rows, or two have the same well, field, channel, z and t.
+        If there are no rows, two have the same well, field, channel, z and t, or a number is larger than any plane's.
     """
     table = pd.DataFrame(list(rows))
     if table.empty:
@@ -117,7 +123,7 @@ def make_planes(
     for column, value in defaults.items():
         if column not in table:
             table[column] = value
-    table = table[PLANE_COLUMNS].astype(_DTYPES)
+    table = _typed(table[PLANE_COLUMNS], where)
     table["t"] -= table["t"].min()
     keys = ["well", "field", "channel", "z", "t"]
     _check_one_image_each(table, keys, where, record)
@@ -126,6 +132,18 @@ def make_planes(
     order = table["well"].map(lambda well: parse_well(well))
     table = table.assign(_order=order).sort_values(["_order", "field", "channel", "t", "z"], kind="stable")
     return table.drop(columns="_order").reset_index(drop=True)
+
+
+def _typed(table: pd.DataFrame, where: str | Path) -> pd.DataFrame:
+    """The table with its columns' types. Raises InputError for a number that no plane has."""
+    problems = []
+    for name in (name for name, kind in _DTYPES.items() if kind is int):
+        fits = table[name].between(-_LARGEST, _LARGEST)
+        if not fits.all():
+            first = table[~fits].iloc[0]
+            problems.append(f"well {first['well']}: {name} {str(first[name])[:20]} in {(~fits).sum()} rows")
+    raise_problems(f"{where}: numbers that no plane has: is it damaged?", problems)
+    return table.astype(_DTYPES)
 
 
 def _check_one_image_each(
@@ -197,31 +215,6 @@ def listed_path(folder: Path, name: str, index: Path) -> str:
     return str(folder.joinpath(*plain.parts))
 
 
-def image_header(path: str | Path) -> tuple[int, int, int]:
-    """Height, width (pixels) and number of pages of an image file, from its header.
-
-    Raises
-    ------
-    InputError
-        If the header cannot be read.
-    """
-    path = Path(path)
-    try:
-        if path.suffix.lower() == ".png":
-            with path.open("rb") as file:
-                header = file.read(24)
-            if header[:8] != b"\x89PNG\r\n\x1a\n" or len(header) < 24:
-                raise ValueError("no PNG header")
-            return int.from_bytes(header[20:24], "big"), int.from_bytes(header[16:20], "big"), 1
-        with tifffile.TiffFile(path, is_ome=False) as tiff:
-            page = tiff.pages[0]
-            if not isinstance(page, tifffile.TiffPage):
-                raise ValueError("no header of a page")
-            return int(page.imagelength), int(page.imagewidth), len(tiff.pages)
-    except Exception as error:  # parsers raise all sorts of errors on damaged headers
-        raise InputError(f"{path}: its header cannot be read: {error}") from error
-
-
 def fill_missing_sizes(rows: Sequence[dict], index: Path) -> None:
     """Set the height and width of rows where they are 0, in place, to those of the first readable image.
 
@@ -272,42 +265,46 @@ def parse_xml(
     Raises
     ------
     InputError
-        If the XML is malformed, or declares a document type, whose entities could expand to gigabytes or include files.
+        If the XML is malformed, declares a document type, whose entities could expand to gigabytes or include files, or
+        is nested deeper than any index.
+    UnavailableError
+        If the file cannot be read now.
     """
     each = each or {}
     stack: list[Element] = [Element("document")]
+    texts: list[list[str]] = [[]]
 
     def refuse(*_: object) -> None:
         raise InputError(f"{where}: declares a document type, which no instrument does: it is not read")
 
     def start(tag: str, attributes: dict[str, str]) -> None:
+        if len(stack) > _DEEPEST:
+            raise InputError(f"{where}: holds elements more than {_DEEPEST} deep, as no index does: it is damaged")
         element = Element(_local(tag), {_local(name): value for name, value in attributes.items()})
         if element.tag not in each:
             stack[-1].append(element)
         stack.append(element)
+        texts.append([])
 
     def end(_: str) -> None:
         element = stack.pop()
+        element.text = "".join(texts.pop()) or None
         if element.tag in each:
             each[element.tag](element)
-
-    def text(data: str) -> None:
-        stack[-1].text = (stack[-1].text or "") + data
 
     parser = expat.ParserCreate(namespace_separator="}")
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = refuse
     parser.EntityDeclHandler = refuse
-    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, text
-    try:
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler = lambda data: texts[-1].append(data)
+    with reading(where):
         if isinstance(source, bytes):
             parser.Parse(source, True)
         else:
             with source.open("rb") as file:
                 parser.ParseFile(file)
-    except (expat.ExpatError, OSError, UnicodeError) as error:
-        raise InputError(f"{where}: cannot be read as XML ({error}): was it copied whole?") from error
-    return stack[0][0]
+        return stack[0][0]
 
 
 def child_text(element: Element, tag: str, default: str = "") -> str:

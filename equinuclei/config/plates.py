@@ -105,7 +105,7 @@ def _read_plates_table(path: str | Path, columns: Sequence[str]) -> dict[str, di
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a readable table ({error}); `plates: {{table: ...}}` names it") from error
     found: dict[str, dict[str, str]] = {}
     for row in rows:

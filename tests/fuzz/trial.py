@@ -48,6 +48,7 @@ def run_trials(reader: str, numbers: range, seed: int, keep: Path | None = None)
 
     keep : folder that gets the inputs that fail.
     """
+    os.environ["MALLOC_ARENA_MAX"] = "1"  # else every thread of a decoder takes 64 MB of addresses
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["fuzz.readers"])
     first = numbers.start
@@ -166,7 +167,8 @@ def _read(reader: str, number: int, call: Callable[[], object], watch: "_Watch")
     outside = watch.end()
     if outside:
         outcome, why = OUTSIDE, outside
-    return Result(reader, number, outcome, why[-4000:])
+    shortened = "\n".join(line[:300] for line in why.splitlines())
+    return Result(reader, number, outcome, shortened[-4000:])
 
 
 class _Watch:

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 import tifffile
 
 from equinuclei.errors import InputError, reading
-from equinuclei.sources.plates.planes import image_header, parse_xml, to_float
+from equinuclei.sources.plates.planes import header_if_there, parse_xml, to_float
 
 _AXES = {"C": "channels", "T": "time points"}
 
@@ -21,11 +21,8 @@ def first_header(paths: Iterable[Path]) -> dict:
     serial, acquired, and the centre (y, x) in micrometres as `offset` from the well's centre or `stage`, if known.
     """
     for path in paths:
-        try:
-            height, width, _ = image_header(path)
-            return {"height": height, "width": width, "pixel_size": math.nan, **_metaseries(path)}
-        except InputError:
-            continue
+        if (header := header_if_there(path)) is not None:
+            return {"height": header[0], "width": header[1], "pixel_size": math.nan, **_metaseries(path)}
     return {}
 
 
@@ -71,7 +68,7 @@ def _pages(path: Path) -> int:
 
 def _ome_sizes(description: str, path: Path, samples: int) -> dict[str, int]:
     """Number of channels (of one sample each, or of several colours) and time points by an OME description."""
-    pixels = parse_xml(description.encode(), path).find("Image/Pixels")
+    pixels = parse_xml(description.encode(errors="replace"), path).find("Image/Pixels")
     said = {} if pixels is None else {axis: _positive(pixels.get(f"Size{axis}")) for axis in _AXES}
     known = {axis: int(size) for axis, size in said.items() if size > 0}
     return known | {"C": known.get("C", 1) // max(1, samples)}
@@ -91,7 +88,7 @@ def _metaseries(path: Path) -> dict:
     if not description.lstrip().startswith("<MetaData"):
         return {}
     try:
-        root = parse_xml(description.encode(), path)
+        root = parse_xml(description.encode(errors="replace"), path)
     except InputError:
         return {}
     plane = root.find("PlaneInfo")

@@ -11,7 +11,7 @@ from xml.parsers import expat
 
 import pandas as pd
 
-from equinuclei.errors import InputError, raise_problems, reading
+from equinuclei.errors import InputError, UnavailableError, raise_problems, reading
 from equinuclei.sources.images import image_header
 from equinuclei.wells import parse_well
 
@@ -40,6 +40,11 @@ _DTYPES |= {"height": int, "width": int, "pixel_size": float, "acquisition": int
 
 _LARGEST = 2**31 - 1
 """No number of a plane is larger; that of a damaged index may be."""
+
+_LONGEST_NAME, _LONGEST_PATH = 255, 2000
+"""Bytes of a name that file systems keep, and letters of a path that leave room for the folder."""
+
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _DEEPEST = 100
 """Elements of XML within each other."""
@@ -206,13 +211,39 @@ def listed_path(folder: Path, name: str, index: Path) -> str:
     Raises
     ------
     InputError
-        If the name is empty or absolute, or leads out of the folder.
+        If the name is empty or absolute, leads out of the folder, or is none that a file can have.
     """
     plain = PurePosixPath(name.strip().replace("\\", "/"))
+    if problem := unusable_name(name.strip()):
+        raise InputError(f"{index}: lists the file {name[:80]!r}, whose name {problem}: the index is damaged")
     # A colon is valid in a POSIX name, but a drive letter does not belong to the export.
     if not plain.parts or plain.is_absolute() or ".." in plain.parts or re.match(r"[A-Za-z]:/", str(plain)):
         raise InputError(f"{index}: lists the file {name!r}, which is not in the export's folder: the index is damaged")
     return str(folder.joinpath(*plain.parts))
+
+
+def unusable_name(name: str) -> str | None:
+    """Why no file of an export can have a name or path, or None."""
+    if _NO_TEXT.search(name):
+        return "holds characters that are no text"
+    if any(len(part.encode()) > _LONGEST_NAME for part in re.split(r"[/\\]", name)) or len(name) > _LONGEST_PATH:
+        return "is too long"
+    return None
+
+
+def header_if_there(path: str | Path) -> tuple[int, int, int] | None:
+    """Height, width and number of pages as `image_header` says, or None if the file is damaged or not there.
+
+    Raises UnavailableError if the file is there and cannot be read now.
+    """
+    try:
+        return image_header(path)
+    except InputError:
+        return None
+    except UnavailableError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return None
+        raise
 
 
 def fill_missing_sizes(rows: Sequence[dict], index: Path) -> None:
@@ -233,13 +264,7 @@ def fill_missing_sizes(rows: Sequence[dict], index: Path) -> None:
 
 def _size_of_first(paths: Iterable[str]) -> tuple[int, int] | None:
     """Height and width of the first file whose header can be read, or None."""
-    for path in paths:
-        try:
-            height, width, _ = image_header(path)
-        except InputError:
-            continue
-        return height, width
-    return None
+    return next((header[:2] for header in map(header_if_there, paths) if header is not None), None)
 
 
 def parse_xml(

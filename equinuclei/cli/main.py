@@ -7,6 +7,7 @@ import sys
 
 from equinuclei import __version__
 from equinuclei.errors import InputError
+from equinuclei.runtime.printable import printable
 
 COMMANDS = {
     "segment": "find and measure the nuclei of a folder of images",
@@ -40,5 +41,5 @@ def main(words: list[str] | None = None) -> int:
     try:
         return command.run(arguments)
     except InputError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {printable(str(error))}", file=sys.stderr)
         return 1

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from equinuclei.errors import InputError, StoppedError
+from equinuclei.runtime.printable import PrintableFormatter
 
 logger = logging.getLogger("equinuclei")
 
@@ -40,10 +41,10 @@ def job(log: str | Path) -> Iterator[None]:
     log = Path(os.devnull if is_follower() else log)  # a follower's log is its leader's
     log.parent.mkdir(parents=True, exist_ok=True)
     to_file = _LogFile(log, mode="w", encoding="utf-8")
-    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    to_file.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.addFilter(logging.Filter("equinuclei"))
-    to_terminal.setFormatter(logging.Formatter("%(message)s"))
+    to_terminal.setFormatter(PrintableFormatter("%(message)s"))
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     handlers = (to_file, to_terminal)

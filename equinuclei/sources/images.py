@@ -134,7 +134,9 @@ def ends_early(path: str | Path) -> bool:
             # By number: tifffile follows a chain of pages that leads back into itself for ever.
             for number in range(len(tiff.pages)):
                 page = tiff.pages[number]
-                if any(a + n > tiff.filehandle.size for a, n in zip(page.dataoffsets, page.databytecounts, strict=True)):
+                if any(
+                    a + n > tiff.filehandle.size for a, n in zip(page.dataoffsets, page.databytecounts, strict=True)
+                ):
                     return True
     except InputError:
         return True

@@ -224,7 +224,10 @@ def _png_chunk(data: bytes, random: Random) -> bytes:
     elif what == 3:
         chunks.append(chunks.pop(at))
     else:
-        chunks[at] = (random.choice((b"PLTE", b"tRNS", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT", b"gAMA", b"sBIT")), body)
+        chunks[at] = (
+            random.choice((b"PLTE", b"tRNS", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT", b"gAMA", b"sBIT")),
+            body,
+        )
     return _png(chunks)
 
 
@@ -246,7 +249,12 @@ def _png_bomb(data: bytes, random: Random) -> bytes:
     chunks = _png_chunks(data) or [(b"IHDR", bytes(13))]
     packed = zlib.compress(bytes(64_000_000), 1)
     kind, body = random.choice(
-        ((b"IDAT", packed), (b"iCCP", b"x\0\0" + packed), (b"zTXt", b"x\0\0" + packed), (b"iTXt", b"x\0\1\0\0\0" + packed))
+        (
+            (b"IDAT", packed),
+            (b"iCCP", b"x\0\0" + packed),
+            (b"zTXt", b"x\0\0" + packed),
+            (b"iTXt", b"x\0\1\0\0\0" + packed),
+        )
     )
     return _png([chunks[0], (kind, body), *chunks[1:]])
 
@@ -280,7 +288,9 @@ def _texts_in_text(text: str, random: Random) -> str:
 
 def _flip_letters(text: str, random: Random) -> str:
     letters = list(text) or ["x"]
-    letters[random.randrange(len(letters))] = random.choice("=+-@_ .()[]{}'\"*?~#%&;|<>\n\t\r\x1b\u202e\u200bﬁ²٣é\x7f\x00")
+    letters[random.randrange(len(letters))] = random.choice(
+        "=+-@_ .()[]{}'\"*?~#%&;|<>\n\t\r\x1b\u202e\u200bﬁ²٣é\x7f\x00"
+    )
     return "".join(letters)
 
 
@@ -325,13 +335,17 @@ def _encoding(data: bytes, random: Random) -> bytes:
 
 def _letters_of_another_encoding(data: bytes, random: Random) -> bytes:
     at = random.randrange(len(data) + 1)
-    return data[:at] + random.choice((b"\xe9", b"\xff\xfe", b"\0", b"\x80", b"\xed\xa0\x80", b"\r", b"\x1a")) + data[at:]
+    return (
+        data[:at] + random.choice((b"\xe9", b"\xff\xfe", b"\0", b"\x80", b"\xed\xa0\x80", b"\r", b"\x1a")) + data[at:]
+    )
 
 
 def _quotes(data: bytes, random: Random) -> bytes:
     """A quote that nothing closes, a field of megabytes, or a line of thousands of fields."""
     at = random.randrange(len(data) + 1)
-    more = random.choice((b'"', b"'", b'"' + b"x" * 1_000_000 + b'"', b"x" * 200_000, b"\t" * 5000, b"," * 5000, b"\n" * 5000))
+    more = random.choice(
+        (b'"', b"'", b'"' + b"x" * 1_000_000 + b'"', b"x" * 200_000, b"\t" * 5000, b"," * 5000, b"\n" * 5000)
+    )
     return data[:at] + more + data[at:]
 
 
@@ -363,7 +377,9 @@ def _xml_names(data: bytes, random: Random) -> bytes:
 
 def _xml_declaration(data: bytes, random: Random) -> bytes:
     body = re.sub(rb"^\xef\xbb\xbf|<\?xml.*?\?>", b"", data)
-    encoding = random.choice((b"utf-8", b"utf-16", b"cp437", b"x-none", b"utf-7", b"ebcdic-cp-us", b"big5", b"", b"iso-8859-1"))
+    encoding = random.choice(
+        (b"utf-8", b"utf-16", b"cp437", b"x-none", b"utf-7", b"ebcdic-cp-us", b"big5", b"", b"iso-8859-1")
+    )
     return b'<?xml version="1.0" encoding="' + encoding + b'"?>' + body
 
 
@@ -458,7 +474,9 @@ def _safetensors_header(data: bytes, random: Random) -> bytes:
         content = json.loads(header)
         if random.random() < 0.6:
             own = content["__metadata__"]["equinuclei"].encode()
-            content["__metadata__"]["equinuclei"] = random.choice((_json_value, _json_value, _json_deep))(own, random).decode()
+            content["__metadata__"]["equinuclei"] = random.choice((_json_value, _json_value, _json_deep))(
+                own, random
+            ).decode()
             header = json.dumps(content).encode()
         else:
             header = random.choice((_json_value, _json_deep))(header, random)

@@ -372,9 +372,7 @@ READERS: dict[str, Reader] = {
         ["*.xml"],
         _read_plate,
     ),
-    "columbus": Reader(
-        [exports.write_columbus, *_shared_plate(f"{_CASE}/columbus_export")], ["*.xml"], _read_plate
-    ),
+    "columbus": Reader([exports.write_columbus, *_shared_plate(f"{_CASE}/columbus_export")], ["*.xml"], _read_plate),
     "cellvoyager": Reader(
         [exports.write_cellvoyager, *_shared_plate(f"{_CASE}/cellvoyager_two_timelines/PL")],
         ["*.mlf", "*.mrf", "*.mes"],
@@ -390,12 +388,14 @@ READERS: dict[str, Reader] = {
         _read_plate,
     ),
     "incell": Reader([exports.write_incell, _with_files(exports.write_incell, planes=2)], ["*.xdce"], _read_plate),
-    "file names": Reader(
-        [_named(name) for name in _NAMES.values()], ["*.tif", "*.TIF"], _read_plate, names=True
+    "file names": Reader([_named(name) for name in _NAMES.values()], ["*.tif", "*.TIF"], _read_plate, names=True),
+    "table of planes": Reader(
+        [exports.write_table, _with_files(exports.write_table, positions=True)], ["*.tsv"], _read_plate
     ),
-    "table of planes": Reader([exports.write_table, _with_files(exports.write_table, positions=True)], ["*.tsv"], _read_plate),
     "zarr plate": Reader(
-        [_zarr_2, _zarr_plate("0.4"), _zarr_plate("0.5")], [".zattrs", ".zarray", ".zgroup", "zarr.json"], _read_zarr_plate
+        [_zarr_2, _zarr_plate("0.4"), _zarr_plate("0.5")],
+        [".zattrs", ".zarray", ".zgroup", "zarr.json"],
+        _read_zarr_plate,
     ),
     "zarr chunks": Reader(
         [
@@ -412,7 +412,9 @@ READERS: dict[str, Reader] = {
         _read_zarr_plate,
     ),
     "own plate": Reader(
-        [_zarr_plate("0.4"), _zarr_plate("0.5")], [".zattrs", ".zarray", ".zgroup", "zarr.json", "*.csv"], _read_own_plate
+        [_zarr_plate("0.4"), _zarr_plate("0.5")],
+        [".zattrs", ".zarray", ".zgroup", "zarr.json", "*.csv"],
+        _read_own_plate,
     ),
     "own stack": Reader([_write_stack], ["*"], _read_stack),
     "data set": Reader([_data_set], ["*.tsv", "*.csv"], _read_data_set),

@@ -29,7 +29,17 @@ _PATIENCE = 24  # times as many seconds, where a process does not get to compute
 MEGABYTES = 1024
 """More than this beside what a process has when it starts."""
 
-_WATCHED = ("open", "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod")
+_WATCHED = (
+    "open",
+    "os.remove",
+    "os.rename",
+    "os.mkdir",
+    "os.rmdir",
+    "os.symlink",
+    "os.link",
+    "os.truncate",
+    "os.chmod",
+)
 _FORBIDDEN = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "socket.connect", "pickle.find_class")
 
 
@@ -179,7 +189,12 @@ class _Watch:
         self.active = False
         # What Python, its packages and the machine keep about themselves.
         own = {*sys.path, sys.prefix, sys.base_prefix, "/proc", "/sys", "/dev", "/usr", "/lib", "/etc/mime.types"}
-        own |= {str(Path(__file__).parents[2]), str(scratch / "temporary"), "/etc/localtime", str(Path.home() / ".cache")}
+        own |= {
+            str(Path(__file__).parents[2]),
+            str(scratch / "temporary"),
+            "/etc/localtime",
+            str(Path.home() / ".cache"),
+        }
         self.readable = tuple(str(Path(path).absolute()) for path in own if path) + (str(scratch / "input"),)
         self.writable = (str(scratch / "temporary"), "/dev/null", *((str(scratch / "input"),) if writes else ()))
         sys.addaudithook(self._see)

@@ -36,7 +36,9 @@ def read_htd(path: Path) -> dict[str, list[str]]:
     htd = {line[0]: line[1:] for line in lines if len(line) > 1 and line[1]}
     for key, most in _MOST.items():
         if (count := number_in(htd, key)) > most:
-            raise InputError(f"{path}: {key} is {float(count):.6g}, and no instrument has more than {most:,}: it is damaged")
+            raise InputError(
+                f"{path}: {key} is {float(count):.6g}, and no instrument has more than {most:,}: it is damaged"
+            )
     return htd
 
 

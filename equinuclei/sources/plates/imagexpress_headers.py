@@ -48,7 +48,11 @@ def _pages(path: Path) -> int:
             first, pages, series = tiff.pages[0], len(tiff.pages), list(tiff.series)
             ome = _description(tiff) if _description(tiff).rstrip().endswith("OME>") else ""
             kind = "OME" if ome else "ImageJ" if tiff.is_imagej else ""
-            sizes = _ome_sizes(ome, path, first.samplesperpixel) if ome else dict(zip(series[0].axes, series[0].shape, strict=True))
+            sizes = (
+                _ome_sizes(ome, path, first.samplesperpixel)
+                if ome
+                else dict(zip(series[0].axes, series[0].shape, strict=True))
+            )
     except InputError:
         return 1
     others = [f"{sizes[axis]} {what}" for axis, what in _AXES.items() if sizes.get(axis, 1) > 1]

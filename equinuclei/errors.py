@@ -31,8 +31,8 @@ class UnavailableError(StoppedError):
 
 
 _OF_THE_CONTENT = (errno.EINVAL, errno.EOVERFLOW, errno.ENAMETOOLONG, errno.ELOOP)
-"""What a file system answers to what a damaged file says: read before its beginning or too far, open a name that no file
-can have, or links that lead back to themselves."""
+"""What a file system answers to what a damaged file says: read before its beginning or too far, open a name that no
+file can have, or links that lead back to themselves."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Messages as they may be shown: names of files and texts of foreign files may hold characters that a terminal obeys."""
+"""Messages as they may be shown: names and texts of foreign files may hold characters that a terminal obeys."""
 
 import logging
 import re

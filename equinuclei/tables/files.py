@@ -76,7 +76,7 @@ def read_table(path: str | Path, name: str, columns: Sequence[str] | None = None
 def write_table(table: pd.DataFrame, path: str | Path, *, missing: str = MISSING) -> None:
     """Write a table as tab-separated text, atomically: floats with 6 significant digits, 0 as 0.
 
-    Texts that a spreadsheet would take for formulas are guarded (`equinuclei.tables.formulas`); `read_table` undoes that.
+    Texts that a spreadsheet would take for formulas are guarded (`equinuclei.tables.formulas`); `read_table` undoes it.
 
     missing : what to write for a missing value; `read_table` knows `MISSING` and the empty text.
     """

@@ -1,7 +1,7 @@
 """Texts in tables that a spreadsheet would run as formulas.
 
-Names of files, channels and treatments come from outside, and a person opens a table with a spreadsheet. A text that begins
-as a formula does gets an apostrophe in front, which spreadsheets take for the sign of a text
+Names of files, channels and treatments come from outside, and a person opens a table with a spreadsheet. A text that
+begins as a formula does gets an apostrophe in front, which spreadsheets take for the sign of a text
 (https://owasp.org/www-community/attacks/CSV_Injection). Numbers stay numbers.
 
 Imports nothing beyond the standard library: the workflow is parsed with it, where pandas may not be installed.

@@ -7,10 +7,11 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]  # what tests share, and processes import
+# What tests share is found as pytest finds it, here and in the processes that this one starts.
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from fuzz.readers import READERS
-from fuzz.trial import OUTCOMES, Result, count, run_trials
+from fuzz.readers import READERS  # noqa: E402
+from fuzz.trial import OUTCOMES, Result, count, run_trials  # noqa: E402
 
 
 def main() -> int:

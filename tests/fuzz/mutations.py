@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -17,9 +18,9 @@ NUMBER_TEXTS = (
 TEXTS = (
     "../../../../../../etc/passwd", "/etc/passwd", "..\\..\\secret.tif", "C:\\secret.tif", "C:secret.tif",
     "\\\\server\\share\\x.tif", "//server/share/x.tif", "file:///etc/passwd", "a" * 300, "a/" * 300 + "x", "a" * 70_000,
-    "nul\0byte", "\x1b[2J\x1b]0;x\x07", "\u202egnp.exe", "=1+1", "@SUM(1)", "<script>alert(1)</script>", "&amp;", "&#0;",
-    "&lol;", "%00", "${HOME}", "~", ".", "..", "", " ", "\n", "\t", "\ud800", "\ufeff", "²", "ﬁ", "CON", "-", "--help", "None",
-    "null", "true", "[]", "{}", "#REF!",
+    "nul\0byte", "\x1b[2J\x1b]0;x\x07", "\u202egnp.exe", "=1+1", "@SUM(1)", "<script>alert(1)</script>", "&amp;",
+    "&#0;", "&lol;", "%00", "${HOME}", "~", ".", "..", "", " ", "\n", "\t", "\ud800", "\ufeff", "²", "ﬁ", "CON", "-", "--help",
+    "None", "null", "true", "[]", "{}", "#REF!",
 )  # fmt: skip
 JSON_VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2**31, 2**63, 10**30, 1e308, -1e308, 1.5, float("nan"), float("inf"), "", "x", "../x",
@@ -28,13 +29,12 @@ JSON_VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 _TIFF_VALUES = (0, 1, 2, 3, 5, 7, 8, 16, 32, 64, 255, 32773, 65535, 2**16, 2**20, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
 _TIFF_TAGS = (
-    254, 255, 256, 257, 258, 259, 262, 266, 269, 270, 273, 274, 277, 278, 279, 282, 284, 305, 317, 320, 322, 323, 324, 325,
-    330, 338, 339, 347, 530, 32997, 33628, 33629, 34412, 50838, 50839, 65420,
+    254, 255, 256, 257, 258, 259, 262, 266, 269, 270, 273, 274, 277, 278, 279, 282, 284, 305, 317, 320, 322, 323, 324,
+    325, 330, 338, 339, 347, 530, 32997, 33628, 33629, 34412, 50838, 50839, 65420,
 )  # fmt: skip
 
-_BOMB = """<?xml version="1.0"?><!DOCTYPE l [<!ENTITY a "lollollol">%s]><l>&j;</l>""" % "".join(
-    f'<!ENTITY {name} "{f"&{before};" * 20}">' for before, name in zip("abcdefghi", "bcdefghij", strict=True)
-)
+_ENTITIES = "".join(f'<!ENTITY {name} "{f"&{before};" * 20}">' for before, name in pairwise("abcdefghij"))
+_BOMB = f'<?xml version="1.0"?><!DOCTYPE l [<!ENTITY a "lollollol">{_ENTITIES}]><l>&j;</l>'
 _HOSTILE_XML = (
     _BOMB,
     '<?xml version="1.0"?><!DOCTYPE l [<!ENTITY x SYSTEM "file:///etc/passwd">]><l>&x;</l>',
@@ -439,13 +439,15 @@ def _json_deep(data: bytes, random: Random) -> bytes:
 
 
 def _yaml_hostile(data: bytes, random: Random) -> bytes:
-    levels = "abcdefghij"
     bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
-        f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip(levels, levels[1:], strict=False)
+        f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in pairwise("abcdefghij")
     )
     hostile = random.choice(
         (
             bomb,
+            f"{bomb}results: *j\n",
+            f"{bomb}seeds: *j\n",
+            f"{bomb}datasets: *j\n",
             "bomb: !!python/object/apply:os.system ['touch /tmp/pwned']\n",
             "self: &self [*self]\n",
             "[" * 2000,

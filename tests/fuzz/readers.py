@@ -1,6 +1,5 @@
 """Every reader of foreign files: small inputs that it reads, which of their files are damaged, and how it is called."""
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -195,7 +195,7 @@ class _Watch:
             "/etc/localtime",
             str(Path.home() / ".cache"),
         }
-        self.readable = tuple(str(Path(path).absolute()) for path in own if path) + (str(scratch / "input"),)
+        self.readable = (*(str(Path(path).absolute()) for path in own if path), str(scratch / "input"))
         self.writable = (str(scratch / "temporary"), "/dev/null", *((str(scratch / "input"),) if writes else ()))
         sys.addaudithook(self._see)
 

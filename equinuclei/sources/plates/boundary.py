@@ -1,4 +1,4 @@
-"""Whether what a plate names lies where plates may lie: a crafted index or link must not make others' files its images."""
+"""Whether what a plate names lies where plates lie: no index and no link makes the files of others its images."""
 
 import os
 from collections.abc import Iterator

@@ -150,8 +150,8 @@ def flat_field(text: str) -> dict:
     -------
     dict
         `background` and `foreground`, if they are given as polynomials: coefficients by degree (of x^i y^j, with i + j
-        the degree), dims (x, y), origin and scale in pixels, or the type "damaged" alone; and `mean`, the mean of the background, if it is known.
-        Empty for a channel without profile.
+        the degree), dims (x, y), origin and scale in pixels, or the type "damaged" alone; and `mean`, the mean of the
+        background, if it is known. Empty for a channel without profile.
     """
     profile: dict = {}
     for which, coefficients, *pairs, kind in _PROFILE.findall(text):

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -61,10 +62,8 @@ def test_a_png_whose_other_chunks_expand(tmp_path):
     row = zlib.compress(bytes(5 * 4))
     for kind, body in ((b"zTXt", b"x\0\0" + bomb), (b"iCCP", b"x\0\0" + bomb), (b"IDAT", bomb)):
         (tmp_path / "a.png").write_bytes(png(4, 4, (kind, body), (b"IDAT", row)))
-        try:
+        with suppress(InputError):
             assert read_image(tmp_path / "a.png").shape == (4, 4)
-        except InputError:
-            pass
 
 
 @pytest.mark.parametrize(

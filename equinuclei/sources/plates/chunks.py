@@ -22,6 +22,7 @@ from scipy import ndimage
 
 from equinuclei.errors import InputError, reading
 from equinuclei.sources.claims import check_claim
+from equinuclei.sources.plates.chunk_claims import check_chunk
 from equinuclei.sources.plates.planes import listed_path
 
 _MOST_CHUNKS = 1_000_000  # of one plane: a side of 250,000 pixels, in chunks of 256
@@ -58,6 +59,9 @@ def check_chunks(array: zarr.Array, path: Path, page: int) -> None:
     claimed = itemsize * max(math.prod(array.shape[-2:]), math.prod(plane.sides))
     if held or claimed > _LARGEST_EMPTY:
         check_claim(f"{path}, plane {page}", claimed, held)
+    for place in plane.grid:
+        if plane.exists(place):
+            check_chunk(array, plane.file(place), plane.index)
 
 
 class _Plane:
@@ -82,12 +86,15 @@ class _Plane:
 
     def size(self, place: tuple[int, int]) -> int:
         """Bytes of the file of a chunk, -1 if there is none."""
-        leading = tuple(at // side for at, side in zip(self.index, self.sides, strict=False))
-        key = self.array.metadata.encode_chunk_key((*leading, *place))
         try:
-            return (self.path / key).stat().st_size
-        except OSError:
+            return self.file(place).stat().st_size
+        except FileNotFoundError:
             return -1
+
+    def file(self, place: tuple[int, int]) -> Path:
+        """Where the file of a chunk is, or would be."""
+        leading = tuple(at // side for at, side in zip(self.index, self.sides, strict=False))
+        return self.path / self.array.metadata.encode_chunk_key((*leading, *place))
 
     def absent(self) -> list[tuple[int, int]]:
         return [place for place in self.grid if not self.exists(place)]

@@ -186,7 +186,7 @@ def _zarr_plate(version: NgffVersion) -> Callable[[Path], None]:
         for well in plate.wells:
             image = create_image(plate, well, [PlateChannel("DAPI", 455.0)], (48, 64), "uint16", 0.5)
             write_pixels(image, lambda c, y, x: random_pixels(1, 1, (48, 64))[c, y, x])
-            write_field_table(image, placed)
+        write_field_table(plate, dict.fromkeys(plate.wells, placed))
 
     return write
 
@@ -199,7 +199,12 @@ def _read_own_plate(folder: Path) -> None:
     plate = Plate(folder / "P.zarr")
     for well in plate.wells[:2]:
         image = plate.image(well)
-        _every(image.read, lambda image=image: image.read_channel(0), image.field_table, image.checksums)
+        _every(
+            image.read,
+            lambda image=image: image.read_channel(0),
+            lambda well=well: plate.field_table(well),
+            image.checksums,
+        )
     plate.channel_index(None)
 
 

@@ -9,7 +9,6 @@ import jsonschema
 
 from equinuclei.errors import InputError
 
-
 _MOST_VALUES, _DEEPEST = 100_000, 50
 
 

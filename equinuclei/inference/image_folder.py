@@ -81,7 +81,6 @@ def segment_folder(
     table = Path(output) / "nuclei.tsv"
     table.unlink(missing_ok=True)  # a table of an earlier run would not match the labels of this one
     for number, (path, files) in enumerate(zip(found, outputs, strict=True), start=1):
-        # A name of several lines must not look like messages of ours.
         progress = f"[{number}/{len(found)}] {' '.join(path.name.splitlines())}"
         try:
             measured = _segment_file(path, files, segment, page, pixel_size)

@@ -19,6 +19,7 @@ import zarr
 from ngio import open_ome_zarr_container, open_ome_zarr_plate
 
 from equinuclei.channels import ChannelChoice, find_channel
+from equinuclei.claims import check_claim
 from equinuclei.errors import InputError, reading
 from equinuclei.omezarr.blocks import blocks
 from equinuclei.omezarr.metadata import (
@@ -32,7 +33,6 @@ from equinuclei.omezarr.metadata import (
     read_attributes,
     read_metadata,
 )
-from equinuclei.sources.claims import check_claim
 from equinuclei.wells import parse_well, well_name
 
 FIELD_TABLE = "field_ROI_table"

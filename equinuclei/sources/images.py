@@ -5,11 +5,10 @@ from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
-import PIL.Image
 import tifffile
 
+from equinuclei.claims import check_claim
 from equinuclei.errors import InputError, reading
-from equinuclei.sources.claims import check_claim
 
 SUFFIXES = (".tif", ".tiff", ".png")
 IMAGE_DTYPES = ("uint8", "uint16", "float32")
@@ -17,7 +16,6 @@ IMAGE_DTYPES = ("uint8", "uint16", "float32")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _DEFLATE_RATIO = 1040  # a compressed byte of a PNG stands for 1032 at most
-PIL.Image.MAX_IMAGE_PIXELS = None  # a whole well has more; what a file claims is checked here
 
 
 def read_image(path: str | Path, page: int | None = None) -> np.ndarray:
@@ -171,11 +169,14 @@ def _read_tiff(path: Path, page: int | None) -> np.ndarray:
 
 def _check_tiff_claim(path: Path, page: tifffile.TiffPage | tifffile.TiffFrame, held: int) -> None:
     """Refuse a page that claims more pixels, or larger tiles, than its file can hold."""
-    if page.compression == 1:  # none
-        check_claim(path, page.size * page.bitspersample // 8, held, ratio=1)
-    size = 1 if page.dtype is None else page.dtype.itemsize
-    tile = math.prod(page.chunks) if page.is_tiled else 0  # a strip ends with the image
-    check_claim(path, max(page.size, tile) * size, held)
+    key = page if isinstance(page, tifffile.TiffPage) else page.keyframe  # what pages like it share with it
+    if key is None:
+        raise ValueError("no header of a page")
+    if key.compression == 1:  # none
+        check_claim(path, key.size * key.bitspersample // 8, held, ratio=1)
+    size = 1 if key.dtype is None else key.dtype.itemsize
+    tile = math.prod(key.chunks) if key.is_tiled else 0  # a strip ends with the image
+    check_claim(path, max(key.size, tile) * size, held)
 
 
 def _check_page(path: Path, page: int | None, pages: int) -> int:

@@ -19,8 +19,8 @@ TEXTS = (
     "../../../../../../etc/passwd", "/etc/passwd", "..\\..\\secret.tif", "C:\\secret.tif", "C:secret.tif",
     "\\\\server\\share\\x.tif", "//server/share/x.tif", "file:///etc/passwd", "a" * 300, "a/" * 300 + "x", "a" * 70_000,
     "nul\0byte", "\x1b[2J\x1b]0;x\x07", "\u202egnp.exe", "=1+1", "@SUM(1)", "<script>alert(1)</script>", "&amp;",
-    "&#0;", "&lol;", "%00", "${HOME}", "~", ".", "..", "", " ", "\n", "\t", "\ud800", "\ufeff", "²", "ﬁ", "CON", "-", "--help",
-    "None", "null", "true", "[]", "{}", "#REF!",
+    "&#0;", "&lol;", "%00", "${HOME}", "~", ".", "..", "", " ", "\n", "\t", "\ud800", "\ufeff", "²", "ﬁ", "CON", "-",
+    "--help", "None", "null", "true", "[]", "{}", "#REF!",
 )  # fmt: skip
 JSON_VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2**31, 2**63, 10**30, 1e308, -1e308, 1.5, float("nan"), float("inf"), "", "x", "../x",

@@ -51,8 +51,8 @@ class Reader:
     """A reader under test.
 
     seeds : each writes a small input into a folder. damaged : patterns of the files, one of which is damaged; or their
-    names are, where `names` is set. read : reads a folder; raises InputError where it refuses. writes : into the folder,
-    as few do.
+    names are, where `names` is set. read : reads a folder; raises InputError where it refuses. writes : into the
+    folder, as few do.
     """
 
     seeds: Sequence[Callable[[Path], object]]

@@ -1,6 +1,6 @@
 """What a compressed chunk of a Zarr array expands to, told before it is expanded.
 
-Decoders expand a chunk as far as it goes, and compare its size with that of the array's chunks afterwards. Some kilobytes
+Decoders expand a chunk as far as it goes, and compare its size with that of the array's chunks afterwards: kilobytes
 can become gigabytes. Of most codecs the first bytes tell; streams of zlib, gzip, bzip2 and LZMA are expanded piece by
 piece as far as a chunk may go.
 """
@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import zarr
 
+from equinuclei.claims import HARMLESS, size_in_words
 from equinuclei.errors import InputError
-from equinuclei.sources.claims import HARMLESS, size_in_words
 
 _FILTERED = 8  # filters can store numbers as wider ones
 _PIECE = 2**20  # bytes that are expanded at once

@@ -20,8 +20,8 @@ import numpy as np
 import zarr
 from scipy import ndimage
 
+from equinuclei.claims import check_claim
 from equinuclei.errors import InputError, reading
-from equinuclei.sources.claims import check_claim
 from equinuclei.sources.plates.chunk_claims import check_chunk
 from equinuclei.sources.plates.planes import listed_path
 

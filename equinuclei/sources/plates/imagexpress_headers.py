@@ -46,13 +46,10 @@ def _pages(path: Path) -> int:
         # Not as OME: such a file can name others, which would be opened, wherever they are.
         with reading(path), tifffile.TiffFile(path, is_ome=False) as tiff:
             first, pages, series = tiff.pages[0], len(tiff.pages), list(tiff.series)
+            samples = first.samplesperpixel if isinstance(first, tifffile.TiffPage) else 1
             ome = _description(tiff) if _description(tiff).rstrip().endswith("OME>") else ""
             kind = "OME" if ome else "ImageJ" if tiff.is_imagej else ""
-            sizes = (
-                _ome_sizes(ome, path, first.samplesperpixel)
-                if ome
-                else dict(zip(series[0].axes, series[0].shape, strict=True))
-            )
+            sizes = _ome_sizes(ome, path, samples) if ome else dict(zip(series[0].axes, series[0].shape, strict=True))
     except InputError:
         return 1
     others = [f"{sizes[axis]} {what}" for axis, what in _AXES.items() if sizes.get(axis, 1) > 1]

@@ -295,41 +295,49 @@ def parse_xml(
     UnavailableError
         If the file cannot be read now.
     """
-    each = each or {}
-    stack: list[Element] = [Element("document")]
-    texts: list[list[str]] = [[]]
-
-    def refuse(*_: object) -> None:
-        raise InputError(f"{where}: declares a document type, which no instrument does: it is not read")
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        if len(stack) > _DEEPEST:
-            raise InputError(f"{where}: holds elements more than {_DEEPEST} deep, as no index does: it is damaged")
-        element = Element(_local(tag), {_local(name): value for name, value in attributes.items()})
-        if element.tag not in each:
-            stack[-1].append(element)
-        stack.append(element)
-        texts.append([])
-
-    def end(_: str) -> None:
-        element = stack.pop()
-        element.text = "".join(texts.pop()) or None
-        if element.tag in each:
-            each[element.tag](element)
-
+    tree = _Tree(where, each or {})
     parser = expat.ParserCreate(namespace_separator="}")
     parser.buffer_text = True
-    parser.StartDoctypeDeclHandler = refuse
-    parser.EntityDeclHandler = refuse
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.CharacterDataHandler = lambda data: texts[-1].append(data)
+    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = tree.refuse
+    parser.StartElementHandler, parser.EndElementHandler = tree.start, tree.end
+    parser.CharacterDataHandler = tree.text
     with reading(where):
         if isinstance(source, bytes):
             parser.Parse(source, True)
         else:
             with source.open("rb") as file:
                 parser.ParseFile(file)
-        return stack[0][0]
+        return tree.stack[0][0]
+
+
+class _Tree:
+    """The elements that `parse_xml` builds: those that are open, the document first, and pieces of their texts."""
+
+    def __init__(self, where: str | Path, each: Mapping[str, Callable[[Element], None]]) -> None:
+        self.where, self.each = where, each
+        self.stack: list[Element] = [Element("document")]
+        self.texts: list[list[str]] = [[]]
+
+    def refuse(self, *_: object) -> None:
+        raise InputError(f"{self.where}: declares a document type, which no instrument does: it is not read")
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        if len(self.stack) > _DEEPEST:
+            raise InputError(f"{self.where}: holds elements more than {_DEEPEST} deep, as no index does: it is damaged")
+        element = Element(_local(tag), {_local(name): value for name, value in attributes.items()})
+        if element.tag not in self.each:
+            self.stack[-1].append(element)
+        self.stack.append(element)
+        self.texts.append([])
+
+    def text(self, data: str) -> None:
+        self.texts[-1].append(data)
+
+    def end(self, _: str) -> None:
+        element = self.stack.pop()
+        element.text = "".join(self.texts.pop()) or None
+        if element.tag in self.each:
+            self.each[element.tag](element)
 
 
 def child_text(element: Element, tag: str, default: str = "") -> str:

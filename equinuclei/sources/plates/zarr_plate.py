@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import zarr
 
+from equinuclei.claims import check_claim
 from equinuclei.errors import InputError, reading
-from equinuclei.sources.claims import check_claim
 from equinuclei.sources.plates.chunks import check_chunks, lost_chunks
 from equinuclei.sources.plates.planes import PlateSource, make_planes, to_float, unique_names
 from equinuclei.wells import parse_well, well_name

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from equinuclei import claims
+from equinuclei.claims import HARMLESS, check_claim, size_in_words
 from equinuclei.errors import InputError, UnavailableError
-from equinuclei.sources import claims
-from equinuclei.sources.claims import HARMLESS, check_claim, size_in_words
 from equinuclei.sources.images import ends_early, image_header, read_image
 from support.plate_checks import SHARED
 

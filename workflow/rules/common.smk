@@ -18,7 +18,6 @@ from equinuclei.errors import InputError
 from equinuclei.checksums import digest
 from equinuclei.runtime.equivalent_code import RuleCode
 from equinuclei.runtime.job import pass_on
-from equinuclei.runtime.printable import printable
 from equinuclei.specs import OTSU
 from equinuclei.tables.columns import COLUMNS_FILE
 from equinuclei.config.study import Study
@@ -33,7 +32,7 @@ try:
     study = Study(config, SCHEMA)
     rule_code = RuleCode(ROOT)
 except InputError as error:
-    raise WorkflowError(printable(str(error))) from None
+    raise WorkflowError(str(error)) from None
 
 RESULTS = study.results
 RUN = f"{RESULTS}/{{dataset}}/models/{{model}}/{{modality}}/seed{{seed}}"
@@ -114,7 +113,7 @@ def or_end_parsing(function, *arguments):
     try:
         return function(*arguments)
     except InputError as error:
-        raise WorkflowError(printable(str(error))) from None
+        raise WorkflowError(str(error)) from None
 
 
 def code_of(rule_name):

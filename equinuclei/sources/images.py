@@ -122,25 +122,6 @@ def image_header(path: str | Path) -> tuple[int, int, int]:
             return page.imagelength, page.imagewidth, len(tiff.pages)
 
 
-def ends_early(path: str | Path) -> bool:
-    """Whether a TIFF file refers to bytes beyond its end, or breaks off so that this cannot be read.
-
-    Raises UnavailableError if it cannot be read now.
-    """
-    try:
-        with reading(path), tifffile.TiffFile(path, is_ome=False) as tiff:
-            # By number: tifffile follows a chain of pages that leads back into itself for ever.
-            for number in range(len(tiff.pages)):
-                page = tiff.pages[number]
-                if any(
-                    a + n > tiff.filehandle.size for a, n in zip(page.dataoffsets, page.databytecounts, strict=True)
-                ):
-                    return True
-    except InputError:
-        return True
-    return False
-
-
 def _read_tiff(path: Path, page: int | None) -> np.ndarray:
     # An OME-TIFF may list other files as its planes; here only the planes in this file count.
     with tifffile.TiffFile(path, is_ome=False) as tiff:
@@ -154,10 +135,9 @@ def _read_tiff(path: Path, page: int | None) -> np.ndarray:
         number = _check_page(path, page, pages)
         chosen = first if behind_one_header else tiff.pages[number]
         # tifffile reads missing strips at the end as zeros for some encodings.
+        end = max(a + n for a, n in zip(chosen.dataoffsets, chosen.databytecounts, strict=True))
         if behind_one_header:
-            end = first.dataoffsets[0] + tiff.series[0].nbytes
-        else:
-            end = max(a + n for a, n in zip(chosen.dataoffsets, chosen.databytecounts, strict=True))
+            end = max(end, first.dataoffsets[0] + tiff.series[0].nbytes)
         if end > held:
             raise ValueError(f"{end} bytes expected, {held} found")
         if behind_one_header:

@@ -5,13 +5,15 @@ import zlib
 from contextlib import suppress
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 
 from equinuclei import claims
 from equinuclei.claims import HARMLESS, check_claim, size_in_words
 from equinuclei.errors import InputError, UnavailableError
-from equinuclei.sources.images import ends_early, image_header, read_image
+from equinuclei.plates.field_images import read_field
+from equinuclei.sources.images import image_header, read_image
 from support.plate_checks import SHARED
 
 
@@ -105,5 +107,6 @@ def test_pages_that_lead_back_to_the_first(tmp_path):
     (count,) = struct.unpack_from("<H", data, 8)
     struct.pack_into("<I", data, 8 + 2 + 12 * count, 8)
     (tmp_path / "a.tif").write_bytes(data)
-    assert not ends_early(tmp_path / "a.tif")
     assert read_image(tmp_path / "a.tif", 0).shape == (16, 20)
+    planes = pd.DataFrame({"path": [str(tmp_path / "a.tif")], "page": [1]})
+    assert read_field(planes, (16, 20), np.dtype(np.uint16)).status == "unreadable"

@@ -30,8 +30,9 @@ class UnavailableError(StoppedError):
     """
 
 
-_OF_THE_CONTENT = (errno.EINVAL, errno.EOVERFLOW)
-"""What a file system answers to a read at a place that a damaged file names: before its beginning, or too far."""
+_OF_THE_CONTENT = (errno.EINVAL, errno.EOVERFLOW, errno.ENAMETOOLONG, errno.ELOOP)
+"""What a file system answers to what a damaged file says: read before its beginning or too far, open a name that no
+file can have, or links that lead back to themselves."""
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from equinuclei.runtime.printable import printable
+
 DESCRIPTION = """\
 Compare the results of a data set with their record, tables/provenance.json: files, stores, the code that made them, and
 the images and masks they come from. The exit status is 1 if anything differs or is missing.
@@ -28,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     for verdict, what, why in check_provenance(arguments.folder, CHECKOUT, fast=arguments.fast):
         counts[verdict] = counts.get(verdict, 0) + 1
         if verdict != "ok":
-            print(f"{verdict:10}{what}: {why}")
+            print(printable(f"{verdict:10}{what}: {why}"))
     wrong = counts.get("differs", 0) + counts.get("missing", 0)
     total = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
     print(f"{arguments.folder}: {total}. {'NOT the recorded run' if wrong else 'This is the recorded run'}.")

@@ -7,6 +7,7 @@ import sys
 
 from equinuclei import __version__
 from equinuclei.runtime.job import message_of
+from equinuclei.runtime.printable import printable
 
 COMMANDS = {
     "segment": "find and measure the nuclei of a folder of images",
@@ -43,5 +44,5 @@ def main(words: list[str] | None = None) -> int:
         message = message_of(error)
         if message is None:
             raise
-        print(f"Error: {message}", file=sys.stderr)
+        print(f"Error: {printable(message)}", file=sys.stderr)
         return 1

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equinuclei.errors import InputError
+from equinuclei.runtime.printable import printable
 
 if TYPE_CHECKING:  # `--help` need not wait for pandas
     import pandas as pd
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     from equinuclei.sources.plates import find_plate_source
 
     source = find_plate_source(arguments.folder, _layout(arguments))
-    print("\n".join(described(source, arguments.folder)))
+    print(printable("\n".join(described(source, arguments.folder))))
     return 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from equinuclei.cli.values import at_least, available_cores, diameter, positive
 from equinuclei.library.names import LAB_MODELS
+from equinuclei.runtime.printable import PrintableFormatter, printable
 
 DEFAULT_MODEL = "fluorescence-fast-v1"
 
@@ -98,7 +99,9 @@ def run(arguments: argparse.Namespace) -> int:
     # Not at the top: `--help` and a mistyped option need not wait for PyTorch.
     from equinuclei.inference.image_folder import segment_folder
 
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PrintableFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("equinuclei").setLevel(logging.INFO)
     try:
         failed = segment_folder(
@@ -117,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
             torch_threads=arguments.threads,
         )
     except OSError as error:
-        print(f"Error: {error.filename or arguments.output}: {error.strerror or error}", file=sys.stderr)
+        print(printable(f"Error: {error.filename or arguments.output}: {error.strerror or error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted; the images named above are done", file=sys.stderr)

@@ -11,6 +11,7 @@ from equinuclei.file_names import name_pattern
 from equinuclei.library.names import WEIGHTS, find_weights
 from equinuclei.plates.inbox import waiting_plates
 from equinuclei.plates.scan_table import NOT_TO_BE_PROCESSED, READY, read_scan
+from equinuclei.tables.formulas import unguarded
 
 
 class Plates:
@@ -115,7 +116,7 @@ def _read_plates_table(path: str | Path, columns: Sequence[str]) -> dict[str, di
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a readable table ({error}); `plates: {{table: ...}}` names it") from error
     found: dict[str, dict[str, str]] = {}
     for row in rows:
@@ -125,5 +126,5 @@ def _read_plates_table(path: str | Path, columns: Sequence[str]) -> dict[str, di
             raise InputError(f"{path}: a row has no plate; the column holds identifiers as in scan.tsv")
         if row["plate"] in found:
             raise InputError(f"{path}: plate {row['plate']!r} is listed twice")
-        found[row["plate"]] = {column: (value or "").strip() for column, value in row.items()}
+        found[unguarded(row["plate"])] = {column: unguarded((value or "").strip()) for column, value in row.items()}
     return found

@@ -9,13 +9,35 @@ import jsonschema
 
 from equinuclei.errors import InputError
 
+_MOST_VALUES, _DEEPEST = 100_000, 50
+
 
 def check_schema(config: Mapping, schema: Mapping) -> None:
     """Raise InputError with one line for every key or value of `config` that the JSON schema does not allow."""
+    if _count_values(config, {}, 0) > _MOST_VALUES:
+        raise InputError(f"the configuration cannot be used: aliases in it stand for more than {_MOST_VALUES:,} values")
     validator = jsonschema.Draft202012Validator(complete(schema))
     errors = sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
     if errors:
         raise InputError("the configuration cannot be used:\n" + "\n".join(f"  {_explain(e)}" for e in errors))
+
+
+def _count_values(value: object, known: dict[int, int], depth: int) -> int:
+    """Number of values in a configuration. Ten lines of YAML whose aliases name each other can stand for billions.
+
+    known : numbers of lists and mappings that were counted, by id; -1 while they are.
+    """
+    if not isinstance(value, Mapping | list):
+        return 1
+    if id(value) not in known:
+        if depth > _DEEPEST:
+            raise InputError(f"the configuration cannot be used: it is nested more than {_DEEPEST} deep")
+        known[id(value)] = -1
+        parts = value.values() if isinstance(value, Mapping) else value
+        known[id(value)] = 1 + sum(_count_values(part, known, depth + 1) for part in parts)
+    elif known[id(value)] < 0:
+        raise InputError("the configuration cannot be used: an alias in it stands for what it is a part of")
+    return known[id(value)]
 
 
 def complete(schema: Mapping) -> dict[str, Any]:

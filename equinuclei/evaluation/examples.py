@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from equinuclei.errors import reading
 from equinuclei.runtime.files import replacing
 
 _ARRAYS = ("image", "truth", "classes", "instances", "probability", "probability_sum")
@@ -26,8 +27,8 @@ def write_examples(path: str | Path, examples: Sequence[Mapping]) -> None:
 
 
 def read_examples(path: str | Path) -> list[dict]:
-    """What `write_examples` wrote."""
-    with np.load(path, allow_pickle=False) as file:
+    """What `write_examples` wrote. Raises InputError if the file is damaged."""
+    with reading(path, "delete it, and predict again"), np.load(path, allow_pickle=False) as file:
         return [
             {"image_id": str(image_id), "cell_line": str(cell_line)}
             | {name: file[f"{name}_{number}"] for name in _ARRAYS}

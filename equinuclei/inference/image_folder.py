@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from skimage.segmentation import find_boundaries
 
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, UnavailableError
 from equinuclei.images.instances import Cleaning
 from equinuclei.images.measure import measure_nuclei
 from equinuclei.images.rescaling import magnification
@@ -29,6 +29,7 @@ from equinuclei.networks.folding import fold
 from equinuclei.networks.network import SegmentationNetwork
 from equinuclei.runtime.files import replacing
 from equinuclei.sources.images import SUFFIXES, read_image
+from equinuclei.tables.files import without_formulas
 
 logger = logging.getLogger("equinuclei.inference.image_folder")
 
@@ -80,10 +81,10 @@ def segment_folder(
     table = Path(output) / "nuclei.tsv"
     table.unlink(missing_ok=True)  # a table of an earlier run would not match the labels of this one
     for number, (path, files) in enumerate(zip(found, outputs, strict=True), start=1):
-        progress = f"[{number}/{len(found)}] {_printable(path.name)}"
+        progress = f"[{number}/{len(found)}] {' '.join(path.name.splitlines())}"
         try:
             measured = _segment_file(path, files, segment, page, pixel_size)
-        except (InputError, OSError) as error:
+        except (InputError, UnavailableError, OSError) as error:
             if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
                 raise
             logger.error("%s: FAILED. %s", progress, error)
@@ -98,11 +99,6 @@ def segment_folder(
     if failed:
         logger.error("%d of %d images could not be segmented: see above", failed, len(found))
     return failed
-
-
-def _printable(name: str) -> str:
-    """A file name without control sequences that a terminal would obey."""
-    return name if name.isprintable() else ascii(name)
 
 
 def _load_network(weights: Path, device: str, threads: int) -> tuple[SegmentationNetwork, torch.device]:
@@ -182,7 +178,7 @@ def _write_table(path: Path, nuclei: pd.DataFrame, pixel_size: float | None) -> 
     unknown = ["field", *(_PER_MICROMETRE if pixel_size is None else ())]
     with replacing(path) as temporary:
         # A file name may contain bytes that are not text; they are written as \xNN.
-        nuclei.drop(columns=unknown).to_csv(
+        without_formulas(nuclei.drop(columns=unknown)).to_csv(
             temporary, sep="\t", index=False, lineterminator="\n", float_format="%.10g", errors="backslashreplace"
         )
 

@@ -46,7 +46,7 @@ def modality_of(weights: str | Path) -> str:
     """The modality of the images that a model learnt from, by the run.json beside its weights; empty if unknown."""
     try:
         record = json.loads((Path(weights).parent / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return ""
     return str(record.get("modality") or "") if isinstance(record, dict) else ""
 

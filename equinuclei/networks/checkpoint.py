@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, reading
 from equinuclei.networks.build import build_model
 from equinuclei.networks.layers import use_channels_last
 from equinuclei.networks.network import SegmentationNetwork
@@ -18,6 +18,11 @@ from equinuclei.specs import ModelSpec, resolve_spec
 
 KEY = "equinuclei"
 """Name of the metadata entry, a JSON object."""
+
+_REMEDY = "these are no weights of this workflow, or damaged ones: copy them again, or train the model again"
+_DEEPEST = 20
+"""Levels of a network, each of which halves the image."""
+_LARGEST_DIAMETER = 10_000  # pixels
 
 
 def save_weights(
@@ -41,12 +46,14 @@ def save_weights(
 def load_model(path: str | Path, device: torch.device | str = "cpu") -> SegmentationNetwork:
     """The network in a weights file, in evaluation mode on a device.
 
-    Raises InputError if the file is missing, is not a safetensors file of this project, or does not match its spec.
+    Raises InputError if the file is not a safetensors file of this project or does not match its spec, UnavailableError
+    if it cannot be read now.
     """
     spec = read_metadata(path)["spec"]
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    network = build_model(resolve_spec(spec))
+    with reading(path, _REMEDY):
+        network = _build(path, spec)
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -58,13 +65,32 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Segmenta
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """The metadata of a weights file: `spec`, and the certificate as `equivariance` if there is one.
 
-    Raises InputError if the file is missing or is not a safetensors file of this project.
+    Raises InputError if the file is not a safetensors file of this project, UnavailableError if it cannot be read now.
     """
-    try:
+    with reading(path, _REMEDY):
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error}); train the model again") from error
-    if KEY not in metadata:
-        raise InputError(f"{path}: contains no model specification; only weights saved by this workflow can be loaded")
-    return json.loads(metadata[KEY])
+        if KEY not in metadata:
+            raise InputError(
+                f"{path}: contains no model specification; only weights saved by this workflow can be loaded"
+            )
+        content = json.loads(metadata[KEY])
+        if not isinstance(content, dict) or not isinstance(content.get("spec"), dict):
+            raise ValueError("its metadata holds no spec of a network")
+    return content
+
+
+def _build(path: str | Path, spec: Mapping) -> SegmentationNetwork:
+    """The network of a spec, if it is not larger than the file: a damaged spec can ask for any size."""
+    widths = spec.get("widths")
+    if not isinstance(widths, list) or len(widths) > _DEEPEST or not all(isinstance(w, int) for w in widths):
+        raise ValueError(f"widths {str(widths)[:100]}")
+    diameter = spec.get("diameter")
+    if diameter is not None and not (type(diameter) in (int, float) and 0 < diameter < _LARGEST_DIAMETER):
+        raise ValueError(f"diameter {str(diameter)[:100]}")
+    with torch.device("meta"):  # neither memory nor time for its numbers
+        planned = build_model(resolve_spec(spec))
+    needed = sum(tensor.nbytes for tensor in planned.state_dict().values())
+    if needed > (held := Path(path).stat().st_size):
+        raise ValueError(f"its spec is that of a network of {needed:,} bytes, and it holds {held:,}")
+    return build_model(resolve_spec(spec))

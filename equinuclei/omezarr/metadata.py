@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import zarr
 
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, reading
 
 NgffVersion = Literal["0.4", "0.5"]
 NGFF_VERSIONS: tuple[NgffVersion, ...] = ("0.4", "0.5")
@@ -29,14 +29,25 @@ def is_zarr(path: Path) -> bool:
     return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
 
 
+REMEDY = "its metadata is damaged: remove it, and run again"
+
+
 def read_attributes(group: Path) -> Metadata:
-    """All attributes of a group, those of other programs included."""
-    return zarr.open_group(group, mode="r").attrs.asdict()
+    """All attributes of a group, those of other programs included. Raises InputError for damaged ones."""
+    with reading(group, REMEDY):
+        return zarr.open_group(group, mode="r").attrs.asdict()
+
+
+def open_array(path: Path, mode: Literal["r", "r+"] = "r") -> zarr.Array:
+    """An array. Raises InputError if its metadata is damaged."""
+    with reading(path, REMEDY):
+        return zarr.open_array(path, mode=mode)
 
 
 def ngff_part(attributes: Metadata) -> Metadata:
-    """What NGFF specifies of a group's attributes."""
-    return attributes.get("ome", attributes)
+    """What NGFF specifies of a group's attributes; nothing where they are none."""
+    part = attributes.get("ome", attributes)
+    return part if isinstance(part, dict) else {}
 
 
 def read_metadata(group: Path) -> Metadata:

@@ -8,8 +8,7 @@ time point) where it fits into `equinuclei.omezarr.stacks.SHARD_BYTES`.
 
 import math
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -20,13 +19,16 @@ import zarr
 from ngio import open_ome_zarr_container, open_ome_zarr_plate
 
 from equinuclei.channels import ChannelChoice, find_channel
-from equinuclei.errors import InputError
+from equinuclei.claims import check_claim
+from equinuclei.errors import InputError, reading
 from equinuclei.omezarr.blocks import blocks
 from equinuclei.omezarr.metadata import (
+    REMEDY,
     Metadata,
     is_zarr,
     known_version,
     ngff_part,
+    open_array,
     pixel_size_of,
     read_attributes,
     read_metadata,
@@ -35,6 +37,9 @@ from equinuclei.wells import parse_well, well_name
 
 FIELD_TABLE = "field_ROI_table"
 FIELD_COLUMNS = ["field", "y0", "x0", "height", "width"]
+
+_EMPTY_RATIO = 1_000_000
+"""Bytes of an image that a byte on disk may stand for: chunks without pixels have no file, gaps shrink to nothing."""
 
 NOTES = "equinuclei"
 """Attribute for what this program notes beside NGFF's own metadata."""
@@ -69,13 +74,16 @@ class Plate:
         if not is_plate(self.path):
             raise InputError(f"{path} is not an OME-Zarr plate.")
         attributes = read_attributes(self.path)
-        metadata = ngff_part(attributes)
-        described = metadata["plate"]
-        positions = sorted(parse_well(well["path"].replace("/", "")) for well in described["wells"])
-        self.name: str = described.get("name", "")
-        self.ngff_version = known_version(metadata["version"] if "version" in metadata else described["version"])
-        self.wells = [well_name(*position) for position in positions]
-        self.notes: Metadata = attributes.get(NOTES, {})
+        with reading(self.path, REMEDY):
+            metadata = ngff_part(attributes)
+            described = metadata["plate"]
+            positions = sorted(parse_well(well["path"].replace("/", "")) for well in described["wells"])
+            self.name: str = described.get("name", "")
+            self.ngff_version = known_version(metadata["version"] if "version" in metadata else described["version"])
+            self.wells = [well_name(*position) for position in positions]
+            self.notes: Metadata = dict(attributes.get(NOTES, {}))
+        if not self.wells:
+            raise InputError(f"{path}: lists no well: {REMEDY}")
 
     def image(self, well: str) -> "WellImage":
         """The image of a well. Raises InputError if there is no such well, or it has no image."""
@@ -101,15 +109,17 @@ class Plate:
         found = table[(table["row"].astype(str) == row) & (table["column"].astype(str).str.zfill(2) == column)]
         if found.empty:
             raise InputError(f"{self.path}: its table {FIELD_TABLE!r} lacks well {well}.")
-        return found[FIELD_COLUMNS].astype("int64").reset_index(drop=True)
+        with reading(f"{self.path}: its table {FIELD_TABLE!r}", REMEDY):
+            return found[FIELD_COLUMNS].astype("int64").reset_index(drop=True)
 
     @cached_property
     def _fields(self) -> pd.DataFrame | None:
         """The table of the fields of all wells. None: each image has its own, as earlier versions made them."""
-        plate = open_ome_zarr_plate(self.path)
-        if FIELD_TABLE not in plate.list_tables():
-            return None
-        table = plate.get_table(FIELD_TABLE).dataframe.reset_index()
+        with reading(f"{self.path}: its table {FIELD_TABLE!r}", REMEDY):
+            plate = open_ome_zarr_plate(self.path, mode="r")
+            if FIELD_TABLE not in plate.list_tables():
+                return None
+            table = plate.get_table(FIELD_TABLE).dataframe.reset_index()
         if missing := {"row", "column", *FIELD_COLUMNS} - set(table):
             raise InputError(f"{self.path}: its table {FIELD_TABLE!r} lacks {', '.join(sorted(missing))}.")
         return table
@@ -152,12 +162,13 @@ class Pyramid:
         if not is_zarr(path):
             raise InputError(f"{plate}: well {well} has no {self.kind}: was the plate written whole?")
         self._metadata = read_metadata(path)
-        self.pixel_size = pixel_size_of(self._metadata)
-        self.reductions = _reductions(self._metadata)
-        self.has_time = self._metadata["multiscales"][0]["axes"][0]["name"] == "t"
-        shape = self.level(0).shape
-        self.height, self.width = shape[-2:]
-        self.times: int = shape[0] if self.has_time else 1
+        with reading(path, REMEDY):
+            self.pixel_size = pixel_size_of(self._metadata)
+            self.reductions = _reductions(self._metadata)
+            self.has_time = self._metadata["multiscales"][0]["axes"][0]["name"] == "t"
+            shape = self.level(0).shape
+            self.height, self.width = shape[-2:]
+            self.times: int = shape[0] if self.has_time else 1
 
     def level(self, number: int, mode: Literal["r", "r+"] = "r") -> zarr.Array:
         """The array (..., y, x) of a level. Raises InputError if there is no such level."""
@@ -166,7 +177,7 @@ class Pyramid:
             raise InputError(
                 f"{self.plate}: well {self.well} has no {self.kind} of level {number}: is the plate whole?"
             )
-        return zarr.open_array(path, mode=mode)
+        return open_array(path, mode)
 
     def time_index(self, time: int = 0) -> tuple[int, ...]:
         """The leading index of a time point in the arrays of all levels."""
@@ -182,28 +193,27 @@ class Pyramid:
         """
         array = self.level(0)
         at = self.time_index(time)
-        with self._damage_reported():
-            pixels = np.asarray(array[at] if at else array[:])
         crc = 0
-        for region in blocks(array, at):
-            crc = zlib.crc32(np.ascontiguousarray(pixels[region[len(at) :]]).data, crc)
+        with self._damage_reported():
+            _check_claim(array, self.path)
+            pixels = np.asarray(array[at] if at else array[:])
+            for region in blocks(array, at):
+                crc = zlib.crc32(np.ascontiguousarray(pixels[region[len(at) :]]).data, crc)
         if crc != self.checksums().get(time, crc):
             raise InputError(self._damaged("the checksum differs"))
         return pixels
 
     def checksums(self) -> dict[int, int]:
         """CRC-32 of the pixels that were written, by time point."""
-        noted = read_attributes(self.path).get(NOTES, {}).get("crc32")
-        if isinstance(noted, dict):
-            return {int(time): int(crc) for time, crc in noted.items()}
-        return {} if noted is None else {0: int(noted)}
+        attributes = read_attributes(self.path)
+        with reading(self.path, REMEDY):
+            noted = attributes.get(NOTES, {}).get("crc32")
+            if isinstance(noted, dict):
+                return {int(time): int(crc) for time, crc in noted.items()}
+            return {} if noted is None else {0: int(noted)}
 
-    @contextmanager
-    def _damage_reported(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, RuntimeError, ValueError) as error:  # what codecs raise for damaged chunks
-            raise InputError(self._damaged(str(error))) from error
+    def _damage_reported(self) -> AbstractContextManager[None]:
+        return reading(self.path, self._damaged("a chunk is broken"))
 
     def _damaged(self, why: str) -> str:
         return (
@@ -233,10 +243,11 @@ class WellImage(Pyramid):
 
     def __init__(self, path: Path, plate: Path, well: str) -> None:
         super().__init__(path, plate, well)
-        self.wavelengths = {
-            str(channel["label"]): float(channel.get("emission_wavelength", math.nan))
-            for channel in self._metadata["omero"]["channels"]
-        }
+        with reading(path, REMEDY):
+            self.wavelengths = {
+                str(channel["label"]): float(channel.get("emission_wavelength", math.nan))
+                for channel in self._metadata["omero"]["channels"]
+            }
 
     @property
     def channels(self) -> list[str]:
@@ -250,11 +261,19 @@ class WellImage(Pyramid):
         """
         array = self.level(0)
         with self._damage_reported():
+            _check_claim(array, self.path)
             return np.asarray(array[(*self.time_index(time), number)])
 
     def label(self, name: str) -> LabelImage:
         """One of the label images over this image. Raises InputError if there is no such one."""
         return LabelImage(self.path / "labels" / name, self.plate, self.well)
+
+
+def _check_claim(array: zarr.Array, image: Path) -> None:
+    """Refuse an array whose damaged metadata claims far more than its files can hold."""
+    held = sum(file.stat().st_size for file in image.rglob("*") if file.is_file())
+    largest = max(math.prod(array.shape), math.prod(array.shards or array.chunks))
+    check_claim(image, array.dtype.itemsize * largest, held, _EMPTY_RATIO)
 
 
 def _reductions(metadata: Metadata) -> tuple[int, ...]:
@@ -268,8 +287,13 @@ def _reductions(metadata: Metadata) -> tuple[int, ...]:
 
 def _field_table_of_image(image: WellImage) -> pd.DataFrame:
     """`Plate.field_table` of a plate that an earlier version made."""
+    with reading(f"{image.plate}: well {image.well}, its table {FIELD_TABLE!r}", REMEDY):
+        return _regions_of_image(image)
+
+
+def _regions_of_image(image: WellImage) -> pd.DataFrame:
     scale, where = image.pixel_size or 1.0, f"{image.plate}: well {image.well}"
-    container = open_ome_zarr_container(image.path)
+    container = open_ome_zarr_container(image.path, mode="r")
     if FIELD_TABLE not in container.list_tables():
         raise InputError(f"{where} has no table {FIELD_TABLE!r}.")
     rows = []

@@ -5,6 +5,7 @@ resolution level and axes (n, y, x), where n counts images. A chunk is one image
 Axis n has no type: it is neither space nor time nor channel.
 """
 
+import math
 import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,8 +19,15 @@ import zarr
 from ngio import AxesSetup, create_empty_ome_zarr
 from zarr.codecs import ZstdCodec
 
-from equinuclei.errors import InputError
-from equinuclei.omezarr.metadata import changed_metadata, pixel_size_of, read_metadata
+from equinuclei.errors import InputError, reading
+from equinuclei.omezarr.metadata import (
+    REMEDY,
+    changed_metadata,
+    open_array,
+    pixel_size_of,
+    read_attributes,
+    read_metadata,
+)
 
 _ROWS_AT_ONCE = 16  # images
 SHARD_BYTES = 150_000_000  # uncompressed
@@ -29,6 +37,7 @@ SHARD_BYTES = 150_000_000  # uncompressed
 ZSTD_LEVEL = 3
 
 _LEVEL = "0"
+_LARGEST_IMAGE = 2**32  # pixels of an image of a data set
 _PATH_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -95,7 +104,7 @@ def store_attributes(path: str | Path) -> dict:
     """Attributes of a store; empty if there is no store at `path`."""
     if not (Path(path) / "zarr.json").is_file():
         return {}
-    return zarr.open_group(Path(path), mode="r").attrs.asdict()
+    return read_attributes(Path(path))
 
 
 def create_stack(
@@ -264,7 +273,7 @@ def open_stack(store_path: str | Path, array: str) -> zarr.Array:
         if not Path(store_path).exists():
             raise InputError(f"store {store_path} does not exist.")
         raise InputError(f"store {store_path} has no array {array!r}: was it made from the same fields.tsv?")
-    return zarr.open_array(path, mode="r")
+    return open_array(path)
 
 
 def read_row(stack: zarr.Array | str | Path, row: int) -> np.ndarray:
@@ -273,7 +282,7 @@ def read_row(stack: zarr.Array | str | Path, row: int) -> np.ndarray:
     Raises
     ------
     InputError
-        If there is no array at the path.
+        If there is no array at the path, or a damaged one.
     IndexError
         If the array has no such row.
     """
@@ -281,7 +290,9 @@ def read_row(stack: zarr.Array | str | Path, row: int) -> np.ndarray:
         stack = open_stack(Path(stack).parent, Path(stack).name)
     if not 0 <= row < stack.shape[0]:
         raise IndexError(f"row {row} of {stack.shape[0]}")
-    return np.asarray(stack[row])
+    with reading(f"{stack.store_path}, row {row}", REMEDY):
+        _check_claim(stack)
+        return np.asarray(stack[row])
 
 
 def read_rows(stack: zarr.Array, rows: Sequence[int], workers: int = 2) -> list[np.ndarray]:
@@ -297,7 +308,8 @@ def read_rows(stack: zarr.Array, rows: Sequence[int], workers: int = 2) -> list[
     ]
     with ThreadPoolExecutor(workers) as pool:
         blocks = pool.map(lambda run: np.asarray(stack[int(run[0]) : int(run[-1]) + 1]), runs)
-        images = [image for block in blocks for image in block]
+        with reading(str(stack.store_path), REMEDY):
+            images = [image for block in blocks for image in block]
     found: list = [None] * len(images)
     for place, image in zip(order, images, strict=True):
         found[place] = image
@@ -305,8 +317,17 @@ def read_rows(stack: zarr.Array, rows: Sequence[int], workers: int = 2) -> list[
 
 
 def read_pixel_size(store_path: str | Path, array: str) -> float | None:
-    """Micrometres per pixel of an array, None if unknown."""
-    return pixel_size_of(read_metadata(Path(store_path, array)))
+    """Micrometres per pixel of an array, None if unknown. Raises InputError for damaged metadata."""
+    path = Path(store_path, array)
+    metadata = read_metadata(path)
+    with reading(path, REMEDY):
+        return pixel_size_of(metadata)
+
+
+def _check_claim(stack: zarr.Array) -> None:
+    """Raise ValueError for chunks that are not images: damaged metadata can make them of any size."""
+    if stack.ndim != 3 or stack.chunks != (1, *stack.shape[1:]) or math.prod(stack.shape[1:]) > _LARGEST_IMAGE:
+        raise ValueError(f"shape {stack.shape}, chunks {stack.chunks}")
 
 
 def _is_path_part(name: str) -> bool:

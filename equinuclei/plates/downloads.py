@@ -8,8 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a text that begins with one of these for a formula."""
+from equinuclei.tables.files import without_formulas
 
 _FORM = {"index": False, "float_format": "%.6g", "lineterminator": "\r\n"}
 
@@ -49,17 +48,6 @@ def write_downloads(
         rows = _zip_nuclei(nuclei, path, plate_map)
         found.append({"name": path.name, "label": "nuclei", "rows": rows, "bytes": path.stat().st_size})
     return found
-
-
-def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with an apostrophe before all text, and names of columns, that spreadsheets would take for formulas."""
-    texts = table.select_dtypes(exclude=["number", "bool", "datetime"]).columns
-    safe = table.assign(**{column: table[column].map(_safe) for column in texts})
-    return safe.rename(columns=_safe)
-
-
-def _safe(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
 
 
 def _with_map(table: pd.DataFrame, plate_map: pd.DataFrame | None) -> pd.DataFrame:

@@ -197,7 +197,7 @@ def _ends_early(path: Path, size: int) -> bool:
         with tifffile.TiffFile(path, is_ome=False) as tiff:
             return any(
                 offset + count > size
-                for page in tiff.pages
+                for page in map(tiff.pages.__getitem__, range(len(tiff.pages)))  # iteration follows a loop for ever
                 for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
             )
     except Exception as error:  # a header that breaks off has many ways to fail

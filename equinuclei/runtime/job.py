@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from equinuclei.errors import InputError, StoppedError
+from equinuclei.runtime.printable import PrintableFormatter
 
 logger = logging.getLogger("equinuclei")
 
@@ -49,7 +50,7 @@ def job(log: str | Path) -> Iterator[None]:
     """
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.addFilter(logging.Filter("equinuclei"))
-    to_terminal.setFormatter(logging.Formatter("%(message)s"))
+    to_terminal.setFormatter(PrintableFormatter("%(message)s"))
     handlers: list[logging.Handler] = [to_terminal]
     root = logging.getLogger()
     root.setLevel(logging.INFO)
@@ -81,7 +82,7 @@ def job(log: str | Path) -> Iterator[None]:
 def _log_file(path: Path) -> logging.Handler:
     path.parent.mkdir(parents=True, exist_ok=True)
     to_file = _LogFile(path, mode="w", encoding="utf-8")
-    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    to_file.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     return to_file
 
 

@@ -1,20 +1,21 @@
 """Reading the pixels of one image or mask file."""
 
-import struct
-import zlib
+import math
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
 import tifffile
 
-from equinuclei.errors import InputError
+from equinuclei.claims import check_claim
+from equinuclei.errors import InputError, reading
 
 SUFFIXES = (".tif", ".tiff", ".png")
 IMAGE_DTYPES = ("uint8", "uint16", "float32")
 
-# Errors that tifffile, its codecs (RuntimeError) and Pillow (SyntaxError for a broken header) raise for damaged files.
-_READER_ERRORS = (OSError, ValueError, RuntimeError, SyntaxError, struct.error, zlib.error, IndexError, KeyError)
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+_DEFLATE_RATIO = 1040  # a compressed byte of a PNG stands for 1032 at most
 
 
 def read_image(path: str | Path, page: int | None = None) -> np.ndarray:
@@ -86,12 +87,8 @@ def _read_grey(path: Path, page: int | None) -> np.ndarray:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"{path}: the name must end in .tif, .tiff or .png")
-    try:
+    with reading(path, "it is truncated, damaged or not of the type that its name says"):
         pixels = _read_png(path, page) if suffix == ".png" else _read_tiff(path, page)
-    except _READER_ERRORS as error:
-        raise InputError(
-            f"{path}: the file is truncated, damaged or not of the type that its name says: {error}"
-        ) from error
     if pixels.ndim == 3:
         pixels = _merge_channels(path, pixels)
     if pixels.ndim != 2 or 0 in pixels.shape:
@@ -99,10 +96,38 @@ def _read_grey(path: Path, page: int | None) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
+def image_header(path: str | Path) -> tuple[int, int, int]:
+    """Height, width (pixels) and number of pages of an image file, from its header.
+
+    Raises
+    ------
+    InputError
+        If the header is damaged.
+    UnavailableError
+        If the file cannot be read now.
+    """
+    path = Path(path)
+    with reading(path, "its header is damaged: was it copied whole?"):
+        if path.suffix.lower() == ".png":
+            with path.open("rb") as file:
+                width, height, _, _ = _png_header(file.read(33))
+            return height, width, 1
+        with tifffile.TiffFile(path, is_ome=False) as tiff:
+            page = tiff.pages[0]
+            if not isinstance(page, tifffile.TiffPage):
+                raise ValueError("no header of a page")
+            # A damaged tag can give several values for one, or none.
+            if not (isinstance(page.imagelength, int) and isinstance(page.imagewidth, int)):
+                raise ValueError("no size of the image")
+            return page.imagelength, page.imagewidth, len(tiff.pages)
+
+
 def _read_tiff(path: Path, page: int | None) -> np.ndarray:
     # An OME-TIFF may list other files as its planes; here only the planes in this file count.
     with tifffile.TiffFile(path, is_ome=False) as tiff:
-        first, pages = tiff.pages[0], len(tiff.pages)
+        first, pages, held = tiff.pages[0], len(tiff.pages), tiff.filehandle.size
+        if first.size == 0:
+            raise ValueError("an image without pixels")
         # ImageJ stores a stack behind the header of one page.
         behind_one_header = pages == 1 and tiff.series and tiff.series[0].size > first.size
         if behind_one_header:
@@ -110,16 +135,28 @@ def _read_tiff(path: Path, page: int | None) -> np.ndarray:
         number = _check_page(path, page, pages)
         chosen = first if behind_one_header else tiff.pages[number]
         # tifffile reads missing strips at the end as zeros for some encodings.
+        end = max(a + n for a, n in zip(chosen.dataoffsets, chosen.databytecounts, strict=True))
         if behind_one_header:
-            end = first.dataoffsets[0] + tiff.series[0].nbytes
-        else:
-            end = max(a + n for a, n in zip(chosen.dataoffsets, chosen.databytecounts, strict=True))
-        if end > tiff.filehandle.size:
-            raise ValueError(f"{end} bytes expected, {tiff.filehandle.size} found")
+            end = max(end, first.dataoffsets[0] + tiff.series[0].nbytes)
+        if end > held:
+            raise ValueError(f"{end} bytes expected, {held} found")
         if behind_one_header:
             return tiff.series[0].asarray().reshape(pages, *first.shape)[number]
+        _check_tiff_claim(path, chosen, held)
         pixels = chosen.asarray()
         return np.moveaxis(pixels, 0, -1) if chosen.axes == "SYX" else pixels
+
+
+def _check_tiff_claim(path: Path, page: tifffile.TiffPage | tifffile.TiffFrame, held: int) -> None:
+    """Refuse a page that claims more pixels, or larger tiles, than its file can hold."""
+    key = page if isinstance(page, tifffile.TiffPage) else page.keyframe  # what pages like it share with it
+    if key is None:
+        raise ValueError("no header of a page")
+    if key.compression == 1:  # none
+        check_claim(path, key.size * key.bitspersample // 8, held, ratio=1)
+    size = 1 if key.dtype is None else key.dtype.itemsize
+    tile = math.prod(key.chunks) if key.is_tiled else 0  # a strip ends with the image
+    check_claim(path, max(key.size, tile) * size, held)
 
 
 def _check_page(path: Path, page: int | None, pages: int) -> int:
@@ -136,15 +173,22 @@ def _check_page(path: Path, page: int | None, pages: int) -> int:
 def _read_png(path: Path, page: int | None) -> np.ndarray:
     _check_page(path, page, 1)
     with path.open("rb") as file:
-        header = file.read(26)
-    if len(header) == 26:
-        depth, colour = header[24], header[25]
+        width, height, depth, colour = _png_header(file.read(33))
         # Pillow would stretch 2- and 4-bit grey values to 0..255 and reduce 16-bit colours to 8 bits.
         if (colour == 0 and depth in (2, 4)) or (colour != 0 and depth == 16):
             raise InputError(
                 f"{path}: a {depth}-bit {'grey' if colour == 0 else 'colour'} PNG: save it as 8- or 16-bit grey"
             )
+        check_claim(path, width * height * depth // 8, path.stat().st_size, _DEFLATE_RATIO)
+    # Pillow goes by the content of a file, and would pass some kinds of it on to other programs: this is a PNG.
     return np.asarray(iio.imread(path, plugin="pillow", index=0))
+
+
+def _png_header(header: bytes) -> tuple[int, int, int, int]:
+    """Width, height, bits per sample and kind of colours, from the first 33 bytes of a PNG file."""
+    if header[:8] != PNG_SIGNATURE or len(header) < 33 or header[12:16] != b"IHDR":
+        raise ValueError("no PNG header")
+    return int.from_bytes(header[16:20], "big"), int.from_bytes(header[20:24], "big"), header[24], header[25]
 
 
 def _merge_channels(path: Path, pixels: np.ndarray) -> np.ndarray:

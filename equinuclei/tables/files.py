@@ -12,6 +12,7 @@ import pandas as pd
 from equinuclei.errors import InputError
 from equinuclei.runtime.files import replacing
 from equinuclei.tables.columns import BOOLEAN, INTEGER, NUMBER, TEXT, column_of
+from equinuclei.tables.formulas import guarded, unguarded
 
 MISSING = "NaN"
 """What stands for a missing number in the tables of a study."""
@@ -61,6 +62,8 @@ def read_table(path: str | Path, name: str, columns: Sequence[str] | None = None
         raise InputError(
             f"{path}: not a table as the workflow writes it ({error}); delete it and run again."
         ) from error
+    for column in (column for column, kind in types.items() if kind == TEXT):
+        table[column] = table[column].map(unguarded)
     for column in (column for column, kind in types.items() if kind == INTEGER):
         values = table[column].dropna()
         if (values % 1 != 0).any():
@@ -73,12 +76,25 @@ def read_table(path: str | Path, name: str, columns: Sequence[str] | None = None
 def write_table(table: pd.DataFrame, path: str | Path, *, missing: str = MISSING) -> None:
     """Write a table as tab-separated text, atomically: floats with 6 significant digits, 0 as 0.
 
+    Texts that a spreadsheet would take for formulas are guarded (`equinuclei.tables.formulas`); `read_table` undoes it.
+
     missing : what to write for a missing value; `read_table` knows `MISSING` and the empty text.
     """
     with replacing(path) as temporary:
-        _without_negative_zero(table).to_csv(
+        without_formulas(_without_negative_zero(table)).to_csv(
             temporary, sep="\t", index=False, float_format="%.6g", na_rep=missing, lineterminator="\n"
         )
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with all texts, and names of columns, `guarded`."""
+    texts = table.select_dtypes(exclude=["number", "bool", "datetime"]).columns
+    safe = table.assign(**{column: table[column].map(_guarded) for column in texts})
+    return safe.rename(columns=guarded)
+
+
+def _guarded(value: object) -> object:
+    return guarded(value) if isinstance(value, str) else value
 
 
 def _types(path: Path, name: str, wanted: Sequence[str], present: Sequence[str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from equinuclei.file_names import PATTERN, READY_PATTERNS, name_pattern
 from equinuclei.sources.checks import missing_path
 from equinuclei.sources.images import read_image
 from equinuclei.sources.plates import cellvoyager, columbus, harmony, metaxpress, patterns, plain, zarr_plate
+from equinuclei.sources.plates.boundary import check_inside
 from equinuclei.sources.plates.contents import Contents
 from equinuclei.sources.plates.planes import NO_FILE, PLANE_COLUMNS, PROJECTION, PlateSource
 from equinuclei.sources.plates.selection import choose_channels, choose_planes
@@ -70,11 +71,21 @@ def find_plate_source(path: str | Path, layout: str | Mapping[str, Any] | None =
     InputError
         If the path does not exist, no layout matches (the message lists what was looked for), or the plate cannot be
         read; see the readers. Without a layout, also for a folder of images that may be more than single images
-        (`equinuclei.sources.plates.plain.check_single_images`).
+        (`equinuclei.sources.plates.plain.check_single_images`); and if the plate names files that lie elsewhere
+        (`equinuclei.sources.plates.boundary`).
+    UnavailableError
+        If files of the plate cannot be read now.
     """
     path = Path(path).absolute()
     if not path.exists():
         raise InputError(missing_path(path, "plate"))
+    source = _read(path, layout)
+    check_inside(source, path)
+    return source
+
+
+def _read(path: Path, layout: str | Mapping[str, Any] | None) -> PlateSource:
+    """See `find_plate_source`."""
     if isinstance(layout, Mapping):
         return patterns.read_pattern(name_pattern(layout), path)
     if layout is not None:

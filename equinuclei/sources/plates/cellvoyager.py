@@ -128,7 +128,7 @@ def _optional_xml(path: Path | None) -> Element:
 
 def _channel_name(optics: Element | None, number: str) -> str:
     if optics is None:
-        return f"C{int(number):02d}" if number.isdigit() else f"C{number}"
+        return f"C{int(number):02d}" if number.isdecimal() and len(number) < 5 else f"C{number}"
     return optics.get("Fluorophore") or optics.get("Acquisition") or optics.get("Target") or f"C{number}"
 
 

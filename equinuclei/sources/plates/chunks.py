@@ -20,6 +20,15 @@ import numpy as np
 import zarr
 from scipy import ndimage
 
+from equinuclei.claims import check_claim
+from equinuclei.errors import InputError, reading
+from equinuclei.sources.plates.chunk_claims import check_chunk
+from equinuclei.sources.plates.planes import listed_path
+
+_MOST_CHUNKS = 1_000_000  # of one plane: a side of 250,000 pixels, in chunks of 256
+_MOST_PLANES = 100_000  # that are compared, where chunks are absent
+_LARGEST_EMPTY = 2**30  # bytes of a plane of which no chunk is there
+
 
 def lost_chunks(array: zarr.Array, path: Path, page: int) -> tuple[list[tuple[int, int]], int]:
     """Where files of a plane were lost, or came only in part, and how many files a plane has.
@@ -39,8 +48,24 @@ def lost_chunks(array: zarr.Array, path: Path, page: int) -> tuple[list[tuple[in
     return lost, len(plane.grid)
 
 
+def check_chunks(array: zarr.Array, path: Path, page: int) -> None:
+    """Check what a plane and its chunks claim to hold, before any is decoded.
+
+    Raises InputError where that is not plausible; see `lost_chunks` for what it takes.
+    """
+    plane = _Plane(array, path, page)
+    itemsize = array.dtype.itemsize
+    held = sum(max(0, plane.size(place)) for place in plane.grid)
+    claimed = itemsize * max(math.prod(array.shape[-2:]), math.prod(plane.sides))
+    if held or claimed > _LARGEST_EMPTY:
+        check_claim(f"{path}, plane {page}", claimed, held)
+    for place in plane.grid:
+        if plane.exists(place):
+            check_chunk(array, plane.file(place), plane.index)
+
+
 class _Plane:
-    """The chunks of one plane of an array."""
+    """The chunks of one plane of an array. Raises InputError if it claims more of them than any has."""
 
     def __init__(self, array: zarr.Array, path: Path, page: int) -> None:
         self.array, self.path = array, path
@@ -51,6 +76,8 @@ class _Plane:
         self.least = (
             16 * math.prod(a // b for a, b in zip(self.sides, array.chunks, strict=True)) if array.shards else 1
         )
+        if self.rows * self.columns > _MOST_CHUNKS:
+            raise InputError(f"{path}: claims {self.rows * self.columns:,} chunks for a plane: its metadata is damaged")
         self.grid = list(product(range(self.rows), range(self.columns)))
 
     def exists(self, place: tuple[int, int]) -> bool:
@@ -59,12 +86,15 @@ class _Plane:
 
     def size(self, place: tuple[int, int]) -> int:
         """Bytes of the file of a chunk, -1 if there is none."""
-        leading = tuple(at // side for at, side in zip(self.index, self.sides, strict=False))
-        key = self.array.metadata.encode_chunk_key((*leading, *place))
         try:
-            return (self.path / key).stat().st_size
-        except OSError:
+            return self.file(place).stat().st_size
+        except FileNotFoundError:
             return -1
+
+    def file(self, place: tuple[int, int]) -> Path:
+        """Where the file of a chunk is, or would be."""
+        leading = tuple(at // side for at, side in zip(self.index, self.sides, strict=False))
+        return self.path / self.array.metadata.encode_chunk_key((*leading, *place))
 
     def absent(self) -> list[tuple[int, int]]:
         return [place for place in self.grid if not self.exists(place)]
@@ -112,9 +142,10 @@ class _Plane:
 
 def _empty_in_all_planes(array: zarr.Array, path: Path, page: int, absent: list[tuple[int, int]]) -> bool:
     """Whether other planes lack the same chunks, and all have others."""
-    pages = range(int(np.prod(array.shape[:-2], dtype=int)))
-    if len(pages) < 2:
+    count = math.prod(array.shape[:-2])
+    if not 2 <= count <= _MOST_PLANES:
         return False
+    pages = range(count)
     planes = [_Plane(array, path, other) for other in pages if other != page]
     return len(absent) < len(planes[0].grid) and all(plane.absent() == absent for plane in planes)
 
@@ -145,10 +176,12 @@ def _in_lower_resolution(plane: _Plane, place: tuple[int, int]) -> bool | None:
 def _lower_resolution(path: Path, array: zarr.Array) -> tuple[zarr.Array, Path] | None:
     """The array of the next lower resolution of the image that an array belongs to, with its folder."""
     try:
-        attributes: dict[str, Any] = zarr.open_group(path.parent, mode="r").attrs.asdict()
-        levels = [str(one["path"]) for one in attributes.get("ome", attributes)["multiscales"][0]["datasets"]]
-        below = path.parent / levels[levels.index(path.name) + 1]
-        lower = zarr.open_array(below, mode="r")
-    except Exception:  # there is none, or its metadata are damaged: then it tells nothing
+        with reading(path.parent):
+            attributes: dict[str, Any] = zarr.open_group(path.parent, mode="r").attrs.asdict()
+            levels = [str(one["path"]) for one in attributes.get("ome", attributes)["multiscales"][0]["datasets"]]
+            below = Path(listed_path(path.parent, levels[levels.index(path.name) + 1], path.parent))
+            lower = zarr.open_array(below, mode="r")
+            check_chunks(lower, below, 0)
+    except InputError:  # there is none, or its metadata are damaged: then it tells nothing
         return None
     return (lower, below) if lower.shape[:-2] == array.shape[:-2] else None

@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 
 import pandas as pd
 
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, reading
 from equinuclei.sources.plates.listing import locate_listed
 from equinuclei.sources.plates.planes import (
     NO_FILE,
@@ -60,11 +60,8 @@ class EvaluationIndex:
 
 def is_index(path: Path) -> bool:
     """Whether a file begins like such an index: other software writes an `Index.xml` too."""
-    try:
-        with path.open("rb") as file:
-            return ROOT.encode() in file.read(4096)
-    except OSError:
-        return False
+    with reading(path), path.open("rb") as file:
+        return ROOT.encode() in file.read(4096)
 
 
 def read_index(path: Path) -> EvaluationIndex:
@@ -153,25 +150,31 @@ def flat_field(text: str) -> dict:
     -------
     dict
         `background` and `foreground`, if they are given as polynomials: coefficients by degree (of x^i y^j, with i + j
-        the degree), dims (x, y), origin and scale in pixels; and `mean`, the mean of the background, if it is known.
-        Empty for a channel without profile.
+        the degree), dims (x, y), origin and scale in pixels, or the type "damaged" alone; and `mean`, the mean of the
+        background, if it is known. Empty for a channel without profile.
     """
     profile: dict = {}
-    for which, coefficients, dims, origin, scale, kind in _PROFILE.findall(text):
+    for which, coefficients, *pairs, kind in _PROFILE.findall(text):
         try:
-            profile[which.lower()] = {
-                "type": kind,
-                "coefficients": json.loads(coefficients),
-                "dims": json.loads(dims),
-                "origin": json.loads(origin),
-                "scale": json.loads(scale),
-            }
-        except ValueError:
-            continue
+            rows, (dims, origin, scale) = json.loads(coefficients), map(json.loads, pairs)
+            sound = all(_are_numbers(row, degree + 1) for degree, row in enumerate(rows))
+            sound = sound and all(_are_numbers(pair, 2) for pair in (dims, origin, scale))
+        except (ValueError, RecursionError):
+            sound = False
+        # Whoever asks for the correction is told.
+        known = {"type": kind, "coefficients": rows, "dims": dims, "origin": origin, "scale": scale} if sound else {}
+        profile[which.lower()] = known or {"type": "damaged"}
     mean = _MEAN.search(text)
     if profile and mean:
         profile["mean"] = to_float(mean[1])
     return profile
+
+
+def _are_numbers(values: object, count: int) -> bool:
+    """Whether something is a list of so many finite numbers."""
+    if not isinstance(values, list) or len(values) != count:
+        return False
+    return all(type(value) in (int, float) and math.isfinite(value) for value in values)
 
 
 def channel_facts(root: Element) -> dict[str, dict[str, str]]:
@@ -317,7 +320,7 @@ def _is_order_of_time(planes: Sequence[tuple], moments: Sequence[Moment], taken:
 def _seconds(text: str) -> float:
     try:
         return datetime.fromisoformat(text).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return math.nan
 
 

@@ -1,16 +1,24 @@
 """The plan of an ImageXpress acquisition, an `.HTD` file, and the planes that it names and a folder lacks."""
 
 import csv
+import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, reading
 from equinuclei.sources.plates.planes import PLANNED_COLUMNS, PROJECTION, no_planned_planes, to_float
 from equinuclei.wells import well_name
 
 Htd = Mapping[str, list[str]]
+
+_MOST = {"XWells": 48, "YWells": 32, "XSites": 1000, "YSites": 1000, "NWavelengths": 100}
+_MOST |= {"ZSteps": 10_000, "TimePoints": 100_000}
+"""The largest numbers that a plan can have; the first two are those of a plate of 1536 wells."""
+
+_PLAUSIBLE, _PER_PLANE = 1_000_000, 10_000
+"""A plan may have so many planes, or so many for every plane that is there. It is held in memory."""
 
 
 def read_htd(path: Path) -> dict[str, list[str]]:
@@ -19,16 +27,19 @@ def read_htd(path: Path) -> dict[str, list[str]]:
     Raises
     ------
     InputError
-        If it cannot be read, or is not one of MetaXpress.
+        If it is damaged, or is not one of MetaXpress.
     """
-    try:
-        text = path.read_text(encoding="latin-1")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    lines = list(csv.reader(text.splitlines(), skipinitialspace=True))
+    with reading(path):
+        lines = list(csv.reader(path.read_text(encoding="latin-1").splitlines(), skipinitialspace=True))
     if not lines or not lines[0] or lines[0][0] != "HTSInfoFile":
         raise InputError(f"{path}: does not begin with 'HTSInfoFile': it is not an .HTD file of MetaXpress")
-    return {line[0]: line[1:] for line in lines if len(line) > 1 and line[1]}
+    htd = {line[0]: line[1:] for line in lines if len(line) > 1 and line[1]}
+    for key, most in _MOST.items():
+        if (count := number_in(htd, key)) > most:
+            raise InputError(
+                f"{path}: {key} is {float(count):.6g}, and no instrument has more than {most:,}: it is damaged"
+            )
+    return htd
 
 
 def number_in(htd: Htd, key: str) -> int:
@@ -98,7 +109,7 @@ def planned_planes(htd: Htd, planes: pd.DataFrame, channels: Mapping[int, str]) 
     Raises
     ------
     InputError
-        If the plan names a well that no plate has.
+        If the plan names a well that no plate has, or more planes than is plausible.
     """
     keys: dict[str, list] = {
         "well": _planned_wells(htd),
@@ -107,6 +118,12 @@ def planned_planes(htd: Htd, planes: pd.DataFrame, channels: Mapping[int, str]) 
         "t": list(range(planned_times(htd))),
     }
     steps = planned_steps(htd)
+    total = math.prod(map(len, keys.values())) * steps
+    if total > max(_PLAUSIBLE, _PER_PLANE * len(planes)):
+        raise InputError(
+            f"the .HTD file plans {total:,} planes, and {len(planes)} are there: it is damaged, or the plate was not "
+            "copied whole"
+        )
     there = planes
     if steps > 1:
         keys["z"] = list(range(steps))

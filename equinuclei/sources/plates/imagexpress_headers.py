@@ -8,8 +8,8 @@ from xml.etree.ElementTree import Element
 
 import tifffile
 
-from equinuclei.errors import InputError
-from equinuclei.sources.plates.planes import image_header, parse_xml, to_float
+from equinuclei.errors import InputError, reading
+from equinuclei.sources.plates.planes import header_if_there, parse_xml, to_float
 
 _AXES = {"C": "channels", "T": "time points"}
 
@@ -21,11 +21,8 @@ def first_header(paths: Iterable[Path]) -> dict:
     serial, acquired, and the centre (y, x) in micrometres as `offset` from the well's centre or `stage`, if known.
     """
     for path in paths:
-        try:
-            height, width, _ = image_header(path)
-            return {"height": height, "width": width, "pixel_size": math.nan, **_metaseries(path)}
-        except InputError:
-            continue
+        if (header := header_if_there(path)) is not None:
+            return {"height": header[0], "width": header[1], "pixel_size": math.nan, **_metaseries(path)}
     return {}
 
 
@@ -46,13 +43,15 @@ def page_count(paths: Sequence[Path]) -> int:
 
 def _pages(path: Path) -> int:
     try:
-        with tifffile.TiffFile(path) as tiff:
-            pages, series = len(tiff.pages), list(tiff.series)
-            axes, shape = series[0].axes, series[0].shape
-            kind = "OME" if tiff.is_ome else "ImageJ" if tiff.is_imagej else ""
-    except Exception:  # parsers raise all sorts of errors on damaged files
+        # Not as OME: such a file can name others, which would be opened, wherever they are.
+        with reading(path), tifffile.TiffFile(path, is_ome=False) as tiff:
+            first, pages, series = tiff.pages[0], len(tiff.pages), list(tiff.series)
+            samples = first.samplesperpixel if isinstance(first, tifffile.TiffPage) else 1
+            ome = _description(tiff) if _description(tiff).rstrip().endswith("OME>") else ""
+            kind = "OME" if ome else "ImageJ" if tiff.is_imagej else ""
+            sizes = _ome_sizes(ome, path, samples) if ome else dict(zip(series[0].axes, series[0].shape, strict=True))
+    except InputError:
         return 1
-    sizes = dict(zip(axes, shape, strict=True))
     others = [f"{sizes[axis]} {what}" for axis, what in _AXES.items() if sizes.get(axis, 1) > 1]
     if pages > 1 and kind and others:
         raise InputError(
@@ -68,19 +67,29 @@ def _pages(path: Path) -> int:
     return pages if len(series) == 1 else 1
 
 
+def _ome_sizes(description: str, path: Path, samples: int) -> dict[str, int]:
+    """Number of channels (of one sample each, or of several colours) and time points by an OME description."""
+    pixels = parse_xml(description.encode(errors="replace"), path).find("Image/Pixels")
+    said = {} if pixels is None else {axis: _positive(pixels.get(f"Size{axis}")) for axis in _AXES}
+    known = {axis: int(size) for axis, size in said.items() if size > 0}
+    return known | {"C": known.get("C", 1) // max(1, samples)}
+
+
+def _description(tiff: tifffile.TiffFile) -> str:
+    """The text in the header of a file's first page, "" if it has none."""
+    page = tiff.pages[0]
+    tag = page.tags.get(270) if isinstance(page, tifffile.TiffPage) else None
+    return "" if tag is None else str(tag.value)
+
+
 def _metaseries(path: Path) -> dict:
     """Facts that MetaXpress has written into the description of a TIFF file."""
-    try:
-        with tifffile.TiffFile(path, is_ome=False) as tiff:
-            page = tiff.pages[0]
-            tag = page.tags.get(270) if isinstance(page, tifffile.TiffPage) else None
-            description = "" if tag is None else str(tag.value)
-    except Exception:  # a file that `image_header` could read a moment ago
-        return {}
+    with reading(path), tifffile.TiffFile(path, is_ome=False) as tiff:
+        description = _description(tiff)
     if not description.lstrip().startswith("<MetaData"):
         return {}
     try:
-        root = parse_xml(description.encode(), path)
+        root = parse_xml(description.encode(errors="replace"), path)
     except InputError:
         return {}
     plane = root.find("PlaneInfo")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from equinuclei.errors import InputError, raise_problems
+from equinuclei.errors import InputError, raise_problems, reading
 from equinuclei.sources.plates.planes import (
     PlateSource,
     fill_missing_sizes,
@@ -32,10 +32,8 @@ def find_xdce(folder: Path, files: Sequence[str]) -> Path | None:
 
 def lists_images(index: Path) -> bool:
     """Whether a file may list images, without parsing it."""
-    try:
+    with reading(index):
         return b"<Image " in index.read_bytes()
-    except OSError:
-        return False
 
 
 def pixel_size_of_xdce(index: Path) -> float:

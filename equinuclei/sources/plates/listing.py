@@ -5,23 +5,25 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, reading
 from equinuclei.sources.plates.planes import listed_path
 
 _DEPTH = 2  # folders below an index that may hold its images: <well>/ or Images/<well>/
 
 
 def names_in(folder: Path) -> tuple[list[str], list[Path]]:
-    """Names of the files and paths of the folders in a folder, sorted, without hidden ones; empty if it is none."""
+    """Names of the files and paths of the folders in a folder, sorted, without hidden ones; empty if it is none.
+
+    Raises UnavailableError if the folder is there and cannot be listed now.
+    """
     files: list[str] = []
     folders: list[str] = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if not entry.name.startswith("."):
-                    (folders if entry.is_dir() else files).append(entry.name)
-    except OSError:
+    if not folder.is_dir():
         return [], []
+    with reading(folder), os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith("."):
+                (folders if entry.is_dir() else files).append(entry.name)
     return sorted(files), [folder / name for name in sorted(folders)]
 
 

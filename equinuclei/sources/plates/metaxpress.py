@@ -1,7 +1,6 @@
 """Layout "metaxpress": Molecular Devices ImageXpress, as exported by MetaXpress or stored in its database."""
 
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from equinuclei.errors import InputError, raise_problems
+from equinuclei.sources.plates.folder_files import walk
 from equinuclei.sources.plates.htd import (
     Htd,
     absentees,
@@ -251,7 +251,7 @@ def _htd_of(plate: str, paths: Sequence[Path]) -> Path | None:
 def _tiff_files(folder: Path) -> list[tuple[str, Path]]:
     """Names and folders of the TIFF files at most `_DEPTH` levels below `folder`, without hidden ones."""
     found = []
-    for at, folders, names in os.walk(folder):
+    for at, folders, names in walk(folder):
         depth = len(Path(at).relative_to(folder).parts)
         folders[:] = [] if depth >= _DEPTH else sorted(name for name in folders if not name.startswith("."))
         found += [

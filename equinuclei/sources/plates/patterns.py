@@ -15,7 +15,7 @@ from equinuclei.sources.plates.planes import (
     PROJECTION,
     PlateSource,
     fill_missing_sizes,
-    image_header,
+    header_if_there,
     make_planes,
 )
 from equinuclei.wells import parse_well, well_name
@@ -259,8 +259,6 @@ def _rows_of_pages(pattern: NamePattern, folder: Path, rows: list[dict]) -> list
 
 def _pages_of_first(rows: Sequence[Mapping]) -> tuple[int, str]:
     for row in rows:
-        try:
-            return image_header(row["path"])[2], row["path"]
-        except InputError:
-            continue
+        if (header := header_if_there(row["path"])) is not None:
+            return header[2], row["path"]
     return 1, ""

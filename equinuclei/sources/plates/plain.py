@@ -10,7 +10,7 @@ from equinuclei.file_names import READY_PATTERNS
 from equinuclei.sources.images import SUFFIXES
 from equinuclei.sources.plates.folder_files import image_files
 from equinuclei.sources.plates.name_tokens import pattern_like, seen_in, wells_in
-from equinuclei.sources.plates.planes import PlateSource, image_header, make_planes
+from equinuclei.sources.plates.planes import PlateSource, header_if_there, make_planes, unusable_name
 from equinuclei.sources.table import read_rows
 from equinuclei.wells import parse_well, well_name
 
@@ -66,6 +66,8 @@ def read_plate_table(path: Path) -> PlateSource:
             for column in ("channel", "path"):
                 if not values[column].strip():
                     raise ValueError(f"{column} is empty")
+            if problem := unusable_name(values["path"]):
+                raise ValueError(f"path {values['path'][:80]!r} {problem}")
         except ValueError as error:
             problems.append(f"row {number}: {error}")
             continue
@@ -77,11 +79,9 @@ def read_plate_table(path: Path) -> PlateSource:
     raise_problems(str(path), problems)
     size = None
     for row in rows:
-        try:
-            height, width, pages = image_header(row["path"])
-        except InputError:
+        if (header := header_if_there(row["path"])) is None:
             continue
-        size = (height, width)
+        *size, pages = header
         if pages > 1 and "page" not in table:
             raise InputError(
                 f"{row['path']}: holds {pages} pages: give the page of each row in a column 'page' of {path}"
@@ -163,10 +163,9 @@ def read_image_folder(path: Path) -> PlateSource:
         stems.setdefault(well, {})[str(len(stems[well]) + 1)] = image.stem
         row = {"well": well, "field": len(stems[well]), "channel": "image", "path": str(image.absolute())}
         rows.append(row)
-        try:
-            row["height"], row["width"], pages = image_header(image)
-        except InputError:
+        if (header := header_if_there(image)) is None:
             continue
+        row["height"], row["width"], pages = header
         size = size or (row["height"], row["width"])
         if pages > 1:
             raise InputError(f"{image}: holds {pages} pages: list its planes in a table with a column 'page'")

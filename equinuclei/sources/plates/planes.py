@@ -10,9 +10,9 @@ from xml.etree.ElementTree import Element
 from xml.parsers import expat
 
 import pandas as pd
-import tifffile
 
-from equinuclei.errors import InputError, raise_problems
+from equinuclei.errors import InputError, UnavailableError, raise_problems, reading
+from equinuclei.sources.images import image_header
 from equinuclei.wells import parse_well
 
 PLANE_COLUMNS = [
@@ -37,6 +37,17 @@ PROJECTION = -1  # z of a projection by the instrument
 
 _DTYPES = {"field": int, "wavelength": float, "z": int, "t": int, "page": int, "y": float, "x": float}
 _DTYPES |= {"height": int, "width": int, "pixel_size": float, "acquisition": int}
+
+_LARGEST = 2**31 - 1
+"""No number of a plane is larger; that of a damaged index may be."""
+
+_LONGEST_NAME, _LONGEST_PATH = 255, 2000
+"""Bytes of a name that file systems keep, and letters of a path that leave room for the folder."""
+
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+_DEEPEST = 100
+"""Elements of XML within each other."""
 
 PLANNED_COLUMNS = ["well", "field", "channel", "z", "t"]
 
@@ -107,7 +118,7 @@ def make_planes(
     Raises
     ------
     InputError
-        If there are no rows, or two have the same well, field, channel, z and t.
+        If there are no rows, two have the same well, field, channel, z and t, or a number is larger than any plane's.
     """
     table = pd.DataFrame(list(rows))
     if table.empty:
@@ -117,7 +128,7 @@ def make_planes(
     for column, value in defaults.items():
         if column not in table:
             table[column] = value
-    table = table[PLANE_COLUMNS].astype(_DTYPES)
+    table = _typed(table[PLANE_COLUMNS], where)
     table["t"] -= table["t"].min()
     keys = ["well", "field", "channel", "z", "t"]
     _check_one_image_each(table, keys, where, record)
@@ -126,6 +137,18 @@ def make_planes(
     order = table["well"].map(lambda well: parse_well(well))
     table = table.assign(_order=order).sort_values(["_order", "field", "channel", "t", "z"], kind="stable")
     return table.drop(columns="_order").reset_index(drop=True)
+
+
+def _typed(table: pd.DataFrame, where: str | Path) -> pd.DataFrame:
+    """The table with its columns' types. Raises InputError for a number that no plane has."""
+    problems = []
+    for name in (name for name, kind in _DTYPES.items() if kind is int):
+        fits = table[name].between(-_LARGEST, _LARGEST)
+        if not fits.all():
+            first = table[~fits].iloc[0]
+            problems.append(f"well {first['well']}: {name} {str(first[name])[:20]} in {(~fits).sum()} rows")
+    raise_problems(f"{where}: numbers that no plane has: is it damaged?", problems)
+    return table.astype(_DTYPES)
 
 
 def _check_one_image_each(
@@ -188,38 +211,39 @@ def listed_path(folder: Path, name: str, index: Path) -> str:
     Raises
     ------
     InputError
-        If the name is empty or absolute, or leads out of the folder.
+        If the name is empty or absolute, leads out of the folder, or is none that a file can have.
     """
     plain = PurePosixPath(name.strip().replace("\\", "/"))
+    if problem := unusable_name(name.strip()):
+        raise InputError(f"{index}: lists the file {name[:80]!r}, whose name {problem}: the index is damaged")
     # A colon is valid in a POSIX name, but a drive letter does not belong to the export.
     if not plain.parts or plain.is_absolute() or ".." in plain.parts or re.match(r"[A-Za-z]:/", str(plain)):
         raise InputError(f"{index}: lists the file {name!r}, which is not in the export's folder: the index is damaged")
     return str(folder.joinpath(*plain.parts))
 
 
-def image_header(path: str | Path) -> tuple[int, int, int]:
-    """Height, width (pixels) and number of pages of an image file, from its header.
+def unusable_name(name: str) -> str | None:
+    """Why no file of an export can have a name or path, or None."""
+    if _NO_TEXT.search(name):
+        return "holds characters that are no text"
+    if any(len(part.encode()) > _LONGEST_NAME for part in re.split(r"[/\\]", name)) or len(name) > _LONGEST_PATH:
+        return "is too long"
+    return None
 
-    Raises
-    ------
-    InputError
-        If the header cannot be read.
+
+def header_if_there(path: str | Path) -> tuple[int, int, int] | None:
+    """Height, width and number of pages as `image_header` says, or None if the file is damaged or not there.
+
+    Raises UnavailableError if the file is there and cannot be read now.
     """
-    path = Path(path)
     try:
-        if path.suffix.lower() == ".png":
-            with path.open("rb") as file:
-                header = file.read(24)
-            if header[:8] != b"\x89PNG\r\n\x1a\n" or len(header) < 24:
-                raise ValueError("no PNG header")
-            return int.from_bytes(header[20:24], "big"), int.from_bytes(header[16:20], "big"), 1
-        with tifffile.TiffFile(path, is_ome=False) as tiff:
-            page = tiff.pages[0]
-            if not isinstance(page, tifffile.TiffPage):
-                raise ValueError("no header of a page")
-            return int(page.imagelength), int(page.imagewidth), len(tiff.pages)
-    except Exception as error:  # parsers raise all sorts of errors on damaged headers
-        raise InputError(f"{path}: its header cannot be read: {error}") from error
+        return image_header(path)
+    except InputError:
+        return None
+    except UnavailableError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            return None
+        raise
 
 
 def fill_missing_sizes(rows: Sequence[dict], index: Path) -> None:
@@ -240,13 +264,7 @@ def fill_missing_sizes(rows: Sequence[dict], index: Path) -> None:
 
 def _size_of_first(paths: Iterable[str]) -> tuple[int, int] | None:
     """Height and width of the first file whose header can be read, or None."""
-    for path in paths:
-        try:
-            height, width, _ = image_header(path)
-        except InputError:
-            continue
-        return height, width
-    return None
+    return next((header[:2] for header in map(header_if_there, paths) if header is not None), None)
 
 
 def parse_xml(
@@ -272,42 +290,54 @@ def parse_xml(
     Raises
     ------
     InputError
-        If the XML is malformed, or declares a document type, whose entities could expand to gigabytes or include files.
+        If the XML is malformed, declares a document type, whose entities could expand to gigabytes or include files, or
+        is nested deeper than any index.
+    UnavailableError
+        If the file cannot be read now.
     """
-    each = each or {}
-    stack: list[Element] = [Element("document")]
-
-    def refuse(*_: object) -> None:
-        raise InputError(f"{where}: declares a document type, which no instrument does: it is not read")
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        element = Element(_local(tag), {_local(name): value for name, value in attributes.items()})
-        if element.tag not in each:
-            stack[-1].append(element)
-        stack.append(element)
-
-    def end(_: str) -> None:
-        element = stack.pop()
-        if element.tag in each:
-            each[element.tag](element)
-
-    def text(data: str) -> None:
-        stack[-1].text = (stack[-1].text or "") + data
-
+    tree = _Tree(where, each or {})
     parser = expat.ParserCreate(namespace_separator="}")
     parser.buffer_text = True
-    parser.StartDoctypeDeclHandler = refuse
-    parser.EntityDeclHandler = refuse
-    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, text
-    try:
+    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = tree.refuse
+    parser.StartElementHandler, parser.EndElementHandler = tree.start, tree.end
+    parser.CharacterDataHandler = tree.text
+    with reading(where):
         if isinstance(source, bytes):
             parser.Parse(source, True)
         else:
             with source.open("rb") as file:
                 parser.ParseFile(file)
-    except (expat.ExpatError, OSError, UnicodeError) as error:
-        raise InputError(f"{where}: cannot be read as XML ({error}): was it copied whole?") from error
-    return stack[0][0]
+        return tree.stack[0][0]
+
+
+class _Tree:
+    """The elements that `parse_xml` builds: those that are open, the document first, and pieces of their texts."""
+
+    def __init__(self, where: str | Path, each: Mapping[str, Callable[[Element], None]]) -> None:
+        self.where, self.each = where, each
+        self.stack: list[Element] = [Element("document")]
+        self.texts: list[list[str]] = [[]]
+
+    def refuse(self, *_: object) -> None:
+        raise InputError(f"{self.where}: declares a document type, which no instrument does: it is not read")
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        if len(self.stack) > _DEEPEST:
+            raise InputError(f"{self.where}: holds elements more than {_DEEPEST} deep, as no index does: it is damaged")
+        element = Element(_local(tag), {_local(name): value for name, value in attributes.items()})
+        if element.tag not in self.each:
+            self.stack[-1].append(element)
+        self.stack.append(element)
+        self.texts.append([])
+
+    def text(self, data: str) -> None:
+        self.texts[-1].append(data)
+
+    def end(self, _: str) -> None:
+        element = self.stack.pop()
+        element.text = "".join(self.texts.pop()) or None
+        if element.tag in self.each:
+            self.each[element.tag](element)
 
 
 def child_text(element: Element, tag: str, default: str = "") -> str:

@@ -176,7 +176,7 @@ def _differ(one: Element, other: Element) -> bool:
 def _seconds(record: Element) -> float:
     try:
         return datetime.fromisoformat(record.get("Time", "")).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return -math.inf
 
 

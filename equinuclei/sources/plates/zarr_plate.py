@@ -10,16 +10,19 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from equinuclei.errors import InputError
-from equinuclei.sources.plates.chunks import lost_chunks
+from equinuclei.claims import check_claim
+from equinuclei.errors import InputError, reading
+from equinuclei.sources.plates.chunks import check_chunks, lost_chunks
 from equinuclei.sources.plates.planes import PlateSource, make_planes, to_float, unique_names
 from equinuclei.wells import parse_well, well_name
 
 LOOKED_FOR = "an OME-Zarr plate (zarr.json or .zattrs with 'plate')"
 
 _UNITS = {"angstrom": 1e-4, "nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
-# Errors that zarr raises for damaged or missing metadata or chunks.
-_READER_ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError)
+_REMEDY = "its metadata is damaged: was it copied whole?"
+
+_MANY_PLANES = 10_000
+"""So many planes of one image are believed only if it holds bytes enough: each becomes a row of a table."""
 
 
 def find_zarr_plate(path: Path) -> bool:
@@ -52,7 +55,7 @@ def read_zarr_plate(path: Path) -> PlateSource:
     plate = _attributes(path).get("plate") if find_zarr_plate(path) else None
     if not isinstance(plate, dict):
         raise InputError(f"{path}: no OME-Zarr plate: looked for {LOOKED_FOR}")
-    try:
+    with reading(path, _REMEDY):
         wells = _read_wells(path, plate)
         prefixes = _prefixes(plate, wells)
         fields = {well: place_images([image for image in images if not image.raw]) for well, images in wells.items()}
@@ -63,20 +66,16 @@ def read_zarr_plate(path: Path) -> PlateSource:
             for image in images
             for row in image.rows(well, number, len(of_well) == 1, prefixes[image.acquisition])
         ]
-    except InputError:
-        raise
-    except _READER_ERRORS as error:
-        raise InputError(f"{path}: its metadata cannot be used ({type(error).__name__}: {error})") from error
-    images = [image for of_well in wells.values() for image in of_well]
-    derived = Counter(image.folder.name for image in images if image.raw)
-    name = str(plate.get("name") or path.absolute().name.removesuffix(".zarr"))
-    metadata = {
-        "barcode": name,
-        "rows": len(plate.get("rows", [])),
-        "columns": len(plate.get("columns", [])),
-        "acquisitions": [str(one.get("name", one.get("id"))) for one in plate.get("acquisitions") or []],
-        "derived_images": dict(derived),
-    }
+        images = [image for of_well in wells.values() for image in of_well]
+        derived = Counter(image.folder.name for image in images if image.raw)
+        name = str(plate.get("name") or path.absolute().name.removesuffix(".zarr"))
+        metadata = {
+            "barcode": name,
+            "rows": len(plate.get("rows", [])),
+            "columns": len(plate.get("columns", [])),
+            "acquisitions": [str(one.get("name", one.get("id"))) for one in plate.get("acquisitions") or []],
+            "derived_images": dict(derived),
+        }
     return PlateSource(name, "ome-zarr", make_planes(rows, path), metadata, set_aside=_set_aside(images))
 
 
@@ -86,25 +85,25 @@ def read_zarr_plane(path: str | Path, page: int) -> np.ndarray:
     Raises
     ------
     InputError
-        If the array or the plane cannot be read, or chunks of it were lost (`equinuclei.sources.plates.chunks`).
+        If the array is damaged or claims more than it can hold, or chunks of it were lost
+        (`equinuclei.sources.plates.chunks`).
+    UnavailableError
+        If it cannot be read now.
     """
-    try:
+    with reading(f"{path}, plane {page}", "was it copied whole?"):
         array = zarr.open_array(Path(path), mode="r")
+        check_chunks(array, Path(path), page)
         index = np.unravel_index(page, array.shape[:-2]) if array.ndim > 2 else ()
         pixels = np.ascontiguousarray(array[tuple(map(int, index))])
         lost, count = lost_chunks(array, Path(path), page)
-    except _READER_ERRORS as error:
-        raise InputError(f"{path}: plane {page} cannot be read: {error}") from error
     if lost:
         raise InputError(f"{path}: plane {page}: {len(lost)} of {count} chunks are absent: was it copied whole?")
     return pixels
 
 
 def _attributes(folder: Path) -> dict:
-    try:
+    with reading(folder, _REMEDY):
         attributes = zarr.open_group(folder, mode="r").attrs.asdict()
-    except _READER_ERRORS as error:
-        raise InputError(f"{folder}: no Zarr group: {error}") from error
     ome = attributes.get("ome", attributes)
     if not isinstance(ome, dict):
         raise InputError(f"{folder}: its metadata 'ome' is not a JSON object")
@@ -324,6 +323,9 @@ def _image(folder: Path, acquisition: int) -> WellImage | None:
     if not _is_there(path, ".zarray"):
         return None
     array = zarr.open_array(path, mode="r")
+    if (planes := math.prod(array.shape[:-2])) > _MANY_PLANES:
+        held = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        check_claim(f"{path}: {planes:,} planes", math.prod(array.shape) * array.dtype.itemsize, held)
     axes = _axes(folder, multiscale, array.shape)
     scale, translation = np.ones(array.ndim), np.zeros(array.ndim)
     translated = False

@@ -7,7 +7,7 @@ from equinuclei.errors import InputError
 from equinuclei.tables.files import read_table, write_table
 
 NAN = float("nan")
-NAMES = ["None", "NA", "nan", "NaN", "null", "1e5", "007", "True", "", 'a "b"\tc']
+NAMES = ["None", "NA", "nan", "NaN", "null", "1e5", "007", "True", "", 'a "b"\tc', "=1+1", "'=1", "-x"]
 
 
 def test_floats_have_six_digits_and_what_is_missing_is_written_so(tmp_path):

@@ -132,6 +132,6 @@ def test_a_chunk_that_came_in_part_is_no_image(tmp_path, layout):
     files = write(tmp_path / "a", random_pixels(1, 2, (16, 16)), layout)
     for size in (0, 20):
         files[0, 1, 1].write_bytes(files[0, 1, 1].read_bytes()[:size])
-        with pytest.raises(InputError, match=r"plane 0 cannot be read|plane 0: 1 of 4 chunks are absent"):
+        with pytest.raises(InputError, match=r"plane 0: cannot be read|plane 0: 1 of 4 chunks are absent"):
             read_plane(tmp_path / "a", 0)
         files = write(tmp_path / "a", random_pixels(1, 2, (16, 16)), layout)

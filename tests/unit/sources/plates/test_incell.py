@@ -58,7 +58,7 @@ def test_names_that_no_pattern_knows(tmp_path):
         ('field_index="1"', 'field_index="one"', "'one' is not a whole number"),
         ("B - 03(fld 2 wv Blue - FITC).tif", "../B - 03.tif", "not in the export's folder"),
         ('field_index="1"', 'field_index="0"', "stands for 2 images"),
-        ("</ImageStack>", "", "cannot be read as XML"),
+        ("</ImageStack>", "", "cannot be read"),
     ],
 )
 def test_damaged_index(tmp_path, old, new, message):

@@ -35,7 +35,7 @@ class TestOmeZarr:
     def test_damaged(self, tmp_path):
         (tmp_path / ".zgroup").write_text('{"zarr_format": 2}')
         (tmp_path / ".zattrs").write_text('{"plate": {"wells": [{"path": "../B/02"}]}}')
-        with pytest.raises(InputError, match="metadata cannot be used"):
+        with pytest.raises(InputError, match="metadata is damaged"):
             find_plate_source(tmp_path)
 
 

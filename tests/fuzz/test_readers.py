@@ -1,0 +1,16 @@
+"""Some damaged inputs for every reader: each is read, or refused in one message. `python -m tests.fuzz` tries more."""
+
+import pytest
+
+from .readers import READERS
+from .trial import count, run_trials
+
+INPUTS = {"zarr plate": 20, "zarr chunks": 20, "own plate": 20, "own stack": 20}
+OTHER_INPUTS = 80
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_damaged_inputs_are_read_or_refused(reader, tmp_path):
+    counts, failures = count(run_trials(reader, range(INPUTS.get(reader, OTHER_INPUTS)), 0, keep=tmp_path))
+    assert not failures, f"kept in {tmp_path}: {failures[0]}"
+    assert counts["read"]

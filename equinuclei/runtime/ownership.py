@@ -25,12 +25,12 @@ from equinuclei.errors import StoppedError
 
 logger = logging.getLogger("equinuclei")
 
-HEARTBEAT = 10.0
-"""Seconds between an owner's heartbeats."""
-
-STALE = 120.0
+STALE = float(os.environ.get("EQUINUCLEI_STALE", "120"))
 """Seconds without a heartbeat after which an owner on another host counts as dead. Network file systems may report
-modification times a minute late."""
+modification times a minute late. The variable is for tests."""
+
+HEARTBEAT = STALE / 12
+"""Seconds between an owner's heartbeats."""
 
 POLL = 2.0
 """Seconds between two checks on the owner that a job waits for."""

@@ -52,10 +52,13 @@ def run(connection: socket.socket) -> None:
         os.close(stream)
     connection.close()
     command, folder, variables = json.loads(request)
+    # For whoever looks for a process: `snakemake`, or the name of a script, as `job:train_model`.
+    called = Path(command[0]).name
+    Path("/proc/self/comm").write_text(called if called == "snakemake" else f"job:{Path(command[1]).stem.split('.')[-1]}")
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
-    if Path(command[0]).name == "snakemake":
+    if called == "snakemake":
         sys.argv, sys.executable = command, str(PYTHON)
         main()
     else:

@@ -1,0 +1,140 @@
+"""Hit runs with faults drawn at random, and compare what is left with an undisturbed run.
+
+    python -m tests.campaign --faults 200 --seed 1
+
+Called again with the same folder, it goes on. The exit status is 1 if any run was wrong or silent.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from equinuclei.checksums import tree_sha256
+
+from .faults import KINDS
+from .machine import Machine, bound_by_permissions
+from .plan import FAULTS_PER_RUN, draw
+from .play import SILENT, WRONG, Result, Run, play
+from .scenes import ROOT, Plates, Scene, Study, mount, small_weights, unmount
+from .table import table, wrongs
+
+SCENES: dict[str, type[Scene]] = {"study": Study, "plates": Plates}
+
+
+class Campaign:
+    """Runs in a folder, some at a time, until so many faults have hit."""
+
+    def __init__(self, folder: Path, seed: int, faults: int, what: Sequence[str]) -> None:
+        self.folder, self.seed, self.faults, self.what = folder, seed, faults, what
+        self.runs = folder / "runs"
+        self.runs.mkdir(parents=True, exist_ok=True)
+        self.disks = self._may_mount()
+        self.results = {result.run: result for result in self._finished()}
+        self.under_way: set[int] = set()
+        self.lock = threading.Condition()
+
+    def _may_mount(self) -> bool:
+        tried = self.folder / "disk"
+        tried.mkdir(exist_ok=True)
+        return mount(tried, 1) and unmount(tried)
+
+    def _finished(self) -> list[Result]:
+        return [Result(**json.loads(path.read_text())) for path in sorted(self.runs.glob("*/result.json"))]
+
+    def kinds(self, what: str) -> list[str]:
+        """The kinds that fit a scene, and this machine."""
+        able = {"", *(["disk"] if self.disks else []), *(["user"] if bound_by_permissions() is not None else [])}
+        return sorted(name for name, kind in KINDS.items() if what in kind.scenes and kind.needs in able)
+
+    def hits(self) -> int:
+        return sum(len(result.faults) for result in self.results.values())
+
+    def next_run(self) -> int | None:
+        """Number of the next run; None when enough faults have hit. Waits while runs under way may be enough."""
+        with self.lock:
+            while True:
+                if self.hits() >= self.faults:
+                    return None
+                if self.hits() + len(self.under_way) * FAULTS_PER_RUN < self.faults or not self.under_way:
+                    break
+                self.lock.wait()
+            number = next(n for n in range(10**6) if n not in self.results and n not in self.under_way)
+            self.under_way.add(number)
+            return number
+
+    def work(self, slot: int) -> None:
+        """Play runs in a folder of this slot, whose paths are those of its undisturbed runs."""
+        place = self.folder / f"slot{slot}"
+        machine = Machine(place / "home", EQUINUCLEI_STOP_AT="*")
+        references: dict[str, Path] = {}
+        try:
+            while (number := self.next_run()) is not None:
+                what = self.what[number % len(self.what)]
+                scene = SCENES[what](place / "scene", machine, small_weights(self.folder))
+                if what not in references:
+                    references[what] = undisturbed(scene, place / f"undisturbed-{what}")
+                size = min(FAULTS_PER_RUN, self.faults)
+                plan = draw(self.seed, what, number // len(self.what), self.kinds(what), size)
+                result = play(scene, references[what], plan, number, self.runs / f"{number:03}")
+                with self.lock:
+                    self.results[number] = result
+                    self.under_way.remove(number)
+                    self.lock.notify_all()
+                    print(
+                        f"run {number:3} {what:6}: {result.outcome}; {len(result.faults)} faults, {result.calls} calls, "
+                        f"{result.seconds:.0f} s; {self.hits()} of {self.faults}",
+                        flush=True,
+                    )
+        finally:
+            machine.close()
+            with self.lock:
+                self.lock.notify_all()
+
+
+def undisturbed(scene: Scene, folder: Path) -> Path:
+    """The results of a run without faults. Made anew by every call of the campaign."""
+    shutil.rmtree(folder, ignore_errors=True)
+    run = Run(scene, [])
+    finished, remedies = run.play()
+    if not finished or remedies:
+        sys.exit(f"an undisturbed run of the {scene.what} does not end well:\n{run.state()}")
+    shutil.copytree(scene.results, folder, symlinks=True)
+    scene.clear()
+    return folder
+
+
+def code() -> str:
+    return tree_sha256(ROOT / "equinuclei") + tree_sha256(ROOT / "workflow") + tree_sha256(ROOT / "scripts")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__.splitlines()[0])
+    parser.add_argument("--faults", type=int, default=200, help="that hit, in all (default: 200)")
+    parser.add_argument("--seed", type=int, default=1, help="of the plan (default: 1)")
+    parser.add_argument("--where", choices=["local", "slurm"], default="local")
+    parser.add_argument("--what", choices=["study", "plates", "both"], default="both")
+    parser.add_argument("--at-once", type=int, default=2, help="runs at the same time (default: 2)")
+    parser.add_argument("--folder", type=Path, help="where to work (default: in results/campaign)")
+    arguments = parser.parse_args()
+    what = ["study", "plates"] if arguments.what == "both" else [arguments.what]
+    name = f"{arguments.where}-{arguments.what}-seed{arguments.seed}"
+    folder = (arguments.folder or ROOT / "results/campaign" / name).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    campaign = Campaign(folder, arguments.seed, arguments.faults, what)
+    small_weights(folder)
+    slots = [threading.Thread(target=campaign.work, args=(slot,)) for slot in range(arguments.at_once)]
+    for slot in slots:
+        slot.start()
+    for slot in slots:
+        slot.join()
+    results = [campaign.results[number] for number in sorted(campaign.results)]
+    print("\n".join(["", wrongs(results, folder), "", table(results)]))
+    return 1 if any(result.outcome in (WRONG, SILENT) for result in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -201,7 +201,8 @@ class Run:
                 continue
             quiet += 1
             if quiet >= self.scene.quiet_calls:
-                if not (done := self._remedy(since)):
+                done = self._remedy(since)
+                if not done or set(done) <= set(remedies):  # or it was done before, and did not help
                     return False, remedies
                 remedies += done
                 quiet = 0
@@ -254,9 +255,9 @@ def play(scene: Scene, reference: Path, plan: list[Drawn], number: int, kept: Pa
     finished, remedies = run.play()
     differences, litter = scene.differences(reference) if finished else ([], [])
     hung = [note for note in run.notes if "HANGS" in note]
-    if not finished:
+    if not finished and not remedies:
         outcome = SILENT
-    elif differences or hung:
+    elif not finished or differences or hung:
         outcome = WRONG
     else:
         outcome = TOLD if remedies else SAME

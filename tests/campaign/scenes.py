@@ -165,7 +165,7 @@ class Plates(Scene):
     what = "plates"
     results_name = "plates"
     names = ("P1", "P2")
-    quiet_calls = 4
+    quiet_calls = 3
     allowances = [
         ("logs/*", "times of day", None),
         ("benchmarks/*", "measured time and memory", None),

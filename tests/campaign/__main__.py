@@ -13,8 +13,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from equinuclei.checksums import tree_sha256
-
+from .cluster import ClusterStudy, cluster, prepare_data
 from .faults import KINDS
 from .machine import Machine, bound_by_permissions
 from .plan import FAULTS_PER_RUN, draw
@@ -22,7 +21,7 @@ from .play import SILENT, WRONG, Result, Run, play
 from .scenes import ROOT, Plates, Scene, Study, mount, small_weights, unmount
 from .table import table, wrongs
 
-SCENES: dict[str, type[Scene]] = {"study": Study, "plates": Plates}
+SCENES: dict[str, type[Scene]] = {"study": Study, "plates": Plates, "slurm": ClusterStudy}
 
 
 class Campaign:
@@ -47,6 +46,9 @@ class Campaign:
 
     def kinds(self, what: str) -> list[str]:
         """The kinds that fit a scene, and this machine."""
+        if what == "slurm":  # SLURM's jobs are root's, whom no permission binds
+            fit = [kind for kind in KINDS.values() if {"slurm", "study"} & set(kind.scenes) and kind.needs != "user"]
+            return sorted(kind.name for kind in fit)
         able = {"", *(["disk"] if self.disks else []), *(["user"] if bound_by_permissions() is not None else [])}
         return sorted(name for name, kind in KINDS.items() if what in kind.scenes and kind.needs in able)
 
@@ -66,10 +68,19 @@ class Campaign:
             self.under_way.add(number)
             return number
 
+    def run(self, at_once: int) -> None:
+        """Play runs, some at the same time."""
+        slots = [threading.Thread(target=self.work, args=(slot,)) for slot in range(at_once)]
+        for slot in slots:
+            slot.start()
+        for slot in slots:
+            slot.join()
+
     def work(self, slot: int) -> None:
         """Play runs in a folder of this slot, whose paths are those of its undisturbed runs."""
         place = self.folder / f"slot{slot}"
-        machine = Machine(place / "home", EQUINUCLEI_STOP_AT="*")
+        is_cluster = "slurm" in self.what
+        machine = Machine(place / "home", is_cluster=is_cluster, EQUINUCLEI_STOP_AT="*")
         references: dict[str, Path] = {}
         try:
             while (number := self.next_run()) is not None:
@@ -85,14 +96,23 @@ class Campaign:
                     self.under_way.remove(number)
                     self.lock.notify_all()
                     print(
-                        f"run {number:3} {what:6}: {result.outcome}; {len(result.faults)} faults, {result.calls} calls, "
-                        f"{result.seconds:.0f} s; {self.hits()} of {self.faults}",
+                        f"run {number:3} {what:6}: {result.outcome}; {len(result.faults)} faults, "
+                        f"{result.calls} calls, {result.seconds:.0f} s; {self.hits()} of {self.faults}",
                         flush=True,
                     )
         finally:
             machine.close()
             with self.lock:
                 self.lock.notify_all()
+
+
+def ready(folder: Path) -> Path:
+    """A folder with the data set of the study, as a run on this machine makes it."""
+    machine = Machine(folder / "ready/home", EQUINUCLEI_STOP_AT="*")
+    try:
+        return prepare_data(Study(folder / "ready/scene", machine, folder), folder / "ready/data")
+    finally:
+        machine.close()
 
 
 def undisturbed(scene: Scene, folder: Path) -> Path:
@@ -107,10 +127,6 @@ def undisturbed(scene: Scene, folder: Path) -> Path:
     return folder
 
 
-def code() -> str:
-    return tree_sha256(ROOT / "equinuclei") + tree_sha256(ROOT / "workflow") + tree_sha256(ROOT / "scripts")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__.splitlines()[0])
     parser.add_argument("--faults", type=int, default=200, help="that hit, in all (default: 200)")
@@ -121,16 +137,19 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where to work (default: in results/campaign)")
     arguments = parser.parse_args()
     what = ["study", "plates"] if arguments.what == "both" else [arguments.what]
+    if arguments.where == "slurm":
+        what = ["slurm"]
     name = f"{arguments.where}-{arguments.what}-seed{arguments.seed}"
     folder = (arguments.folder or ROOT / "results/campaign" / name).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     campaign = Campaign(folder, arguments.seed, arguments.faults, what)
-    small_weights(folder)
-    slots = [threading.Thread(target=campaign.work, args=(slot,)) for slot in range(arguments.at_once)]
-    for slot in slots:
-        slot.start()
-    for slot in slots:
-        slot.join()
+    if arguments.where == "slurm":
+        with cluster(folder / "cluster"):
+            ClusterStudy.ready = ready(folder)
+            campaign.run(arguments.at_once)
+    else:
+        small_weights(folder)
+        campaign.run(arguments.at_once)
     results = [campaign.results[number] for number in sorted(campaign.results)]
     print("\n".join(["", wrongs(results, folder), "", table(results)]))
     return 1 if any(result.outcome in (WRONG, SILENT) for result in results) else 0

@@ -48,7 +48,8 @@ Begin = Callable[[Stage, Drawn], Hit | None]
 class Kind:
     """A kind of fault. begin : does it, and returns None where there is nothing to hit at that moment.
 
-    scenes : those that it fits. needs : `disk` (a disk of its own for the results), `user` (whom permissions bind)
+    scenes : those that it fits; what fits a study fits one on a cluster too. needs : `disk` (one of their own for the
+    results), `user` (whom permissions bind)
     """
 
     name: str

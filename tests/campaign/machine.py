@@ -43,23 +43,38 @@ def bound_by_permissions() -> list[str] | None:
     return None
 
 
-class Machine:
-    """Snakemake and its jobs in forks of a process that has loaded their imports (`tests/workflow/loaded.py`).
+def name_of(command: str) -> str:
+    """`snakemake`, or `job:<script>`, of a command with its words apart by zeros; empty if it is neither."""
+    if script := re.search(r"/\.snakemake/scripts/\w+\.(\w+)\.py\0", command):
+        return f"job:{script[1]}"
+    # The one inside a job of a cluster is no controller.
+    return "snakemake" if re.search(r"/snakemake\0", command) and "--target-jobs" not in command else ""
 
-    home : a folder of its own. variables : of the environment of its processes
+
+class Machine:
+    """Snakemake and its jobs, here in forks of a process that has loaded their imports (`tests/workflow/loaded.py`).
+
+    home : a folder of its own. is_cluster : jobs run on the nodes of a cluster, and nothing is forked. variables : of
+    the environment of the processes
     """
 
-    def __init__(self, home: Path, **variables: str) -> None:
+    def __init__(self, home: Path, *, is_cluster: bool = False, **variables: str) -> None:
         self.mark, self.words = uuid.uuid4().hex, bound_by_permissions() or []
         home.mkdir(parents=True, exist_ok=True)
+        self._strangers: set[int] = set()
+        self.server: subprocess.Popen | None = None
+        self.environment = {
+            **os.environ, MARK: self.mark, "HOME": str(home), "OMP_NUM_THREADS": "1", "CI": "",
+            "EQUINUCLEI_STALE": str(SILENCE), **variables,
+        }  # fmt: skip
+        if not is_cluster:
+            self._load(home)
+
+    def _load(self, home: Path) -> None:
         socket = home / "socket"
         socket.unlink(missing_ok=True)
         programs = [Path(__file__).parent / "bin", WORKFLOW / "bin", Path(sys.executable).parent, os.environ["PATH"]]
-        self.environment = {
-            **os.environ, MARK: self.mark, "LOADED": str(socket), "PATH": ":".join(map(str, programs)),
-            "HOME": str(home), "OMP_NUM_THREADS": "1", "CI": "", "EQUINUCLEI_STALE": str(SILENCE), **variables,
-        }  # fmt: skip
-        self._strangers: set[int] = set()
+        self.environment |= {"LOADED": str(socket), "PATH": ":".join(map(str, programs))}
         self.server = self.start(
             [sys.executable, "-P", str(WORKFLOW / "loaded.py"), str(socket)],
             home,
@@ -83,12 +98,15 @@ class Machine:
         numbers = {int(name) for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208 (twice as fast)
         self._strangers &= numbers
         found = []
-        for number in sorted(numbers - self._strangers - {self.server.pid}):
+        server = {self.server.pid} if self.server is not None else set()
+        for number in sorted(numbers - self._strangers - server):
             with suppress(OSError):
                 if self.mark.encode() not in Path(f"/proc/{number}/environ").read_bytes():
                     self._strangers.add(number)
                     continue
                 name, state = re.search(r"\((.*)\) (\w)", Path(f"/proc/{number}/stat").read_text(), re.S).groups()
+                if name.startswith("python"):
+                    name = name_of(Path(f"/proc/{number}/cmdline").read_text()) or name
                 if state not in "ZX":
                     found.append(Process(number, name, state))
         return found
@@ -123,5 +141,6 @@ class Machine:
 
     def close(self) -> None:
         self.kill_all()
-        self.server.kill()
-        self.server.wait()
+        if self.server is not None:
+            self.server.kill()
+            self.server.wait()

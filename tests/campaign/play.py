@@ -17,12 +17,6 @@ from .scenes import Scene
 MOST_CALLS = 30
 """Calls of the command in one run, after which it is given up."""
 
-PATIENCE = 60.0
-"""Seconds without a sign of life, after which a call counts as hanging."""
-
-LONGEST = 300.0
-"""Seconds that one call may take."""
-
 SAME, TOLD, WRONG, SILENT = "same bytes", "told, then same bytes", "WRONG", "silent"
 OUTCOMES = (SAME, TOLD, WRONG, SILENT)
 
@@ -154,7 +148,7 @@ class Run:
             now = time.monotonic()
             if (seen := (len(self.notes), self.scene.log.stat().st_size, self.scene.machine.work() // 20)) != sign:
                 sign, moved = seen, now
-            if now > moved + PATIENCE or now > began + LONGEST:
+            if now > moved + self.scene.patience or now > began + self.scene.longest:
                 self._note(f"HANGS: killed after {now - began:.0f} s")
                 (self.scene.folder / f"state-{self.calls}.txt").write_text(self.state())
                 self.scene.machine.kill_all()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import yaml
@@ -65,7 +66,13 @@ class Scene:
 
     what = ""
     results_name = "results"
-    allowances: list[Allowance] = MAY_DIFFER
+    allowances: ClassVar[list[Allowance]] = MAY_DIFFER
+    patience = 60.0
+    """Seconds without a sign of life, after which a call counts as hanging."""
+
+    longest = 300.0
+    """Seconds that one call may take."""
+
     quiet_calls = 2
     """Calls without any fault after which a scene that is not finished needs a person."""
 
@@ -137,6 +144,8 @@ class Study(Scene):
     """A study of one small network on simulated images: 15 jobs."""
 
     what = "study"
+    goal, target = "study", "results/tiny/report.html"
+    """What snakemake is asked for, and a file that is there when it has made it."""
 
     def set_up(self) -> None:
         (self.folder / "study.yaml").write_text(yaml.safe_dump(STUDY))
@@ -145,11 +154,11 @@ class Study(Scene):
         unlock, profile = self.project / "scripts/unlock.sh", self.project / "profiles/default"
         options = f"--configfile {self.folder}/study.yaml --workflow-profile {profile} --cores 2"
         # As docs/faults.md says: unlock.sh where snakemake was killed.
-        call = f"{unlock} {options} && exec snakemake study --snakefile {self.project}/Snakefile {options}"
+        call = f"{unlock} {options} && exec snakemake {self.goal} --snakefile {self.project}/Snakefile {options}"
         return ["bash", "-c", call], self.folder
 
     def is_finished(self, status: int) -> bool:
-        return status == 0 and (self.results / "tiny/report.html").is_file()
+        return status == 0 and (self.folder / self.target).is_file()
 
 
 def without_content(path: Path) -> str:
@@ -164,9 +173,9 @@ class Plates(Scene):
 
     what = "plates"
     results_name = "plates"
-    names = ("P1", "P2")
+    names: tuple[str, ...] = ("P1", "P2")
     quiet_calls = 3
-    allowances = [
+    allowances: ClassVar[list[Allowance]] = [
         ("logs/*", "times of day", None),
         ("benchmarks/*", "measured time and memory", None),
         ("*.snakemake_timestamp", "time of day", None),
@@ -200,7 +209,8 @@ class Plates(Scene):
 
     def is_finished(self, status: int) -> bool:
         lines = self.said().splitlines()
-        return status == 0 and bool(lines) and lines[-1].startswith("done 2, failed 0, waiting 0, excluded 0: ")
+        last = f"done {len(self.names)}, failed 0, waiting 0, excluded 0: "
+        return status == 0 and bool(lines) and lines[-1].startswith(last)
 
     def told(self, since: int) -> str:
         files = [self.results / "scan.tsv", *self.results.glob("failed/*.json"), *self.results.glob("plates.*")]

@@ -23,9 +23,7 @@ def table(results: Iterable[Result]) -> str:
         numbers = [sum(n for (k, o), n in counts.items() if kind in (k, "all") and o == name) for name in OUTCOMES]
         rows.append((kind, str(sum(numbers)), *(str(number or "") for number in numbers)))
     widths = [width, 5, *map(len, OUTCOMES)]
-    lines = [
-        "| " + " | ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)) + " |" for row in rows
-    ]
+    lines = ["| " + " | ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)) + " |" for row in rows]
     lines.insert(1, "|" + "|".join("-" * (size + 2) for size in widths) + "|")
     return "\n".join(lines)
 
@@ -36,7 +34,9 @@ def wrongs(results: Iterable[Result], folder: Path) -> str:
     for result in results:
         if result.outcome not in (WRONG, SILENT):
             continue
-        lines.append(f"{result.outcome}: run {result.run} ({result.what}), {result.calls} calls: {folder / 'runs'}/{result.run:03}")
+        lines.append(
+            f"{result.outcome}: run {result.run} ({result.what}), {result.calls} calls: {folder}/runs/{result.run:03}"
+        )
         lines += [f"    {note}" for note in result.notes]
         lines += [f"    differs: {name}" for name in result.differences[:SHOWN]]
         if (more := len(result.differences) - SHOWN) > 0:

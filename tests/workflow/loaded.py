@@ -54,7 +54,9 @@ def run(connection: socket.socket) -> None:
     command, folder, variables = json.loads(request)
     # For whoever looks for a process: `snakemake`, or the name of a script, as `job:train_model`.
     called = Path(command[0]).name
-    Path("/proc/self/comm").write_text(called if called == "snakemake" else f"job:{Path(command[1]).stem.split('.')[-1]}")
+    Path("/proc/self/comm").write_text(
+        called if called == "snakemake" else f"job:{Path(command[1]).stem.split('.')[-1]}"
+    )
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)

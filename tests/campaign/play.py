@@ -67,6 +67,7 @@ class Run:
         self.began = time.monotonic()
         self.calls = 0
         self._seen_jobs: set[int] = set()
+        self._put_off_once: list[Drawn] = []
         self._steps = 0
         self._due: float | None = None
         self._disturbed = False
@@ -92,8 +93,8 @@ class Run:
         drawn = self.pending[0]
         hit = KINDS[drawn.kind].begin(self.stage, drawn)
         if hit is None:
-            if time.monotonic() > self._due + 4:
-                self._miss()
+            if time.monotonic() > self._due + 2:
+                self._put_off()
             return
         now = time.monotonic()
         until = None if hit.lasts is None else now + hit.lasts
@@ -101,10 +102,17 @@ class Run:
         self._note(f"{drawn.kind}: {hit.what}")
         self._next()
 
-    def _miss(self) -> None:
-        self.missed.append(self.pending[0].kind)
-        self._note(f"nothing to hit: {self.pending[0].kind}")
-        self._next()
+    def _put_off(self) -> None:
+        """There is nothing to hit now: the others come first. What was put off already is missed."""
+        drawn = self.pending[0]
+        if drawn in self._put_off_once or len(self.pending) == 1:
+            self.missed.append(drawn.kind)
+            self._note(f"nothing to hit: {drawn.kind}")
+        else:
+            self._put_off_once.append(drawn)
+            self.pending.append(drawn)
+        self.pending.pop(0)
+        self._steps, self._due = 0, None
 
     def _next(self) -> None:
         self.pending.pop(0)
@@ -140,21 +148,22 @@ class Run:
         with self.scene.log.open("a") as said:
             said.write(f"=== call {self.calls}\n")
         process = self.scene.start()
-        began = moved = time.monotonic()
+        began = moved = looked = time.monotonic()
         sign: tuple | None = None
         while process.poll() is None:
             self._end_faults(at_end=False)
             self._watch()
             now = time.monotonic()
-            if (seen := (len(self.notes), self.scene.log.stat().st_size, self.scene.machine.work() // 20)) != sign:
-                sign, moved = seen, now
+            if now > looked + 2:
+                looked, seen = now, (len(self.notes), self.scene.log.stat().st_size, self.scene.machine.work() // 20)
+                sign, moved = seen, moved if seen == sign else now
             if now > moved + self.scene.patience or now > began + self.scene.longest:
                 self._note(f"HANGS: killed after {now - began:.0f} s")
                 (self.scene.folder / f"state-{self.calls}.txt").write_text(self.state())
                 self.scene.machine.kill_all()
                 process.wait(10)
                 break
-            time.sleep(0.03)
+            time.sleep(0.05)
         self._settle()
         return process.returncode
 
@@ -190,7 +199,7 @@ class Run:
             if self.scene.is_finished(status) and not self._in_force():
                 self._wait_for_the_rest()
                 return True, remedies
-            if self._disturbed or self._in_force():
+            if self._disturbed or self._in_force():  # no wonder
                 quiet = 0
                 continue
             quiet += 1
@@ -226,8 +235,10 @@ class Run:
             path = one.hit.path
             if path is None or not path.exists():
                 continue
-            line = next((line for line in told.splitlines() if path.name in line and str(path.parent) in line), "")
-            if re.search(r"\b(delete|remove) (it|this|that|the file)\b", line):
+            name = f"{path.parent.name}/{path.name}"
+            line = next((line for line in told.splitlines() if name in line), "")
+            # "convert the data set again": without the record, the next call does.
+            if re.search(r"\b(delete|remove) (it|this|that|the file)\b|: (convert|train|make) .* again", line):
                 path.unlink()
                 one.told = line
                 done.append(line)

@@ -73,6 +73,8 @@ class Scene:
     longest = 300.0
     """Seconds that one call may take."""
 
+    cores = 2
+
     quiet_calls = 2
     """Calls without any fault after which a scene that is not finished needs a person."""
 
@@ -152,7 +154,7 @@ class Study(Scene):
 
     def command(self) -> tuple[list[str], Path]:
         unlock, profile = self.project / "scripts/unlock.sh", self.project / "profiles/default"
-        options = f"--configfile {self.folder}/study.yaml --workflow-profile {profile} --cores 2"
+        options = f"--configfile {self.folder}/study.yaml --workflow-profile {profile} --cores {self.cores}"
         # As docs/faults.md says: unlock.sh where snakemake was killed.
         call = f"{unlock} {options} && exec snakemake {self.goal} --snakefile {self.project}/Snakefile {options}"
         return ["bash", "-c", call], self.folder
@@ -204,7 +206,7 @@ class Plates(Scene):
         (self.folder / "lab.yaml").write_text(yaml.safe_dump({"plates": settings}))
 
     def command(self) -> tuple[list[str], Path]:
-        options = ["--configfile", "lab.yaml", "--cores", "2"]
+        options = ["--configfile", "lab.yaml", "--cores", str(self.cores)]
         return [str(self.project / "scripts/autorun.sh"), *options], self.folder
 
     def is_finished(self, status: int) -> bool:

@@ -10,8 +10,11 @@ import json
 import shutil
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
+
+from equinuclei.checksums import digest, sha256
 
 from .cluster import ClusterStudy, cluster, prepare_data
 from .faults import KINDS
@@ -34,6 +37,8 @@ class Campaign:
         self.disks = self._may_mount()
         self.results = {result.run: result for result in self._finished()}
         self.under_way: set[int] = set()
+        self.machines: list[Machine] = []
+        self.is_broken = False
         self.lock = threading.Condition()
 
     def _may_mount(self) -> bool:
@@ -59,7 +64,7 @@ class Campaign:
         """Number of the next run; None when enough faults have hit. Waits while runs under way may be enough."""
         with self.lock:
             while True:
-                if self.hits() >= self.faults:
+                if self.is_broken or self.hits() >= self.faults:
                     return None
                 if self.hits() + len(self.under_way) * FAULTS_PER_RUN < self.faults or not self.under_way:
                     break
@@ -70,40 +75,44 @@ class Campaign:
 
     def run(self, at_once: int) -> None:
         """Play runs, some at the same time."""
-        slots = [threading.Thread(target=self.work, args=(slot,)) for slot in range(at_once)]
+        slots = [threading.Thread(target=self.work, args=(slot,), daemon=True) for slot in range(at_once)]
         for slot in slots:
             slot.start()
-        for slot in slots:
-            slot.join()
+        try:
+            for slot in slots:
+                slot.join()
+        finally:  # Ctrl-C too
+            for machine in self.machines:
+                machine.close()
 
     def work(self, slot: int) -> None:
         """Play runs in a folder of this slot, whose paths are those of its undisturbed runs."""
         place = self.folder / f"slot{slot}"
-        is_cluster = "slurm" in self.what
-        machine = Machine(place / "home", is_cluster=is_cluster, EQUINUCLEI_STOP_AT="*")
+        machine = Machine(place / "home", is_cluster="slurm" in self.what, EQUINUCLEI_STOP_AT="*")
+        self.machines.append(machine)
         references: dict[str, Path] = {}
-        try:
-            while (number := self.next_run()) is not None:
-                what = self.what[number % len(self.what)]
-                scene = SCENES[what](place / "scene", machine, small_weights(self.folder))
-                if what not in references:
-                    references[what] = undisturbed(scene, place / f"undisturbed-{what}")
-                size = min(FAULTS_PER_RUN, self.faults)
-                plan = draw(self.seed, what, number // len(self.what), self.kinds(what), size)
-                result = play(scene, references[what], plan, number, self.runs / f"{number:03}")
-                with self.lock:
-                    self.results[number] = result
-                    self.under_way.remove(number)
-                    self.lock.notify_all()
-                    print(
-                        f"run {number:3} {what:6}: {result.outcome}; {len(result.faults)} faults, "
-                        f"{result.calls} calls, {result.seconds:.0f} s; {self.hits()} of {self.faults}",
-                        flush=True,
-                    )
-        finally:
-            machine.close()
+        while (number := self.next_run()) is not None:
+            try:
+                self._play(number, place, machine, references)
+            except BaseException:
+                traceback.print_exc()
+                self.is_broken = True
             with self.lock:
+                self.under_way.remove(number)
                 self.lock.notify_all()
+
+    def _play(self, number: int, place: Path, machine: Machine, references: dict[str, Path]) -> None:
+        what = self.what[number % len(self.what)]
+        scene = SCENES[what](place / "scene", machine, self.folder / "weights.safetensors")
+        if what not in references:
+            references[what] = undisturbed(scene, place / f"undisturbed-{what}")
+        size = min(FAULTS_PER_RUN, self.faults)
+        plan = draw(self.seed, what, number // len(self.what), self.kinds(what), size)
+        result = play(scene, references[what], plan, number, self.runs / f"{number:03}")
+        with self.lock:
+            self.results[number] = result
+            told = f"run {number:3} {what:6}: {result.outcome}; {len(result.faults)} faults, {result.calls} calls, "
+            print(f"{told}{result.seconds:.0f} s; {self.hits()} of {self.faults}", flush=True)
 
 
 def ready(folder: Path) -> Path:
@@ -127,6 +136,16 @@ def undisturbed(scene: Scene, folder: Path) -> Path:
     return folder
 
 
+def is_the_same(folder: Path, campaign: dict[str, object]) -> bool:
+    """Whether the folder is new, or holds the beginning of this very campaign, with the same code."""
+    paths = sorted(path for name in ("equinuclei", "workflow", "scripts") for path in (ROOT / name).rglob("*.py"))
+    text = json.dumps(campaign | {"code": digest([sha256(path) for path in paths])}, indent=1)
+    record = folder / "campaign.json"
+    if not record.is_file():
+        record.write_text(text)
+    return record.read_text() == text
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__.splitlines()[0])
     parser.add_argument("--faults", type=int, default=200, help="that hit, in all (default: 200)")
@@ -142,6 +161,8 @@ def main() -> int:
     name = f"{arguments.where}-{arguments.what}-seed{arguments.seed}"
     folder = (arguments.folder or ROOT / "results/campaign" / name).resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    if not is_the_same(folder, {"seed": arguments.seed, "what": what}):
+        sys.exit(f"{folder} holds a campaign of another seed, scene or code: delete it, or give another --folder")
     campaign = Campaign(folder, arguments.seed, arguments.faults, what)
     if arguments.where == "slurm":
         with cluster(folder / "cluster"):
@@ -152,7 +173,7 @@ def main() -> int:
         campaign.run(arguments.at_once)
     results = [campaign.results[number] for number in sorted(campaign.results)]
     print("\n".join(["", wrongs(results, folder), "", table(results)]))
-    return 1 if any(result.outcome in (WRONG, SILENT) for result in results) else 0
+    return 1 if campaign.is_broken or any(result.outcome in (WRONG, SILENT) for result in results) else 0
 
 
 if __name__ == "__main__":

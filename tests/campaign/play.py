@@ -79,9 +79,12 @@ class Run:
         for one in self.injected:
             over = one.until is not None and time.monotonic() >= one.until
             if one.passes and (over or (at_end and one.until is None)):
-                one.hit.end()
-                one.hit.end = None
-                self._note(f"ended: {one.drawn.kind}")
+                end, one.hit.end = one.hit.end, None
+                try:
+                    end()
+                    self._note(f"ended: {one.drawn.kind}")
+                except OSError as error:
+                    self._note(f"not ended: {one.drawn.kind}: {error}")
 
     def _in_force(self) -> bool:
         return any(one.passes for one in self.injected)
@@ -91,7 +94,9 @@ class Run:
 
     def _inject(self) -> None:
         drawn = self.pending[0]
-        hit = KINDS[drawn.kind].begin(self.stage, drawn)
+        hit = None
+        with suppress(OSError):  # what it was about to hit vanished
+            hit = KINDS[drawn.kind].begin(self.stage, drawn)
         if hit is None:
             if time.monotonic() > self._due + 2:
                 self._put_off()

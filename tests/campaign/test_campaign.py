@@ -35,7 +35,7 @@ def machine(tmp_path_factory):
     "scene_of, kinds",
     [
         (Training, [*KILLS, "a file is seen late", "the clock of an owner is wrong"]),
-        (OnePlate, [*KILLS, "a mark of a finished unit is gone", "a second controller at once"]),
+        (OnePlate, [*KILLS, "a file is seen late", "a second controller at once"]),
     ],
 )
 def test_a_disturbed_run_has_the_bytes_of_an_undisturbed_one(scene_of, kinds, machine, tmp_path):

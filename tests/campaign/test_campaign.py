@@ -41,7 +41,7 @@ def machine(tmp_path_factory):
 def test_a_disturbed_run_has_the_bytes_of_an_undisturbed_one(scene_of, kinds, machine, tmp_path):
     scene = scene_of(tmp_path / "scene", machine, small_weights(tmp_path))
     reference = undisturbed(scene, tmp_path / "undisturbed")
-    plan = draw(1, scene.what, 0, kinds, 5)
+    plan = draw(1, scene.what, 0, kinds, 3)
     result = play(scene, reference, plan, 0, tmp_path / "runs/000")
     assert result.outcome == SAME, wrongs([result], tmp_path)
     assert result.faults

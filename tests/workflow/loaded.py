@@ -19,6 +19,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -93,7 +94,8 @@ def answer(connection: socket.socket) -> None:
     if (process := os.fork()) == 0:
         end(partial(run, connection))
     _, status = os.waitpid(process, 0)
-    connection.sendall(b"%d" % os.waitstatus_to_exitcode(status))
+    with suppress(BrokenPipeError):  # the caller was killed
+        connection.sendall(b"%d" % os.waitstatus_to_exitcode(status))
 
 
 def serve(path: str) -> None:

@@ -6,8 +6,10 @@ Called again with the same folder, it goes on. The exit status is 1 if any run w
 """
 
 import argparse
+import fcntl
 import json
 import shutil
+import signal
 import sys
 import threading
 import traceback
@@ -161,6 +163,12 @@ def main() -> int:
     name = f"{arguments.where}-{arguments.what}-seed{arguments.seed}"
     folder = (arguments.folder or ROOT / "results/campaign" / name).resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    lock = (folder / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"{folder}: another campaign works there")
     if not is_the_same(folder, {"seed": arguments.seed, "what": what}):
         sys.exit(f"{folder} holds a campaign of another seed, scene or code: delete it, or give another --folder")
     campaign = Campaign(folder, arguments.seed, arguments.faults, what)

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -59,14 +58,15 @@ class Machine:
     """
 
     def __init__(self, home: Path, *, is_cluster: bool = False, **variables: str) -> None:
-        self.mark, self.words = uuid.uuid4().hex, bound_by_permissions() or []
         home.mkdir(parents=True, exist_ok=True)
+        self.mark, self.words = f"processes of {home.resolve()};", bound_by_permissions() or []
         self._strangers: set[int] = set()
         self.server: subprocess.Popen | None = None
         self.environment = {
             **os.environ, MARK: self.mark, "HOME": str(home), "OMP_NUM_THREADS": "1", "CI": "",
             "EQUINUCLEI_STALE": str(SILENCE), **variables,
         }  # fmt: skip
+        self.kill_all()  # what a campaign that was killed left behind
         if not is_cluster:
             self._load(home)
 
@@ -105,7 +105,7 @@ class Machine:
                     self._strangers.add(number)
                     continue
                 name, state = re.search(r"\((.*)\) (\w)", Path(f"/proc/{number}/stat").read_text(), re.S).groups()
-                if name.startswith("python"):
+                if self.server is None and name.startswith("python"):
                     name = name_of(Path(f"/proc/{number}/cmdline").read_text()) or name
                 if state not in "ZX":
                     found.append(Process(number, name, state))

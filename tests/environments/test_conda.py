@@ -216,7 +216,10 @@ def test_torch_is_installed_and_loaded_where_it_is_needed_alone(conda, lab):
 def test_environments_share_the_files_of_their_packages(conda, lab):
     """By hard links: every file of PyTorch is on the disk once, however many environments have it."""
     environments = {name: conda.folder_of(name) for name in WITH_TORCH}
-    files = [{path.relative_to(root): path for path in root.glob("lib/python*/site-packages/torch/**/*.py")} for root in environments.values()]
+    files = [
+        {path.relative_to(root): path for path in root.glob("lib/python*/site-packages/torch/**/*.py")}
+        for root in environments.values()
+    ]
     assert len(files[0]) > 1000
     for relative, path in files[0].items():
         assert {other[relative].stat().st_ino for other in files} == {path.stat().st_ino}, relative

@@ -62,10 +62,9 @@ class Machine:
         self.mark, self.words = f"processes of {home.resolve()};", bound_by_permissions() or []
         self._strangers: set[int] = set()
         self.server: subprocess.Popen | None = None
-        self.environment = {
-            **os.environ, MARK: self.mark, "HOME": str(home), "OMP_NUM_THREADS": "1", "CI": "",
-            "EQUINUCLEI_STALE": str(SILENCE), **variables,
-        }  # fmt: skip
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.environment = {**os.environ, MARK: self.mark, "HOME": str(home), "PATH": path, "CI": ""}
+        self.environment |= {"OMP_NUM_THREADS": "1", "EQUINUCLEI_STALE": str(SILENCE), **variables}
         self.kill_all()  # what a campaign that was killed left behind
         if not is_cluster:
             self._load(home)
@@ -73,7 +72,7 @@ class Machine:
     def _load(self, home: Path) -> None:
         socket = home / "socket"
         socket.unlink(missing_ok=True)
-        programs = [Path(__file__).parent / "bin", WORKFLOW / "bin", Path(sys.executable).parent, os.environ["PATH"]]
+        programs = [Path(__file__).parent / "bin", WORKFLOW / "bin", self.environment["PATH"]]
         self.environment |= {"LOADED": str(socket), "PATH": ":".join(map(str, programs))}
         self.server = self.start(
             [sys.executable, "-P", str(WORKFLOW / "loaded.py"), str(socket)],

@@ -77,20 +77,22 @@ def simulate_dataset(
     folder = Path(folder)
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{folder}: there is something in this folder: give one that is empty, or is not there yet")
-    settings = {"seed": int(seed), "height": height, "width": width, "mask": mask, "scale": scale}
-
-    def build(work: Path) -> None:
-        for name in ("images", "masks"):
-            (work / name).mkdir(exist_ok=True)
-        tasks = [(line, number) for line in CELL_LINES for number in range(1, fields_per_cell_line + 1)]
-        written = _map(partial(_write_field, folder=work, **settings), tasks, processes)
-        table = pd.DataFrame([row for rows in written for row in rows], columns=list(COLUMNS))
-        table.to_csv(work / "images.tsv", sep="\t", index=False, lineterminator="\n")
-
+    write = partial(_write_field, seed=int(seed), height=height, width=width, mask=mask, scale=scale)
+    tasks = [(line, number) for line in CELL_LINES for number in range(1, fields_per_cell_line + 1)]
     # Not in the folder itself: if this process is killed, those that it started go on for a while, and a folder that
     # they make again would pass for the data set.
-    make_folder(folder, digest([fields_per_cell_line, settings]), build)
+    key = digest([fields_per_cell_line, height, width, int(seed), mask, scale])
+    make_folder(folder, key, partial(_write_all, write=write, tasks=tasks, processes=processes))
     return folder / "images.tsv"
+
+
+def _write_all(folder: Path, *, write: Callable[..., Rows], tasks: list[Task], processes: int) -> None:
+    """Write all fields with `write(task, folder=folder)`, and their table."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir(exist_ok=True)
+    written = _map(partial(write, folder=folder), tasks, processes)
+    table = pd.DataFrame([row for rows in written for row in rows], columns=list(COLUMNS))
+    table.to_csv(folder / "images.tsv", sep="\t", index=False, lineterminator="\n")
 
 
 def _map(write: Callable[[Task], Rows], tasks: list[Task], processes: int) -> list[Rows]:

@@ -387,10 +387,16 @@ def garbage(stage: Stage, drawn: Drawn) -> Hit | None:
     return Hit(f"{path.relative_to(stage.scene.folder)} holds garbage", back, drawn.lasts)
 
 
-def _forbid(stage: Stage, drawn: Drawn, path: Path, mode: int) -> Hit | None:
-    before = path.stat().st_mode
-    path.chmod(mode)
-    return Hit(f"{path.relative_to(stage.scene.folder)}: mode {mode:o}", lambda: path.chmod(before), drawn.lasts)
+def _forbid(stage: Stage, drawn: Drawn, path: Path, mode: int) -> Hit:
+    opened = os.open(path, os.O_RDONLY)  # it may be renamed meanwhile
+    before = os.fstat(opened).st_mode & 0o777
+    os.fchmod(opened, mode)
+
+    def allow() -> None:
+        os.fchmod(opened, before)
+        os.close(opened)
+
+    return Hit(f"{path.relative_to(stage.scene.folder)}: mode {mode:o}", allow, drawn.lasts)
 
 
 @kind("the results may not be written", needs="user")

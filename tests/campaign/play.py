@@ -31,6 +31,7 @@ class Injected:
     seconds: float
     until: float | None = None
     told: str = ""
+    may_pass: bool = False
 
     @property
     def passes(self) -> bool:
@@ -103,7 +104,7 @@ class Run:
             return
         now = time.monotonic()
         until = None if hit.lasts is None else now + hit.lasts
-        self.injected.append(Injected(drawn, hit, self.calls, now - self.began, until))
+        self.injected.append(Injected(drawn, hit, self.calls, now - self.began, until, may_pass=hit.end is not None))
         self._note(f"{drawn.kind}: {hit.what}")
         self._next()
 
@@ -274,9 +275,15 @@ def play(scene: Scene, reference: Path, plan: list[Drawn], number: int, kept: Pa
     seconds = round(time.monotonic() - run.began, 1)
     result = Result(number, scene.what, outcome, run.calls, seconds, missed=run.missed, differences=differences)
     result.litter, result.remedies, result.notes = litter, remedies, run.notes
+    passed = any(text.startswith("failed/") for text in remedies)
     for one in run.injected:
         result.faults.append(
-            {"kind": one.drawn.kind, "hit": one.hit.what, "call": one.call, "outcome": _outcome_of(one, outcome)}
+            {
+                "kind": one.drawn.kind,
+                "hit": one.hit.what,
+                "call": one.call,
+                "outcome": _outcome_of(one, outcome, passed),
+            }
         )
     (kept / "notes.txt").write_text(run.state())
     with suppress(OSError):
@@ -288,9 +295,9 @@ def play(scene: Scene, reference: Path, plan: list[Drawn], number: int, kept: Pa
     return result
 
 
-def _outcome_of(one: Injected, outcome: str) -> str:
-    """Of a run in which a person had to act, a fault whose message led to that; the others left the same bytes."""
-    return SAME if outcome == TOLD and not one.told and one.hit.path is not None else outcome
+def _outcome_of(one: Injected, outcome: str, passed: bool) -> str:
+    """Of a run in which a person had to act, faults whose message led to that, or that a plate was given up for."""
+    return SAME if outcome == TOLD and not one.told and not (passed and one.may_pass) else outcome
 
 
 def keep(scene: Scene, kept: Path) -> None:

@@ -83,9 +83,11 @@ class Campaign:
         try:
             for slot in slots:
                 slot.join()
-        finally:  # Ctrl-C too
-            for machine in self.machines:
-                machine.close()
+        except KeyboardInterrupt:
+            self.is_broken = True
+            print("interrupted: called again, the campaign goes on", flush=True)
+        for machine in self.machines:
+            machine.close()
 
     def work(self, slot: int) -> None:
         """Play runs in a folder of this slot, whose paths are those of its undisturbed runs."""
@@ -96,6 +98,8 @@ class Campaign:
         while (number := self.next_run()) is not None:
             try:
                 self._play(number, place, machine, references)
+            except InterruptedError:
+                pass
             except BaseException:
                 traceback.print_exc()
                 self.is_broken = True
@@ -179,9 +183,11 @@ def main() -> int:
     else:
         small_weights(folder)
         campaign.run(arguments.at_once)
+    if campaign.is_broken:
+        return 2
     results = [campaign.results[number] for number in sorted(campaign.results)]
     print("\n".join(["", wrongs(results, folder), "", table(results)]))
-    return 1 if campaign.is_broken or any(result.outcome in (WRONG, SILENT) for result in results) else 0
+    return 1 if any(result.outcome in (WRONG, SILENT) for result in results) else 0
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ class Machine:
     def __init__(self, home: Path, *, is_cluster: bool = False, **variables: str) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.mark, self.words = f"processes of {home.resolve()};", bound_by_permissions() or []
+        self.is_closed = False
         self._strangers: set[int] = set()
         self.server: subprocess.Popen | None = None
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -139,6 +140,7 @@ class Machine:
             time.sleep(0.1)
 
     def close(self) -> None:
+        self.is_closed = True
         self.kill_all()
         if self.server is not None:
             self.server.kill()

@@ -202,6 +202,8 @@ class Run:
         while self.calls < MOST_CALLS:
             since = len(self.scene.said())
             status = self._call()
+            if self.scene.machine.is_closed:
+                raise InterruptedError("the campaign was interrupted")
             if self.scene.is_finished(status) and not self._in_force():
                 self._wait_for_the_rest()
                 return True, remedies

@@ -85,6 +85,8 @@ class Campaign:
                 slot.join()
         except KeyboardInterrupt:
             self.is_broken = True
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
             print("interrupted: called again, the campaign goes on", flush=True)
         for machine in self.machines:
             machine.close()

@@ -1,6 +1,7 @@
 # make install: the environment, with the command `equinuclei`, in .venv/
 # make demo: set up and run a small study.    make test: set up and run the tests.    make bench: speed, as ratios.
 # make verify: the same inputs give the same bytes.    make verify-slurm: so they do through SLURM.
+# make campaign: 200 faults at random; those bytes again.
 # make conda-test: every rule in its own conda environment.    make lint: all checks of style and structure.
 
 PYTHON ?= python3.11
@@ -21,7 +22,7 @@ ifeq ($(shell command -v $(PYTHON)),)
 PYTHON := python3
 endif
 
-.PHONY: install demo test tests nightly test-cluster test-others conda-test lint bench verify verify-slurm escnn reader peers clean lock pins
+.PHONY: install campaign demo test tests nightly test-cluster test-others conda-test lint bench verify verify-slurm escnn reader peers clean lock pins
 
 install: $(READY)
 
@@ -46,7 +47,7 @@ test-cluster: $(READY)
 
 # The longest first, so that both workers end at the same time.
 test-others: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/environments tests/workflow tests/oracle tests/unit -m "$(TESTS)" \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/environments tests/workflow tests/campaign tests/oracle tests/unit -m "$(TESTS)" \
 	  -n 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile=ci
 
 conda-test: $(READY) $(CONDA)/.ready
@@ -76,6 +77,11 @@ verify: $(READY)
 verify-slurm: $(READY)
 	mkdir -p results
 	$(BIN)/python scripts/verify_reproducibility.py --slurm --folder results
+
+# It goes on where it was interrupted. FAULTS="--faults 40 --where slurm" goes through the test cluster.
+FAULTS ?= --faults 200 --seed 1
+campaign: $(READY)
+	$(BIN)/python -m tests.campaign $(FAULTS)
 
 clean:
 	rm -rf $(VENV) $(ESCNN) $(READER) $(PEERS) $(CONDA) results/demo .pytest_cache .ruff_cache .hypothesis

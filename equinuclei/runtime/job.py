@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 
 from equinuclei.errors import InputError, StoppedError
@@ -154,12 +155,12 @@ def pass_on(number: int, _frame: object) -> None:
 
 
 def stop_for_a_test(reached: str) -> None:
-    """Stop this process (SIGSTOP) at a point of its work that EQUINUCLEI_STOP_AT names, such as `epoch 2,epoch 4`.
+    """Stop this process (SIGSTOP) at a point of its work that EQUINUCLEI_STOP_AT names: `epoch 2,epoch 4`, or `*`.
 
     For tests that disturb a job in its course: they wait for a process that is stopped, and need not hit the right
     second. Called once the point is saved, so that a job which resumes there does not pass it again.
     """
-    if reached in os.environ.get("EQUINUCLEI_STOP_AT", "").split(","):
+    if any(fnmatch(reached, point) for point in os.environ.get("EQUINUCLEI_STOP_AT", "").split(",")):
         os.kill(os.getpid(), signal.SIGSTOP)
 
 

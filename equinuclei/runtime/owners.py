@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HEARTBEAT = 10.0
-"""Seconds between an owner's heartbeats."""
-
-STALE = 120.0
+STALE = float(os.environ.get("EQUINUCLEI_STALE", "120"))
 """Seconds without a heartbeat after which an owner that only its heartbeat tells of counts as dead. Network file
-systems may report modification times a minute late."""
+systems may report modification times a minute late. The variable is for tests."""
+
+HEARTBEAT = STALE / 12
+"""Seconds between an owner's heartbeats."""
 
 WATCHED = 2.5
 """Heartbeats for which a record must have been seen not to change, before its age counts."""

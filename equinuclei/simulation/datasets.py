@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from equinuclei.checksums import digest
 from equinuclei.errors import InputError, check_known
 from equinuclei.images.tiff import write_tiff
-from equinuclei.runtime.files import replacing
+from equinuclei.runtime.files import make_folder
 from equinuclei.simulation.cell_lines import CELL_LINES
 from equinuclei.simulation.fields import check_seed, check_size, simulate_field
 
@@ -39,8 +40,8 @@ def simulate_dataset(
     """Write a simulated data set of all cell lines; return the path of its table `images.tsv`.
 
     Images are `images/<image_id>_<modality>.tif` (uint16), masks `masks/<image_id>.tif` (uint8 three-class or uint16
-    instances), shared by both modalities. The table is written last and has the columns `COLUMNS`, a row per field and
-    modality, and relative paths. Equal arguments give equal bytes, for any number of processes.
+    instances), shared by both modalities. The table has the columns `COLUMNS`, a row per field and modality, and
+    relative paths. The folder appears when it is whole. Equal arguments give equal bytes, for any number of processes.
 
     With more than one process, the calling script needs the guard `if __name__ == "__main__":`, because each process
     imports that script.
@@ -48,7 +49,7 @@ def simulate_dataset(
     Parameters
     ----------
     folder
-        Where to write; created if it is missing.
+        Where to write: an empty folder, or one that is not there yet.
     fields_per_cell_line
         At least 1.
     height, width, scale
@@ -64,7 +65,7 @@ def simulate_dataset(
     Raises
     ------
     InputError
-        If an argument is invalid.
+        If an argument is invalid, or there is something in the folder.
     """
     _check_count("fields_per_cell_line", fields_per_cell_line)
     _check_count("processes", processes)
@@ -74,15 +75,24 @@ def simulate_dataset(
     check_size(height, width, scale)
     check_known("kind of mask", mask, MASK_KINDS)
     folder = Path(folder)
-    for name in ("images", "masks"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"{folder}: there is something in this folder: give one that is empty, or is not there yet")
+    write = partial(_write_field, seed=int(seed), height=height, width=width, mask=mask, scale=scale)
     tasks = [(line, number) for line in CELL_LINES for number in range(1, fields_per_cell_line + 1)]
-    write = partial(_write_field, folder=folder, seed=int(seed), height=height, width=width, mask=mask, scale=scale)
-    table = pd.DataFrame([row for rows in _map(write, tasks, processes) for row in rows], columns=list(COLUMNS))
-    path = folder / "images.tsv"
-    with replacing(path) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
-    return path
+    # Not in the folder itself: if this process is killed, those that it started go on for a while, and a folder that
+    # they make again would pass for the data set.
+    key = digest([fields_per_cell_line, height, width, int(seed), mask, scale])
+    make_folder(folder, key, partial(_write_all, write=write, tasks=tasks, processes=processes))
+    return folder / "images.tsv"
+
+
+def _write_all(folder: Path, *, write: Callable[..., Rows], tasks: list[Task], processes: int) -> None:
+    """Write all fields with `write(task, folder=folder)`, and their table."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir(exist_ok=True)
+    written = _map(partial(write, folder=folder), tasks, processes)
+    table = pd.DataFrame([row for rows in written for row in rows], columns=list(COLUMNS))
+    table.to_csv(folder / "images.tsv", sep="\t", index=False, lineterminator="\n")
 
 
 def _map(write: Callable[[Task], Rows], tasks: list[Task], processes: int) -> list[Rows]:

@@ -19,6 +19,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -52,10 +53,15 @@ def run(connection: socket.socket) -> None:
         os.close(stream)
     connection.close()
     command, folder, variables = json.loads(request)
+    # For whoever looks for a process: `snakemake`, or the name of a script, as `job:train_model`.
+    called = Path(command[0]).name
+    Path("/proc/self/comm").write_text(
+        called if called == "snakemake" else f"job:{Path(command[1]).stem.split('.')[-1]}"
+    )
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
-    if Path(command[0]).name == "snakemake":
+    if called == "snakemake":
         sys.argv, sys.executable = command, str(PYTHON)
         main()
     else:
@@ -88,7 +94,8 @@ def answer(connection: socket.socket) -> None:
     if (process := os.fork()) == 0:
         end(partial(run, connection))
     _, status = os.waitpid(process, 0)
-    connection.sendall(b"%d" % os.waitstatus_to_exitcode(status))
+    with suppress(BrokenPipeError):  # the caller was killed
+        connection.sendall(b"%d" % os.waitstatus_to_exitcode(status))
 
 
 def serve(path: str) -> None:

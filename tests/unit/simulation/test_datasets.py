@@ -103,3 +103,24 @@ def test_invalid_arguments_are_reported_before_anything_is_written(tmp_path, cha
         simulate_dataset(tmp_path / "new", **arguments)
     assert not [word for word in words if word not in str(error.value)], str(error.value)
     assert not (tmp_path / "new").exists()
+
+
+def test_the_folder_appears_when_it_is_whole(tmp_path, monkeypatch):
+    folder, seen = tmp_path / "source", []
+
+    def fail_late(*arguments, **options):
+        seen.append(folder.exists())
+        if len(seen) == 3:
+            raise OSError("the machine is gone")
+        return simulate_field(*arguments, **options)
+
+    monkeypatch.setattr("equinuclei.simulation.datasets.simulate_field", fail_late)
+    with pytest.raises(OSError, match="gone"):
+        simulate_dataset(folder, fields_per_cell_line=1, height=48, width=64, seed=5)
+    assert seen == [False] * 3 and not folder.exists()
+
+
+def test_a_folder_with_something_in_it_is_not_mixed_with_the_new_data_set(tmp_path):
+    (tmp_path / "images.tsv").write_text("another one")
+    with pytest.raises(InputError, match="there is something in this folder"):
+        simulate_dataset(tmp_path, fields_per_cell_line=1, height=48, width=64, seed=5)

@@ -139,10 +139,8 @@ def create_image(
         Names, wavelengths and colours, in the order of axis c.
     shape
         Height and width of the mosaic, pixels.
-    dtype
-        Pixel type, such as uint8, uint16 or float32.
-    pixel_size
-        Micrometres per pixel. None or NaN: the axes have no unit and a scale of 1.
+    dtype, pixel_size
+        Pixel type, such as uint16; micrometres per pixel. None or NaN: the axes have no unit and a scale of 1.
     times
         Number of time points: the image is (t, c, y, x). None: it is (c, y, x).
     smallest_level

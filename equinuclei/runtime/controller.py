@@ -159,7 +159,7 @@ def announce(folder: Path, outputs: Iterable[str], job: str | None) -> "Presence
             if other != presence.controller and other.outputs & presence.controller.outputs:
                 raise StoppedError(
                     f"{folder}: {other}, makes the same files and is alive. Let it finish, or end it where it runs "
-                    "(Ctrl-C); it is not the lock that is in the way"
+                    "(Ctrl-C). If it was killed there, wait two minutes: it then counts as dead"
                 )
         for other in dead:
             if not other.jobs():

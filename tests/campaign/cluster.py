@@ -106,11 +106,12 @@ def cancel(stage: Stage, drawn: Drawn) -> Hit | None:
     return Hit(f"job {job}")
 
 
+SETTLED = 35.0
+"""Seconds until what ran of a requeued job has ended on its node. Started there before, the job fails, and is held."""
+
+
 def _start_now(job: str) -> None:
     """Spare a job that was put back into the queue the two minutes that it lies there."""
-    until = time.monotonic() + 20
-    while "JobState=PENDING" not in slurm("scontrol", "show", "job", job) and time.monotonic() < until:
-        time.sleep(0.2)
     slurm("scontrol", "update", f"jobid={job}", "StartTime=now")
 
 
@@ -119,8 +120,7 @@ def requeue(stage: Stage, drawn: Drawn) -> Hit | None:
     if (job := _running(stage, drawn)) is None:
         return None
     slurm("scontrol", "requeue", job)
-    _start_now(job)
-    return Hit(f"job {job}")
+    return Hit(f"job {job}", lambda: _start_now(job), SETTLED)
 
 
 @kind("a node is down", scenes=("slurm",))
@@ -129,10 +129,12 @@ def node_down(stage: Stage, drawn: Drawn) -> Hit | None:
         return None
     node = slurm("squeue", "--noheader", f"--jobs={job}", "--format=%N")
     slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=a fault")
-    _start_now(job)
-    return Hit(
-        f"{node}, job {job}", lambda: slurm("scontrol", "update", f"nodename={node}", "state=resume") and None, 5
-    )
+
+    def resume() -> None:
+        slurm("scontrol", "update", f"nodename={node}", "state=resume")
+        _start_now(job)
+
+    return Hit(f"{node}, job {job}", resume, SETTLED)
 
 
 @kind("slurmctld is away for 40 s", scenes=("slurm",))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pandas as pd
 import yaml
@@ -28,7 +28,7 @@ DISK = 200
 LITTER = (".*.new-*", ".*.work-*", "owner-*", ".snakemake_timestamp")
 """Names of what a killed job may leave behind, hidden beside its results."""
 
-STUDY = {
+STUDY: dict[str, Any] = {
     "datasets": [
         {
             "name": "tiny",
@@ -41,7 +41,7 @@ STUDY = {
     "models": [{"name": "turning", "preset": "simplified-p4", "widths": [4, 8, 8]}],
     "seeds": [0],
     "training": {
-        "epochs": 12, "crop": 64, "batch_size": 2, "learning_rate": 0.005, "device": "cpu", "torch_threads": 1,
+        "crop": 64, "batch_size": 2, "learning_rate": 0.005, "device": "cpu", "torch_threads": 1,
     },
     "evaluation": {"mirrored": False, "inference": ["deployed"], "examples": 1},
 }  # fmt: skip
@@ -149,8 +149,11 @@ class Study(Scene):
     goal, target = "study", "results/tiny/report.html"
     """What snakemake is asked for, and a file that is there when it has made it."""
 
+    epochs = 12
+
     def set_up(self) -> None:
-        (self.folder / "study.yaml").write_text(yaml.safe_dump(STUDY))
+        training = STUDY["training"] | {"epochs": self.epochs}
+        (self.folder / "study.yaml").write_text(yaml.safe_dump(STUDY | {"training": training}))
 
     def command(self) -> tuple[list[str], Path]:
         unlock, profile = self.project / "scripts/unlock.sh", self.project / "profiles/default"

@@ -16,6 +16,7 @@ KILLS = ["kill -9 of a job", "kill -9 of snakemake", "kill -9 of all", "SIGTERM 
 class Training(Study):
     """The training and what it needs."""
 
+    epochs = 5
     cores = 1  # a simulation in several processes takes long to start
     goal = target = "results/tiny/models/turning/fluorescence/seed0/weights.safetensors"
 

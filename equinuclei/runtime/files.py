@@ -120,7 +120,7 @@ def read_record(path: str | Path, what: str, remedy: str) -> dict[str, Any]:
     """
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: {what} cannot be read ({error}): {remedy}") from error
     if not isinstance(value, dict):
         raise InputError(f"{path}: {what} is not a JSON object: {remedy}")

@@ -68,6 +68,8 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     Raises InputError if the file is not a safetensors file of this project, UnavailableError if it cannot be read now.
     """
     with reading(path, _REMEDY):
+        with Path(path).open("rb") as opened:
+            opened.read(8)  # safetensors does not pass on what the file system answers
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
         if KEY not in metadata:

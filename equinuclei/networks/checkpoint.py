@@ -94,5 +94,7 @@ def _build(path: str | Path, spec: Mapping) -> SegmentationNetwork:
         planned = build_model(resolve_spec(spec))
     needed = sum(tensor.nbytes for tensor in planned.state_dict().values())
     if needed > (held := Path(path).stat().st_size):
-        raise ValueError(f"its spec is that of a network of {needed:,} bytes, and it holds {held:,}")
+        raise ValueError(
+            f"the weights do not fit the network of its spec: that takes {needed:,} bytes, and it holds {held:,}"
+        )
     return build_model(resolve_spec(spec))

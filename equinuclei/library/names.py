@@ -6,7 +6,7 @@ Imports nothing that Snakemake does not bring.
 import json
 from pathlib import Path
 
-from equinuclei.errors import InputError, check_known
+from equinuclei.errors import InputError, check_known, reading
 
 WEIGHTS = "weights.safetensors"
 
@@ -33,9 +33,10 @@ def find_weights(model: str | Path | None, library: str | Path) -> Path:
     if model is None:
         raise InputError(f"no model is chosen: set `plates: {{model: NAME}}`; known are {', '.join(known)}")
     path = Path(model)
-    for candidate in (path, path / WEIGHTS):
-        if candidate.is_file():
-            return candidate
+    with reading(str(model)[:200], "give a weights.safetensors, its folder, or the name of a model"):
+        for candidate in (path, path / WEIGHTS):
+            if candidate.is_file():
+                return candidate
     if path.name != str(model):
         raise InputError(f"{model}: no weights there; give a weights.safetensors, its folder, or the name of a model")
     check_known("model", str(model), known)

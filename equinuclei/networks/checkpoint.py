@@ -68,6 +68,8 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     Raises InputError if the file is not a safetensors file of this project, UnavailableError if it cannot be read now.
     """
     with reading(path, _REMEDY):
+        with Path(path).open("rb") as opened:
+            opened.read(8)  # safetensors does not pass on what the file system answers
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
         if KEY not in metadata:
@@ -92,5 +94,7 @@ def _build(path: str | Path, spec: Mapping) -> SegmentationNetwork:
         planned = build_model(resolve_spec(spec))
     needed = sum(tensor.nbytes for tensor in planned.state_dict().values())
     if needed > (held := Path(path).stat().st_size):
-        raise ValueError(f"its spec is that of a network of {needed:,} bytes, and it holds {held:,}")
+        raise ValueError(
+            f"the weights do not fit the network of its spec: that takes {needed:,} bytes, and it holds {held:,}"
+        )
     return build_model(resolve_spec(spec))

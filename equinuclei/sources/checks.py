@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from equinuclei.errors import InputError, raise_problems
+from equinuclei.errors import InputError, raise_problems, reading
 
 COLUMNS = ["image_id", "cell_line", "modality", "group", "split", "image", "mask"]
 SPLITS = ("train", "val", "test")
@@ -26,10 +26,19 @@ def missing_path(path: Path, kind: str) -> str:
     """A message that a path does not exist, with the most similar name beside it."""
     try:
         beside = [other.name for other in path.parent.iterdir()]
-    except OSError:
+    except (OSError, ValueError):  # a name that no folder can have
         return f"{kind} {path} does not exist, nor does its parent folder"
     guess = nearest(path.name, beside)
     return f"{kind} {path} does not exist" + (f"; did you mean {guess!r}?" if guess else "")
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there. Raises UnavailableError if that cannot be told now."""
+    try:
+        with reading(path):
+            return path.is_file()
+    except InputError:  # a name that no file can have
+        return False
 
 
 def id_problem(image_id: str) -> str | None:
@@ -78,7 +87,7 @@ def check_source(table: pd.DataFrame, where: str) -> None:
         problems += [
             missing_path(Path(path), f"{column} of image_id {image_id!r}:")
             for image_id, path in zip(table["image_id"], table[column], strict=True)
-            if not Path(path).is_file()
+            if not is_file(Path(path))
         ]
     problems += _split_problems(table)
     raise_problems(where, problems)

@@ -25,7 +25,7 @@ from equinuclei.omezarr.plates import Plate
 from equinuclei.omezarr.stacks import create_stack, open_stack, read_pixel_size, read_row, write_rows
 from equinuclei.omezarr.writing import PlateChannel, create_image, create_plate, write_field_table, write_pixels
 from equinuclei.plates.field_images import read_field
-from equinuclei.plates.inbox import read_manifest, tell_failures, waiting_plates
+from equinuclei.plates.inbox import read_manifest
 from equinuclei.plates.quality import read_plate_map
 from equinuclei.plates.scan_table import read_scan
 from equinuclei.runtime.files import write_json
@@ -51,15 +51,13 @@ class Reader:
     """A reader under test.
 
     seeds : each writes a small input into a folder. damaged : patterns of the files, one of which is damaged; or their
-    names are, where `names` is set. read : reads a folder; raises InputError where it refuses. writes : into the
-    folder, as few do.
+    names are, where `names` is set. read : reads a folder; raises InputError where it refuses.
     """
 
     seeds: Sequence[Callable[[Path], object]]
     damaged: Sequence[str]
     read: Callable[[Path], object]
     names: bool = False
-    writes: bool = False
 
 
 def _every(*calls: Callable[[], object]) -> None:
@@ -324,7 +322,6 @@ def _read_weights(folder: Path) -> None:
 def _write_records(folder: Path) -> None:
     content = {"plate": "P1", "folder": "/data/P1", "layout": "harmony", "files": 12, "bytes": 345, "content": "abc"}
     write_json(folder / "manifests/P1.json", content)
-    write_json(folder / "failed/P1.json", {"content": "abc", "settings": "x", "why": "no image"})
     write_json(folder / "run.json", {"seed": 1, "modality": "fluorescence", "epochs": 12})
     _text("scan.tsv", _SCAN)(folder)
 
@@ -333,8 +330,7 @@ def _read_records(folder: Path) -> None:
     _every(
         lambda: read_manifest(folder / "manifests/P1.json"),
         lambda: read_run(folder / "run.json"),
-        lambda: waiting_plates(folder, "x"),
-        lambda: tell_failures(folder / "scan.tsv", folder, "x"),
+        lambda: read_scan(folder / "scan.tsv"),
     )
 
 
@@ -427,7 +423,7 @@ READERS: dict[str, Reader] = {
     "scan table": Reader([_text("scan.tsv", _SCAN)], ["*.tsv"], lambda folder: read_scan(_only_file(folder))),
     "own tables": Reader([_text("plates.tsv", _OVERVIEW), _text("wells.tsv", _WELLS)], ["*.tsv"], _read_own_table),
     "weights": Reader([_write_weights], ["*.safetensors"], _read_weights),
-    "records": Reader([_write_records], ["*.json", "*.tsv"], _read_records, writes=True),
+    "records": Reader([_write_records], ["*.json", "*.tsv"], _read_records),
     "examples": Reader([_write_examples], ["*.npz"], lambda folder: read_examples(_only_file(folder))),
     "configuration": Reader(
         [_copy_of(ROOT / f"config/{name}.yaml") for name in ("config", "tiny", "targets")], ["*.yaml"], _read_config

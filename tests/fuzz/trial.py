@@ -125,7 +125,7 @@ def _work(reader: str, numbers: range, seed: int, scratch: Path, keep: Path | No
         seeds.append(folder)
     os.environ["TMPDIR"] = tempfile.tempdir = str(scratch / "temporary")
     (scratch / "temporary").mkdir()
-    watch = _Watch(scratch, made.writes)
+    watch = _Watch(scratch)
     if sys.platform == "linux":
         own = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (own + MEGABYTES * 2**20,) * 2)
@@ -184,7 +184,7 @@ def _read(reader: str, number: int, call: Callable[[], object], watch: "_Watch")
 class _Watch:
     """Notes files that are opened to be read outside the input, or written at all, and programs that are started."""
 
-    def __init__(self, scratch: Path, writes: bool) -> None:
+    def __init__(self, scratch: Path) -> None:
         self.found: str = ""
         self.active = False
         # What Python, its packages and the machine keep about themselves.
@@ -196,7 +196,7 @@ class _Watch:
             str(Path.home() / ".cache"),
         }
         self.readable = (*(str(Path(path).absolute()) for path in own if path), str(scratch / "input"))
-        self.writable = (str(scratch / "temporary"), "/dev/null", *((str(scratch / "input"),) if writes else ()))
+        self.writable = (str(scratch / "temporary"), "/dev/null")
         sys.addaudithook(self._see)
 
     def begin(self) -> None:

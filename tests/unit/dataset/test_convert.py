@@ -270,7 +270,7 @@ def test_all_problems_of_files_are_reported_at_once(source, outputs):
     with pytest.raises(InputError, match="4 problems") as error:
         outputs.convert(source)
     message = str(error.value)
-    assert "fluorescence0.tif: the file is truncated" in message
+    assert "fluorescence0.tif: cannot be read" in message
     assert "is 8 x 7 pixels, but its mask" in message
     assert "mask2.tif: the three-class mask holds the value 7" in message
     assert not outputs.images.exists()

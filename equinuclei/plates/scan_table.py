@@ -10,6 +10,7 @@ from pathlib import Path
 
 from equinuclei.errors import InputError, UnavailableError
 from equinuclei.runtime.files import replacing
+from equinuclei.tables.formulas import guarded, unguarded
 
 READY, COPYING, WAITING, INCOMPLETE, REMOVED = "ready", "copying", "waiting", "incomplete", "removed"
 UNREADABLE, DUPLICATE, FAILED = "unreadable", "duplicate", "failed"
@@ -73,6 +74,7 @@ class ScannedPlate:
 
 
 COLUMNS = tuple(field.name for field in fields(ScannedPlate))
+_TEXTS = tuple(name for name in COLUMNS if name not in ("files", "bytes"))
 
 
 def read_scan(path: str | Path) -> list[ScannedPlate]:
@@ -84,16 +86,15 @@ def read_scan(path: str | Path) -> list[ScannedPlate]:
         with Path(path).open(encoding="utf-8", newline="") as file:
             return [
                 ScannedPlate(
-                    row["plate"], row["folder"], row["status"], row["why"], row["layout"], int(row["files"]),
-                    int(row["bytes"]), row["content"],
+                    **{name: unguarded(row[name]) for name in _TEXTS}, files=int(row["files"]), bytes=int(row["bytes"])
                 )
                 for row in csv.DictReader(file, delimiter="\t")
-            ]  # fmt: skip
+            ]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise UnavailableError(f"{path}: cannot be read now ({error.strerror})") from error
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: not a table of a scan ({error!r}): delete it, and the next tick makes it") from error
 
 
@@ -104,7 +105,8 @@ def write_scan(path: str | Path, plates: Sequence[ScannedPlate]) -> None:
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, delimiter="\t", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(asdict(plate) for plate in plates)
+        for plate in plates:
+            writer.writerow({**asdict(plate), **{name: guarded(getattr(plate, name)) for name in _TEXTS}})
 
 
 def count_states(plates: Iterable[ScannedPlate], finished: Collection[str]) -> dict[str, int]:

@@ -25,7 +25,7 @@ from equinuclei.omezarr.plates import Plate
 from equinuclei.omezarr.stacks import create_stack, open_stack, read_pixel_size, read_row, write_rows
 from equinuclei.omezarr.writing import PlateChannel, create_image, create_plate, write_field_table, write_pixels
 from equinuclei.plates.field_images import read_field
-from equinuclei.plates.inbox import read_manifest
+from equinuclei.plates.inbox import read_manifest, tell_failures, waiting_plates
 from equinuclei.plates.quality import read_plate_map
 from equinuclei.plates.scan_table import read_scan
 from equinuclei.runtime.files import write_json
@@ -323,6 +323,9 @@ def _write_records(folder: Path) -> None:
     content = {"plate": "P1", "folder": "/data/P1", "layout": "harmony", "files": 12, "bytes": 345, "content": "abc"}
     write_json(folder / "manifests/P1.json", content)
     write_json(folder / "run.json", {"seed": 1, "modality": "fluorescence", "epochs": 12})
+    write_json(
+        folder / "failed/P1.json", {"content": "abc", "settings": "s", "software": "x", "changed": 1, "why": "w"}
+    )
     _text("scan.tsv", _SCAN)(folder)
 
 
@@ -331,6 +334,8 @@ def _read_records(folder: Path) -> None:
         lambda: read_manifest(folder / "manifests/P1.json"),
         lambda: read_run(folder / "run.json"),
         lambda: read_scan(folder / "scan.tsv"),
+        lambda: waiting_plates(folder, "s"),
+        lambda: tell_failures(folder / "scan.tsv", folder, "s"),
     )
 
 

@@ -11,8 +11,8 @@ from equinuclei.plates.stops import stops_of
 from equinuclei.runtime.files import read_record, write_json
 
 TOLD = "told.json"
-"""In the folder of results: the plates that the last tick told of, and their statuses."""
-
+"""In the folder of results, unless there is nothing to tell: the plates that the last tick told of, and their
+statuses."""
 
 KNOWN = Path(".autorun.results")
 """In the working directory: the folders of results, and how many plates were known in each at the last tick."""
@@ -75,7 +75,9 @@ def end_of_tick(plates: Sequence[ScannedPlate], finished: Collection[str], resul
         lines.append(f"{plate.plate}: {status}: {why}. What to do: {WHAT_TO_DO[plate.status]}")
     path = Path(results, TOLD)
     before = _read(path)
-    if told != before:
+    if not told:
+        path.unlink(missing_ok=True)
+    elif told != before:
         write_json(path, told)
     return EndOfTick(lines, again or any(before.get(plate) != status for plate, status in told.items()), stopped)
 

@@ -47,7 +47,7 @@ test-cluster: $(READY)
 
 # The longest first, so that both workers end at the same time.
 test-others: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/environments tests/workflow tests/campaign tests/oracle tests/unit -m "$(TESTS)" \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/environments tests/workflow tests/campaign tests/fuzz tests/oracle tests/unit -m "$(TESTS)" \
 	  -n 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile=ci
 
 conda-test: $(READY) $(CONDA)/.ready

@@ -14,6 +14,7 @@ from equinuclei.tables.files import read_table
 
 TRAINING_KEYS = ("seed", "train_seconds", "resumed_after_epoch", "images", "data_sha256", "code_sha256", "code_version")
 FORMAT = 1
+_AGAIN = "delete it and run again: the data set is converted again"
 
 
 def write_provenance(
@@ -64,7 +65,7 @@ def write_provenance(
             "code_version": code_version(),
             "code": [dict(entry) for entry in code],
             "config": dict(config),
-            "source": read_record(source, "the record of the conversion", "convert the data set again"),
+            "source": read_record(source, "the record of the conversion", _AGAIN),
             "packages": package_versions(),
             "hardware": hardware(),
             "trainings": trainings,

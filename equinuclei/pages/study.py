@@ -88,7 +88,7 @@ def write_study_page(
         fields.tsv and splits.tsv of the data set.
     """
     read = {shown.name: _whole_as_integers(study.table(shown.name)) for shown in tables_shown}
-    record = read_record(provenance, "the record of what the results were made from", "run the study again")
+    record = read_record(provenance, "the record of what the results were made from", "delete it, and run again")
     config, scored, parts = record["config"], scored_part(splits), read_splits(splits)
     render(
         "study.html",

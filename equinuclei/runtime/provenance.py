@@ -49,7 +49,7 @@ def hardware() -> dict[str, str]:
 
 def read_run(path: str | Path) -> dict[str, Any]:
     """The record of a training, run.json. Raises InputError if it is missing or broken."""
-    return read_record(path, "the record of a training", "train the model again")
+    return read_record(path, "the record of a training", "delete it and run again: the model is trained again")
 
 
 def _processor() -> str:

@@ -245,7 +245,7 @@ class Run:
                 continue
             name = f"{path.parent.name}/{path.name}"
             line = next((line for line in told.splitlines() if name in line), "")
-            # "convert the data set again": without the record, the next call does.
+            # "delete it and run again": without the record, the next call does.
             if re.search(r"\b(delete|remove) (it|this|that|the file)\b|: (convert|train|make) .* again", line):
                 path.unlink()
                 one.told = line

@@ -314,5 +314,5 @@ def test_a_modality_without_images_is_told(converted):
 
 def test_a_broken_record_is_told(tmp_path):
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(InputError, match=r"run.json.*train the model again"):
+    with pytest.raises(InputError, match=r"run.json.*model is trained again"):
         _ = StudyFolder(tmp_path, runs=[tmp_path / "run.json"]).records

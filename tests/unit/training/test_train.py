@@ -314,5 +314,5 @@ def test_what_cannot_be_trained_is_refused(tmp_path, monkeypatch):
 
 def test_a_broken_record_is_told(tmp_path):
     (tmp_path / "run.json").touch()
-    with pytest.raises(InputError, match=r"run.json.*train the model again"):
+    with pytest.raises(InputError, match=r"run.json.*model is trained again"):
         read_run(tmp_path / "run.json")

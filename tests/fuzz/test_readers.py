@@ -5,8 +5,8 @@ import pytest
 from .readers import READERS
 from .trial import count, run_trials
 
-INPUTS = {"zarr plate": 20, "zarr chunks": 20, "own plate": 20, "own stack": 20}
-OTHER_INPUTS = 80
+INPUTS = {"zarr plate": 10, "zarr chunks": 10, "own plate": 10, "own stack": 10}
+OTHER_INPUTS = 25
 
 
 @pytest.mark.parametrize("reader", READERS)

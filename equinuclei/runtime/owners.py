@@ -26,6 +26,9 @@ HEARTBEAT = STALE / 12
 WATCHED = 2.5
 """Heartbeats for which a record must have been seen not to change, before its age counts."""
 
+_CARRIED = "EQUINUCLEI_JOB_START"
+"""Variable of `carry_start`: id, restarts and start of the SLURM job."""
+
 _owned_here: set[str] = set()
 """Tokens of the owners in this process that have not let go of their work."""
 
@@ -128,13 +131,30 @@ def _is_of_earlier_start(owner: Mapping[str, Any]) -> bool:
     return False
 
 
+def carry_start() -> None:
+    """Tell the processes that this one will start which start of its SLURM job this is.
+
+    For Snakemake inside a job: its executor takes SLURM's variables away before it starts the step that does the work,
+    and SLURM gives that step its id alone.
+    """
+    now = _slurm()
+    if now["job"] is not None:
+        known = ("" if now[name] is None else str(now[name]) for name in ("restarts", "start"))
+        os.environ[_CARRIED] = ":".join((now["job"], *known))
+
+
 def _slurm() -> dict[str, Any]:
     """The SLURM job of this process: its id (None outside of a job), cluster, and which of its starts this is."""
-    restarts, start = (os.environ.get(f"SLURM_{name}", "") for name in ("RESTART_COUNT", "JOB_START_TIME"))
-    # SLURM names no count at the first start, nor in a shell that joins a job that it has started again.
-    at_first = 0 if os.environ.get("ENVIRONMENT") == "BATCH" else None
+    job = os.environ.get("SLURM_JOB_ID")
+    carried = os.environ.get(_CARRIED, "").split(":")
+    if len(carried) == 3 and carried[0] == job:
+        restarts, start, at_first = carried[1], carried[2], None
+    else:
+        restarts, start = (os.environ.get(f"SLURM_{name}", "") for name in ("RESTART_COUNT", "JOB_START_TIME"))
+        # SLURM names no count at the first start, nor in a shell that joins a job that it has started again.
+        at_first = 0 if os.environ.get("ENVIRONMENT") == "BATCH" else None
     return {
-        "job": os.environ.get("SLURM_JOB_ID"),
+        "job": job,
         "cluster": os.environ.get("SLURM_CLUSTER_NAME"),
         "restarts": int(restarts) if restarts.isdigit() else at_first,
         "start": int(start) if start.isdigit() else None,

@@ -20,6 +20,7 @@ from equinuclei.checksums import digest
 from equinuclei.runtime.controller import announce
 from equinuclei.runtime.equivalent_code import RuleCode
 from equinuclei.runtime.job import pass_on
+from equinuclei.runtime.owners import carry_start
 from equinuclei.runtime.patience import stand_first
 from equinuclei.specs import OTSU
 from equinuclei.tables.columns import COLUMNS_FILE
@@ -31,6 +32,7 @@ signal.signal(signal.SIGUSR1, pass_on)
 
 # The SLURM job that this process runs in. Its executor takes SLURM's variables away.
 SLURM_JOB = os.environ.get("SLURM_JOB_ID")
+carry_start()
 presences = []
 
 SCHEMA = yaml.safe_load(Path(ROOT, "workflow/schemas/config.schema.yaml").read_text())

@@ -275,6 +275,21 @@ def test_the_first_start_of_a_job_is_told_from_a_shell_that_joins_it(tmp_path, m
         assert json.loads(ownership._record(left_behind(tmp_path)).read_text())["restarts"] == restarts
 
 
+@pytest.mark.parametrize("job, restarts", [("17", 2), ("18", None)])
+def test_a_step_knows_which_start_of_its_job_it_is(tmp_path, monkeypatch, job, restarts):
+    """Snakemake takes SLURM's variables away between a job and its step, which SLURM gives its id again."""
+    for name, value in (("JOB_ID", "17"), ("RESTART_COUNT", "2")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.delenv("SLURM_JOB_START_TIME", raising=False)
+    monkeypatch.setenv(owners._CARRIED, "")
+    owners.carry_start()
+    monkeypatch.delenv("SLURM_RESTART_COUNT")
+    monkeypatch.delenv("ENVIRONMENT", raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", job)  # what a controller that is a job itself submits has another id
+    owners.carry_start()
+    assert json.loads(ownership._record(left_behind(tmp_path)).read_text())["restarts"] == restarts
+
+
 def test_a_job_that_slurm_started_again_ends_its_earlier_process_even_where_that_lives(tmp_path, holder, monkeypatch):
     """A node that was lost and comes back: what ran there goes on, unseen by SLURM."""
     record = ownership._record(only_folder(tmp_path / "store"))

@@ -11,11 +11,11 @@ the images as they are, as deployed, if the truth has nuclei and
 
 `FEW`: such a training has an F1 of 2 FEW / (1 + FEW), 0.02, at most, or is worse than no segmentation.
 
-`FAR`: trainings of one model scatter. If the standard deviation of their F1 is 12 % of the mean, which is more than in
-any study of docs/results.md, 0.5 lies four standard deviations away: one of 30,000 sound trainings falls below it. In
-those studies no training had less than 0.9 of its twin's F1. That it must be far below Otsu's threshold too spares a
-model that is weak because its images are hard: in brightfield Otsu's F1 is near 0.2, and a network with an F1 of 0.4 has
-learnt. Trainings that fail by 1 or 2 are no measure for others.
+`FAR`: trainings of one model scatter. If the standard deviation of their F1 is as much as 12 % of the mean, 0.5 lies
+four standard deviations away: fewer than one of 30,000 sound trainings fall below it (the tests simulate that). In the
+studies of docs/results.md no model had less than 0.9 of its twin's F1 by pixels. That it must be far below Otsu's
+threshold too spares a model that is weak because its images are hard: in brightfield Otsu's F1 is near 0.2, and a
+network that reaches 0.4 has learnt. Trainings that fail by 1 or 2 are no measure for others.
 """
 
 from collections.abc import Iterable, Mapping
@@ -95,6 +95,11 @@ def failed_seeds(f1: pd.DataFrame) -> dict[tuple[str, str], list[int]]:
     }
 
 
+def failed_trainings(failures: pd.DataFrame) -> set[tuple[str, str, int]]:
+    """Model, modality and seed of the trainings that failed. failures: of `find_failures`, for one data set."""
+    return {(model, modality, int(seed)) for _, modality, model, seed in failures[_TRAINING].itertuples(index=False)}
+
+
 def failure_sentences(f1: pd.DataFrame) -> list[tuple[str, str]]:
     """What is told of failed trainings, as (modality, sentence) for every model that has some.
 
@@ -105,10 +110,10 @@ def failure_sentences(f1: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _sentence(row: Mapping) -> str:
-    trainings = f"training{'s' * (row['seeds'] != 1)}"
+    of = f"{row['failed']} of {row['seeds']} training{'s' * (row['seeds'] != 1)} of {row['model']} ({row['modality']})"
+    whose = "Its" if row["failed"] == 1 else "Their"
     return (
-        f"{row['failed']} of {row['seeds']} {trainings} of {row['model']} ({row['modality']}) failed: {row['failure']}. "
-        f"{'Its' if row['failed'] == 1 else 'Their'} numbers are no evidence, and no verdict rests on them; train again, "
+        f"{of} failed: {row['failure']}. {whose} numbers are no evidence, and no verdict rests on them; train again, "
         "longer, with a lower learning rate or with other seeds."
     )
 

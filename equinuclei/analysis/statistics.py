@@ -205,12 +205,13 @@ def f1_difference_table(
         )
     )
     table = table.fillna({"comparisons": 0, "different_masks": 0}).astype({"comparisons": int, "different_masks": int})
-    table["different_masks_high"] = [_share_below(*row) for row in zip(table["different_masks"], table["comparisons"])]
+    counts = table[["different_masks", "comparisons"]].itertuples(index=False, name=None)
+    table["different_masks_high"] = [_share_below(*row) for row in counts]
     if len(mirrored):
         table = table.join(
-            mirrored[~mirrored["left_out"]].groupby(keys, sort=False, observed=True).agg(
-                mirrored_mean_absolute=("absolute", "mean"), mirrored_exact_zeros=("zero", "mean")
-            )
+            mirrored[~mirrored["left_out"]]
+            .groupby(keys, sort=False, observed=True)
+            .agg(mirrored_mean_absolute=("absolute", "mean"), mirrored_exact_zeros=("zero", "mean"))
         )
     columns = [*_DIFFERENCE_COLUMNS, *(column for column in table if column not in _DIFFERENCE_COLUMNS)]
     return in_order(_with_costs(table.reset_index(), models), ["level"], order)[columns]

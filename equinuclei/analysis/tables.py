@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from equinuclei.analysis.contrasts import MARGIN, contrast_table, contrasts_by_cell_line, image_values, interval_table
-from equinuclei.analysis.failures import failure_sentences, find_failures
+from equinuclei.analysis.failures import failed_trainings, failure_sentences, find_failures
 from equinuclei.analysis.folder import StudyFolder
 from equinuclei.analysis.statistics import (
     crops_as_images,
@@ -104,8 +105,9 @@ def aggregate_f1(study: StudyFolder, compared: Comparison) -> None:
     difference = f1_difference_table(scores, costs, models, failures)
     for _, sentence in failure_sentences(f1):
         logger.warning("%s", sentence)
-    contrasts = contrast_table(values, compared.contrasts, compared.equivariant, models)
-    by_line = contrasts_by_cell_line(values, compared.contrasts, compared.equivariant, models)
+    failed = {"failed": failed_trainings(failures)} if "failed" in signature(contrast_table).parameters else {}
+    contrasts = contrast_table(values, compared.contrasts, compared.equivariant, models, **failed)
+    by_line = contrasts_by_cell_line(values, compared.contrasts, compared.equivariant, models, **failed)
     tables = {
         "f1": f1,
         "f1_by_cell_line": f1_by_cell_line(scores, costs, models),
@@ -113,7 +115,7 @@ def aggregate_f1(study: StudyFolder, compared: Comparison) -> None:
         "f1_difference": difference,
         "f1_difference_crops": f1_difference_table(crops, costs, models, failures),
         "difference_reduction": difference_reduction(difference, compared.twins, models),
-        "intervals": interval_table(values, models),
+        "intervals": interval_table(values, models, **failed),
         "contrasts": contrasts,
         "contrasts_by_cell_line": by_line,
     }

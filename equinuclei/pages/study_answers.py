@@ -158,9 +158,9 @@ def _masks(pixels: pd.Series) -> str:
     """In how many comparisons the two masks differ. pixels : row of f1_difference.tsv, by pixels."""
     if not pixels["comparisons"]:
         return "-"
-    high = min(max(100 * pixels["different_masks_high"], 0.01), 100)
+    high = max(100 * pixels["different_masks_high"], 0.01)
     counts = f"{pixels['different_masks']:,.0f} of {pixels['comparisons']:,.0f} comparisons"
-    return f"{counts} (at 95 % below {high:.2g} %)"
+    return counts if high >= 99.95 else f"{counts} (at 95 % below {f'{high:.1f}' if high >= 10 else f'{high:.2g}'} %)"
 
 
 def _turned(zeros: Sequence[Mapping]) -> list[str]:
@@ -175,8 +175,8 @@ def _turned(zeros: Sequence[Mapping]) -> list[str]:
     for row in counted:
         if row["symmetric"]:
             sentences.append(
-                f"To rounding, by its symmetry: {row['name']}, as deployed. Two masks of an image, one of them predicted "
-                f"from its rotation, differ in {row['masks']}."
+                f"To rounding, by its symmetry: {row['name']}, as deployed. The masks of an image and of its rotation "
+                f"differ in {row['masks']}."
             )
     if chance := [row["name"] for row in always if not row["constructed"] and not row["symmetric"]]:
         sentences.append(f"Always on these images, though nothing in the network makes it so: {'; '.join(chance)}.")
@@ -193,7 +193,7 @@ def _turned(zeros: Sequence[Mapping]) -> list[str]:
         sentences.append(f"Exactly as before {' and '.join(ranges)}: {'; '.join(row['name'] for row in others)}.")
     if nothing:
         names = "; ".join(row["name"] for row in nothing)
-        sentences.append(f"Nothing can be said of {names}: predictions that are empty, or of failed trainings, do not count.")
+        sentences.append(f"Nothing can be said of {names}: empty predictions and failed trainings do not count.")
     return sentences
 
 

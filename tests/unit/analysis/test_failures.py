@@ -131,12 +131,12 @@ def test_other_modes_and_rotations_tell_nothing_of_a_training():
     assert find_failures(pd.concat([scores, pd.DataFrame(empty + turned)]), TWINS).empty
 
 
-def test_of_trainings_that_scatter_one_of_30000_is_far():
+def test_of_trainings_that_scatter_fewer_than_one_of_30000_is_far():
     """Trainings whose F1 scatters by 12 % of its mean, as images that both Otsu's threshold and the twin find easy."""
     random = np.random.default_rng(0)
     f1 = random.normal(0.7, 0.12 * 0.7, size=(200_000, 3))
     others = np.median(f1[:, 1:], axis=1)
-    assert (f1[:, 0] < FAR * np.minimum(others, 0.7)).mean() < 1 / 10_000
+    assert (f1[:, 0] < FAR * np.minimum(others, 0.7)).mean() < 1 / 30_000
     assert 2 * FEW / (1 + FEW) < 0.02
 
 

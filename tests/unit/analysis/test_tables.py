@@ -36,7 +36,9 @@ def test_a_failed_training_is_told_in_the_log_the_summary_and_the_tables(tmp_pat
     assert [message.startswith(told) for message in caplog.messages] == [True]
     assert (tmp_path / "summary.txt").read_text().startswith(told)
     f1 = study.table("f1").set_index("model")
-    assert f1["failed"].to_dict() == {"net": 0, "p4": 1, "otsu": 0} and f1.loc["p4", "failure"] == "seed 1 finds nothing"
+    assert (
+        f1["failed"].to_dict() == {"net": 0, "p4": 1, "otsu": 0} and f1.loc["p4", "failure"] == "seed 1 finds nothing"
+    )
     for name in ("f1_difference", "f1_difference_crops"):
         left_out = study.table(name).groupby("model")["left_out"].sum()
         assert left_out["p4"] == 2 * 8 and left_out["net"] == 0

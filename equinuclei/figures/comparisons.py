@@ -186,14 +186,14 @@ def cost_against_score(f1: pd.DataFrame, colours: Mapping[str, str] | None = Non
             for model in models:
                 here = nets[(nets["modality"] == modality) & (nets["model"] == model)].sort_values("gflops")
                 axes.plot(here["gflops"], here[f"{level}_F1"], color=colours[model], linewidth=0.7, zorder=1)
+                if (modality, model) in failed:
+                    mark_failed(axes, here["gflops"].to_list(), here[f"{level}_F1"].to_list())
                 for deployed, face in ((True, colours[model]), (False, "white")):
                     shown = here[(here["inference"] == "deployed") == deployed]
                     axes.plot(
                         shown["gflops"], shown[f"{level}_F1"], linestyle="", marker=markers[model], markersize=6,
                         color=colours[model], markerfacecolor=face, markeredgewidth=1.0, alpha=0.9,
                     )  # fmt: skip
-            here = nets[[(modality, model) in failed for model in nets["model"]] & nets["modality"].eq(modality)]
-            mark_failed(axes, here["gflops"].to_list(), here[f"{level}_F1"].to_list())
             floor = f1.loc[(f1["modality"] == modality) & (f1["model"] == OTSU), f"{level}_F1"]
             for value in floor:
                 axes.axhline(value, color="black", linestyle=DASHES, linewidth=1.0, zorder=0)

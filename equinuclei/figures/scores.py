@@ -124,7 +124,6 @@ def f1_difference_boxes(
     rows, places = places_of_modes(summary)
     modes = [mode for mode in INFERENCES if any(mode == inference for _, inference in rows)]
     rotated = differences[~(differences["mirrored"] | differences["left_out"]).astype(bool)]
-    shares = summary.set_index(["modality", "level", "model", "inference"])["exact_zeros"]
     modalities = list(dict.fromkeys(summary["modality"]))
     with style():
         length = max(rows.values()) + 1
@@ -140,13 +139,9 @@ def f1_difference_boxes(
             mark_places(axes, places, named=level == next(iter(LEVEL_NAMES)))
             axes.xaxis.set_major_locator(MaxNLocator(5, symmetric=True))
             axes.set_title(f"{modality}:\n{LEVEL_NAMES[level]}")  # beside it stands the head of the shares
-            beside(axes, -0.7, "exact\nzeros", va="bottom")
-            for (model, inference), place in rows.items():
-                share = shares.get((modality, level, model, inference))
-                if share is not None:
-                    beside(axes, place, percent(share))
-                if (modality, model) in failed:
-                    mark_failed(axes, [0], [place])
+            _tell_zeros(axes, rows, summary[(summary["modality"] == modality) & (summary["level"] == level)])
+            marked = [place for (model, _), place in rows.items() if (modality, model) in failed]
+            mark_failed(axes, [0] * len(marked), marked)
         for axes in panels[-1]:
             axes.set_xlabel(f"F1({scored}) \N{MINUS SIGN} F1(rotated {scored})")
         # The legend's title is that of the figure: room is made for a legend or a title at the top, not for both.
@@ -269,6 +264,15 @@ def _boxes(axes: Axes, data: pd.DataFrame, rows: Mapping[tuple[str, str], float]
         for lines in parts.values():
             for line in lines:
                 line.set(color="black", linewidth=0.8)
+
+
+def _tell_zeros(axes: Axes, rows: Mapping[tuple[str, str], float], summary: pd.DataFrame) -> None:
+    """The share of exact zeros beside every box. summary: its rows of the panel."""
+    beside(axes, -0.7, "exact\nzeros", va="bottom")
+    shares = summary.set_index(["model", "inference"])["exact_zeros"]
+    for net, place in rows.items():
+        if net in shares.index:
+            beside(axes, place, percent(shares[net]))
 
 
 def _curve(axes: Axes, history: pd.DataFrame, column: str, colour: str, marker: str) -> None:

@@ -1,8 +1,8 @@
 """How often 95 % intervals of simulated studies hold the truth: groups of two images, crossed with seeds.
 
 What a net scores on an image is 0.7 + effects, normal, of its group, of its seed, of both, and of the image; two nets
-share most of a group's effect, as they see the same images. The truth is the mean over all groups and seeds. Of `pooled`
-scores the images differ in numbers of nuclei, and the truth is that of all groups.
+share most of a group's effect, as they see the same images. The truth is the mean over all groups and seeds. Of
+`pooled` scores the images differ in numbers of nuclei, and the truth is that of all groups.
 
     python -m benchmarks.coverage [--studies 1000] [--groups 20] [--seeds 2 3 5]
 """
@@ -25,18 +25,22 @@ SIZES = {"small": 0.005, "large": 0.03}
 
 
 def simulate(
-    random: np.random.Generator, groups: int, seeds: int, spread: tuple[float, float], pooled: bool
+    random: np.random.Generator, studies: int, groups: int, seeds: int, spread: tuple[float, float], pooled: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Numerator and denominator (2 nets, seeds, images) of a study. spread : of groups, and of seeds."""
-    shared = random.normal(0, 0.05, groups)
-    of_group = shared + random.normal(0, spread[0], (2, 1, groups))
-    of_seed = random.normal(0, spread[1], (2, seeds, 1))
-    of_both = random.normal(0, SPREAD / 2, (2, seeds, groups))
-    by_group = np.array(TRUTH)[:, np.newaxis, np.newaxis] + of_group + of_seed + of_both
-    shape = (2, seeds, groups * IMAGES)
-    scores = np.repeat(by_group, IMAGES, axis=-1) + random.normal(0, SPREAD, shape)
-    nuclei = random.poisson(40, shape[-1]) + 1.0 if pooled else np.ones(shape[-1])
-    return scores * nuclei, np.broadcast_to(nuclei, shape)
+    """Numerator and denominator (2 * studies, seeds, images): net a of every study, then net b of each.
+
+    spread : standard deviations of what differs between the nets, of groups and of seeds.
+    """
+    shared = random.normal(0, 0.05, (studies, 1, groups))
+    of_group = shared + random.normal(0, spread[0], (2, studies, 1, groups))
+    of_seed = random.normal(0, spread[1], (2, studies, seeds, 1))
+    of_both = random.normal(0, SPREAD / 2, (2, studies, seeds, groups))
+    by_group = np.reshape(TRUTH, (2, 1, 1, 1)) + of_group + of_seed + of_both
+    scores = np.repeat(by_group, IMAGES, axis=-1)
+    scores += random.normal(0, SPREAD, scores.shape)
+    nuclei = random.poisson(40, (studies, 1, groups * IMAGES)) + 1.0 if pooled else np.ones(1)
+    shape = (2 * studies, seeds, groups * IMAGES)
+    return (scores * nuclei).reshape(shape), np.broadcast_to(nuclei, scores.shape).reshape(shape)
 
 
 def coverage(
@@ -44,17 +48,18 @@ def coverage(
 ) -> tuple[float, float, float]:
     """Shares of studies whose interval holds the truth, of a score and of a difference; median width of the latter."""
     names = np.repeat(np.arange(groups), IMAGES).astype(str)
-    lines = np.full(len(names), "HeLa")
-    held, widths = [], []
-    for number in range(studies):
-        random = np.random.default_rng([number, groups, seeds])
-        found = estimates(*simulate(random, groups, seeds, spread, pooled), names, lines)
-        _, low, high, _ = found.interval(np.array([0]))
-        _, lower, upper, _ = found.interval(np.array([0]), np.array([1]))
-        held.append([low[0] <= TRUTH[0] <= high[0], lower[0] <= TRUTH[0] - TRUTH[1] <= upper[0]])
-        widths.append(upper[0] - lower[0])
-    score, difference = np.mean(held, axis=0)
-    return float(score), float(difference), float(np.median(widths))
+    random = np.random.default_rng([studies, groups, seeds])
+    parts = simulate(random, studies, groups, seeds, spread, pooled)
+    found = estimates(*parts, names, np.full(len(names), "HeLa"))
+    a, b = np.arange(studies), np.arange(studies, 2 * studies)
+    _, low, high, _ = found.interval(a)
+    _, lower, upper, _ = found.interval(a, b)
+    difference = TRUTH[0] - TRUTH[1]
+    return (
+        float(np.mean((low <= TRUTH[0]) & (high >= TRUTH[0]))),
+        float(np.mean((lower <= difference) & (upper >= difference))),
+        float(np.median(upper - lower)),
+    )
 
 
 def rows(studies: int, groups: int, seeds: list[int]) -> Iterator[str]:

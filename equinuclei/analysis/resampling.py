@@ -17,12 +17,12 @@ random effects (Searle, Casella and McCulloch, Variance Components, 1992, chapte
 Each expects its own effect and that of Ve, so that the estimate's variance is Vg + Vs - Ve. Adding Vg and Vs alone, as
 the pigeonhole bootstrap does (Owen, Annals of Applied Statistics 1, 2007, 386-411), counts Ve twice or more.
 
-**Interval.** 95 %, by generalised inference (Weerahandi, J. Am. Stat. Assoc. 88, 1993, 899-905; for variances of crossed
-designs: Burdick, Borror and Montgomery, Design and Analysis of Gauge R&R Studies, 2005, appendix B). Vg / c, Vs / c and
-Ve / c, where each c is drawn from the chi-squared distribution by its degrees of freedom (groups less strata; J - 1;
-their product), are the variances that the data allow. The p of an effect is the mean over the draws of the normal p
-under Vg / c + Vs / c - Ve / c; the interval holds the effects whose p is at least 0.05. With one seed it is Student's t.
-The degrees of freedom of Welch and Satterthwaite are not used: with two or three seeds the estimated weights of the
+**Interval.** 95 %, by generalised inference (Weerahandi, J. Am. Stat. Assoc. 88, 1993, 899-905; for variances of
+crossed designs: Burdick, Borror and Montgomery, Design and Analysis of Gauge R&R Studies, 2005, appendix B). Vg / c, Vs
+/ c and Ve / c, where each c is drawn from the chi-squared distribution by its degrees of freedom (groups less strata; J
+- 1; their product), are the variances that the data allow. The p of an effect is the mean over the draws of the normal
+p under Vg / c + Vs / c - Ve / c; the interval holds the effects whose p is at least 0.05. With one seed it is Student's
+t. The degrees of freedom of Welch and Satterthwaite are not used: with two or three seeds the estimated weights of the
 variances are too uncertain, and such intervals cover 89 to 93 %. `python -m benchmarks.coverage` simulates what these
 cover (docs/results.md, Intervals).
 
@@ -30,8 +30,8 @@ All measures lie within 0 and 1, and differences within -1 and 1: intervals are 
 there is no variance to estimate. That n of n groups are so says that at least (0.025)^(1/n) of all groups are (Clopper
 and Pearson, Biometrika 26, 1934, 404-413); the interval lets the others be anything. Seeds are fixed in this bound.
 
-A cell line with one group has no variance by itself: such lines form a stratum together, and if there is one of them, it
-joins the line with the most groups. With one group in all there is no interval.
+A cell line with one group has no variance by itself: such lines form a stratum together, and if there is one of them,
+it joins the line with the most groups. With one group in all there is no interval.
 
 **Test.** Scores: the p above. For differences that are far from normal and full of ties, a permutation test that flips
 the signs of the groups' differences (Fisher, The Design of Experiments, 1935), exact for up to `EXACT_GROUPS` groups

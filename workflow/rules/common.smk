@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
@@ -32,6 +33,7 @@ signal.signal(signal.SIGUSR1, pass_on)
 # The SLURM job that this process runs in. Its executor takes SLURM's variables away.
 SLURM_JOB = os.environ.get("SLURM_JOB_ID")
 presences = []
+warned = []
 
 SCHEMA = yaml.safe_load(Path(ROOT, "workflow/schemas/config.schema.yaml").read_text())
 

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -105,9 +104,9 @@ def aggregate_f1(study: StudyFolder, compared: Comparison) -> None:
     difference = f1_difference_table(scores, costs, models, failures)
     for _, sentence in failure_sentences(f1):
         logger.warning("%s", sentence)
-    failed = {"failed": failed_trainings(failures)} if "failed" in signature(contrast_table).parameters else {}
-    contrasts = contrast_table(values, compared.contrasts, compared.equivariant, models, **failed)
-    by_line = contrasts_by_cell_line(values, compared.contrasts, compared.equivariant, models, **failed)
+    failed = failed_trainings(failures)
+    contrasts = contrast_table(values, compared.contrasts, compared.equivariant, models, failed)
+    by_line = contrasts_by_cell_line(values, compared.contrasts, compared.equivariant, models, failed)
     tables = {
         "f1": f1,
         "f1_by_cell_line": f1_by_cell_line(scores, costs, models),
@@ -115,7 +114,7 @@ def aggregate_f1(study: StudyFolder, compared: Comparison) -> None:
         "f1_difference": difference,
         "f1_difference_crops": f1_difference_table(crops, costs, models, failures),
         "difference_reduction": difference_reduction(difference, compared.twins, models),
-        "intervals": interval_table(values, models, **failed),
+        "intervals": interval_table(values, models, failed),
         "contrasts": contrasts,
         "contrasts_by_cell_line": by_line,
     }

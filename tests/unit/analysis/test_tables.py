@@ -39,6 +39,10 @@ def test_a_failed_training_is_told_in_the_log_the_summary_and_the_tables(tmp_pat
     assert (
         f1["failed"].to_dict() == {"net": 0, "p4": 1, "otsu": 0} and f1.loc["p4", "failure"] == "seed 1 finds nothing"
     )
+    contrasts = study.table("contrasts")
+    of_p4 = (contrasts["a"] == "p4") | (contrasts["b"] == "p4")
+    assert contrasts.loc[of_p4, "verdict"].eq("not decided").all()
+    assert contrasts.loc[of_p4, "note"].eq("1 of 2 trainings of p4 failed").all()
     for name in ("f1_difference", "f1_difference_crops"):
         left_out = study.table(name).groupby("model")["left_out"].sum()
         assert left_out["p4"] == 2 * 8 and left_out["net"] == 0

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from equinuclei.analysis.contrasts import contrast_table, contrasts_by_cell_line, image_values, interval_table
-from equinuclei.analysis.failures import find_failures
+from equinuclei.analysis.failures import failed_trainings, find_failures
 from equinuclei.analysis.folder import StudyFolder
 from equinuclei.analysis.statistics import f1_difference_table, f1_table
 from equinuclei.pages.study import Shown, write_study_page
@@ -70,13 +70,13 @@ def page(folder, seeds=(0, 1), declared=tuple(DECLARED), scored="test", rates=No
     found = scores(seeds, lines, collapsed)
     failures = find_failures(found, {"p4": PLAIN, PLAIN: PLAIN})
     costs = pd.DataFrame([cost(model, seed, 1.0) for model in (PLAIN, "p4") for seed in seeds])
-    values, order = image_values(found), [PLAIN, "p4"]
+    values, order, failed = image_values(found), [PLAIN, "p4"], failed_trainings(failures)
     tables = {
         "f1": f1_table(found, costs, order, failures),
-        "contrasts": contrast_table(values, declared, ["p4"], order),
+        "contrasts": contrast_table(values, declared, ["p4"], order, failed),
         "f1_difference": f1_difference_table(found, costs, order, failures),
-        "intervals": interval_table(values, order),
-        "contrasts_by_cell_line": contrasts_by_cell_line(values, declared, ["p4"], order),
+        "intervals": interval_table(values, order, failed),
+        "contrasts_by_cell_line": contrasts_by_cell_line(values, declared, ["p4"], order, failed),
         "f1_difference_crops": pd.DataFrame(columns=["dataset", "modality"]),
     }
     for name, table in tables.items():
@@ -149,6 +149,8 @@ def test_a_failed_training_is_the_first_thing_that_the_answer_says(tmp_path):
     assert answer_of(path).startswith(
         "Answer fluorescent 1 of 2 trainings of p4 (fluorescent) failed: seed 1 finds nothing. Its numbers are no evid"
     )
+    assert "the first model is: 2 not decided." in answer_of(path)
+    assert answer_of(path).count("1 of 2 trainings of p4 failed.") == 2
     assert "Highest F1 by pixels as deployed: p4" not in answer_of(path)
     assert "differ in 0 of 36 comparisons" in answer_of(path)
     text = path.read_text()

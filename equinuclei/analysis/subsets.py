@@ -97,12 +97,12 @@ def learning_curve_table(
 ) -> pd.DataFrame:
     """`contrasts.interval_table` of every point of the curves.
 
-    Returns dataset, modality, model, inference, train_groups, train_images, measure, images, groups, seeds, value, low
-    and high; the train_... are what the networks have learnt from, images and groups what they are scored on.
+    Returns dataset, modality, model, inference, train_groups, train_images, measure, images, groups, seeds, value, low,
+    high and note; the train_... are what the networks have learnt from, images and groups what they are scored on.
     """
     table = _with_sizes(interval_table(values, [point["name"] for point in points], failed), points, sizes)
     columns = ["dataset", "modality", "model", "inference", *_SIZES, "measure"]
-    columns += ["images", "groups", "seeds", "value", "low", "high"]
+    columns += ["images", "groups", "seeds", "value", "low", "high", "note"]
     return in_order(table[columns], [], _models(points))
 
 

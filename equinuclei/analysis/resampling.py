@@ -96,7 +96,7 @@ class Estimates:
 
     def alike(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Whether the difference a - b is the same in all groups and for all seeds."""
-        return ~self._of(a, b)[1].any(axis=0)
+        return np.logical_not(self._of(a, b)[1].any(axis=0))
 
     def equivalence_p(self, a: np.ndarray, b: np.ndarray, margin: float) -> np.ndarray:
         """p of the hypothesis that a and b differ by `margin` or more: that of two one-sided tests, twice.

@@ -23,6 +23,7 @@ rule study:
     default_target: True
     input:
         get_study_output(),
+        warn_of_few_seeds,
 
 
 rule plates:

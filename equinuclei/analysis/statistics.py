@@ -20,7 +20,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
+from equinuclei.analysis.failures import says_nothing, with_failures
 from equinuclei.specs import INFERENCES, OTSU
 
 LEVELS = ("pixel", "object50")
@@ -45,8 +47,9 @@ _MEANS = [
 _PER_IMAGE = [column for column in _MEANS if not column.endswith(("_sd", "_pooled"))]
 _COUNTS = [f"{level}_{count}" for level in LEVELS for count in ("TP", "FP", "FN")]
 _COSTS = ["parameters", "gflops", "train_seconds"]
-_DIFFERENCE_COLUMNS = [*_KEYS, "level", "images", "comparisons", *_COSTS, "mean", "mean_absolute", "max_absolute"]
-_DIFFERENCE_COLUMNS += ["exact_zeros", "agreement", "identical_masks"]
+_DIFFERENCE_COLUMNS = [*_KEYS, "level", "images", "comparisons", "left_out", *_COSTS]
+_DIFFERENCE_COLUMNS += ["mean", "mean_absolute", "max_absolute", "exact_zeros", "agreement", "identical_masks"]
+_DIFFERENCE_COLUMNS += ["different_masks", "different_masks_high"]
 _FLOOR = [f"{OTSU}_{column}" for column in _FLOORED]
 
 
@@ -67,22 +70,28 @@ def f1_by_seed(scores: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     return means.reset_index()
 
 
-def f1_table(scores: pd.DataFrame, models: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:
+def f1_table(
+    scores: pd.DataFrame,
+    models: pd.DataFrame,
+    order: Sequence[str] | None = None,
+    failures: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """The comparison of models: a row per dataset, modality, model and inference, on the images as they are.
 
-    Parameters as described in the module.
+    Parameters as described in the module; failures: of `failures.find_failures`. Failed trainings count in all means.
 
     Returns
     -------
-    dataset, modality, model, inference; images and seeds (numbers of); parameters; gflops, those of all evaluations
+    dataset, modality, model, inference; images and seeds (numbers of); failed, failed_seeds and failure, see
+    `failures.with_failures`; parameters; gflops, those of all evaluations
     that the mode makes for one image; train_seconds (mean over seeds); pixel_F1, its standard deviation over seeds
     pixel_F1_sd (n - 1 in the denominator; NaN with one seed) and pixel_F1_pooled; pixel_precision, pixel_recall,
     pixel_IoU; object50_F1, object50_F1_pooled, object50_precision, object50_recall, object50_AP, object75_F1; and
     otsu_pixel_F1, otsu_pixel_F1_pooled, otsu_object50_F1, otsu_object50_F1_pooled: the floor, Otsu's scores on the same
     images (NaN where there are none). All but the pooled columns are per image.
     """
-    columns = [*_KEYS, "images", "seeds", *_COSTS, *_MEANS, *_FLOOR]
-    return in_order(_with_costs(_summary(scores, []), models), [], order)[columns]
+    columns = [*_KEYS, "images", "seeds", "failed", "failed_seeds", "failure", *_COSTS, *_MEANS, *_FLOOR]
+    return in_order(with_failures(_with_costs(_summary(scores, []), models), failures), [], order)[columns]
 
 
 def f1_by_cell_line(scores: pd.DataFrame, models: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:
@@ -128,7 +137,7 @@ def f1_by_threshold(scores: pd.DataFrame, order: Sequence[str] | None = None) ->
     return in_order(pd.concat(tables, ignore_index=True), [], order)[columns]
 
 
-def f1_difference(scores: pd.DataFrame) -> pd.DataFrame:
+def f1_difference(scores: pd.DataFrame, failures: pd.DataFrame | None = None) -> pd.DataFrame:
     """The f1-score difference: F1 of an image minus F1 of the same image rotated or mirrored, with its sign.
 
     It is computed from the counts as one fraction, (a d - c b) / (b d) for F1 = a / b and c / d, whose numerator is
@@ -140,54 +149,69 @@ def f1_difference(scores: pd.DataFrame) -> pd.DataFrame:
     A row per dataset, modality, model, inference, seed, image_id, cell_line, group, rotation, mirrored and level
     ("pixel" or "object50"), with f1_difference (float). Every transform but the identity is compared with the image as
     it is: rotation is 90, 180 or 270, and where mirrored, 0 too. A comparison in which one F1 is undefined (truth and
-    prediction both empty) is dropped.
+    prediction both empty) is dropped. left_out (bool) marks those that say nothing, see `failures.says_nothing`.
 
     Raises ValueError if an image has no score as it is, or several.
     """
-    return _comparisons(scores).drop(columns="agreement")
+    return _comparisons(scores, failures).drop(columns="agreement")
 
 
-def f1_difference_table(scores: pd.DataFrame, models: pd.DataFrame, order: Sequence[str] | None = None) -> pd.DataFrame:
+def f1_difference_table(
+    scores: pd.DataFrame,
+    models: pd.DataFrame,
+    order: Sequence[str] | None = None,
+    failures: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """Summary of `f1_difference`: a row per dataset, modality, model, inference and level.
 
-    Parameters as described in the module.
+    Parameters as described in the module; failures: of `failures.find_failures`.
 
     Returns
     -------
-    Over the rotations by 90, 180 and 270 degrees of all images and seeds: images and comparisons (numbers of);
+    Over the rotations by 90, 180 and 270 degrees of all images and seeds: images and comparisons (numbers of), and
+    left_out, the number of those that say nothing, which count nowhere else (where none is left, all is NaN);
     parameters, gflops and train_seconds as in `f1_table`; mean, mean_absolute and max_absolute of the difference;
     exact_zeros, the share (0 to 1) of differences that are exactly 0; agreement, the mean over the same comparisons of
     the IoU of the two predictions (comparisons of two empty predictions have none and are left out of the mean);
     identical_masks, the share of comparisons whose two predictions are the same pixel for pixel: agreement exactly 1,
-    or both empty.
+    or both empty; different_masks, the number of the others, and different_masks_high, see `_share_below`.
 
     Where the scores hold mirrored images too, mirrored_mean_absolute and mirrored_exact_zeros over those. Without a
     score there is no row.
     """
     if scores.empty:
         return pd.DataFrame(columns=_DIFFERENCE_COLUMNS)
-    comparisons = _comparisons(scores)
+    comparisons = _comparisons(scores, failures)
     comparisons["absolute"] = comparisons["f1_difference"].abs()
     comparisons["zero"] = comparisons["f1_difference"] == 0
     # The IoU of two masks is undefined only when both are empty: two empty masks are identical.
     comparisons["identical"] = (comparisons["agreement"] == 1) | comparisons["agreement"].isna()
     keys = [*_KEYS, "level"]
+    comparisons["different"] = ~comparisons["identical"]
     rotated, mirrored = (comparisons[comparisons["mirrored"] == value] for value in (False, True))
-    table = rotated.groupby(keys, sort=False, observed=True).agg(
-        images=("image_id", "nunique"),
-        comparisons=("f1_difference", "size"),
-        mean=("f1_difference", "mean"),
-        mean_absolute=("absolute", "mean"),
-        max_absolute=("absolute", "max"),
-        exact_zeros=("zero", "mean"),
-        agreement=("agreement", "mean"),
-        identical_masks=("identical", "mean"),
+    every, counted = (
+        part.groupby(keys, sort=False, observed=True) for part in (rotated, rotated[~rotated["left_out"]])
     )
+    table = every.agg(images=("image_id", "nunique"), left_out=("left_out", "sum")).join(
+        counted.agg(
+            comparisons=("f1_difference", "size"),
+            mean=("f1_difference", "mean"),
+            mean_absolute=("absolute", "mean"),
+            max_absolute=("absolute", "max"),
+            exact_zeros=("zero", "mean"),
+            agreement=("agreement", "mean"),
+            identical_masks=("identical", "mean"),
+            different_masks=("different", "sum"),
+        )
+    )
+    table = table.fillna({"comparisons": 0, "different_masks": 0}).astype({"comparisons": int, "different_masks": int})
+    counts = table[["different_masks", "comparisons"]].itertuples(index=False, name=None)
+    table["different_masks_high"] = [_share_below(*row) for row in counts]
     if len(mirrored):
         table = table.join(
-            mirrored.groupby(keys, sort=False, observed=True).agg(
-                mirrored_mean_absolute=("absolute", "mean"), mirrored_exact_zeros=("zero", "mean")
-            )
+            mirrored[~mirrored["left_out"]]
+            .groupby(keys, sort=False, observed=True)
+            .agg(mirrored_mean_absolute=("absolute", "mean"), mirrored_exact_zeros=("zero", "mean"))
         )
     columns = [*_DIFFERENCE_COLUMNS, *(column for column in table if column not in _DIFFERENCE_COLUMNS)]
     return in_order(_with_costs(table.reset_index(), models), ["level"], order)[columns]
@@ -311,7 +335,15 @@ def _over_seeds(by_seed: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return table
 
 
-def _comparisons(scores: pd.DataFrame) -> pd.DataFrame:
+def _share_below(found: int, tried: int) -> float:
+    """What a share lies below, at 95 %, if `found` of `tried` have what is counted (Clopper and Pearson, Biometrika 26,
+    1934, 404-413); NaN of none. It takes them for independent, which rotations of one image are not quite."""
+    if tried == 0:
+        return np.nan
+    return float(binomtest(found, tried, alternative="less").proportion_ci(0.95, method="exact").high)
+
+
+def _comparisons(scores: pd.DataFrame, failures: pd.DataFrame | None = None) -> pd.DataFrame:
     """`f1_difference` with a further column, the agreement of the two predictions."""
     image = [*_KEYS, "seed", "image_id"]
     shown = [*image, "cell_line", "group", "rotation", "mirrored"]
@@ -343,8 +375,9 @@ def _comparisons(scores: pd.DataFrame) -> pd.DataFrame:
         numerator = hits_reference * total - hits * total_reference
         part["f1_difference"] = numerator[defined] / (total[defined] * total_reference[defined])
         part["agreement"] = pairs.loc[defined, "agreement"]
+        part["left_out"] = says_nothing(pairs, level, failures)[defined]
         parts.append(part)
-    return pd.concat(parts, ignore_index=True).astype({"mirrored": bool})
+    return pd.concat(parts, ignore_index=True).astype({"mirrored": bool, "left_out": bool})
 
 
 def _fraction(pairs: pd.DataFrame, level: str, suffix: str) -> tuple[pd.Series, pd.Series]:

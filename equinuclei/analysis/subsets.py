@@ -5,6 +5,7 @@ from; subset, the name of what it learns from; and `without`, the cell line left
 `contrasts.image_values`. Intervals, tests and verdicts are those of `equinuclei.analysis.contrasts`.
 """
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -15,13 +16,17 @@ import pandas as pd
 from equinuclei.analysis.contrasts import (
     MEASURES,
     SCORES,
+    FailedTraining,
     contrast_table,
     contrasts_by_cell_line,
     image_values,
     interval_table,
 )
+from equinuclei.analysis.failures import failed_trainings, find_failures
 from equinuclei.analysis.statistics import in_order
 from equinuclei.tables.files import read_table, write_table
+
+logger = logging.getLogger("equinuclei.analysis.subsets")
 
 _SIZES = ["train_groups", "train_images"]
 _NOT_SCORED = "no image of the cell line with a nucleus is scored"
@@ -42,10 +47,10 @@ def aggregate_learning_curve(
     equivariant : as for `contrasts.contrast_table`. Writes `curve` (`learning_curve_table`) and `contrasts`
     (`learning_curve_contrasts`), TSV.
     """
-    values = image_values(pd.concat([pd.read_parquet(path) for path in scores], ignore_index=True))
+    values, failed = _read(scores)
     sizes = subset_sizes(read_table(subsets, "study/subsets.tsv"))
-    write_table(learning_curve_table(values, points, sizes), curve)
-    write_table(learning_curve_contrasts(values, points, sizes, equivariant), contrasts)
+    write_table(learning_curve_table(values, points, sizes, failed), curve)
+    write_table(learning_curve_contrasts(values, points, sizes, equivariant, failed), contrasts)
 
 
 def aggregate_left_out(
@@ -56,8 +61,20 @@ def aggregate_left_out(
     left_out: str | Path,
 ) -> None:
     """Write `left_out_table` as TSV. scores : scores.parquet of every training of the points."""
-    values = image_values(pd.concat([pd.read_parquet(path) for path in scores], ignore_index=True))
-    write_table(left_out_table(values, points, equivariant), left_out)
+    values, failed = _read(scores)
+    write_table(left_out_table(values, points, equivariant, failed), left_out)
+
+
+def _read(paths: Sequence[str | Path]) -> tuple[pd.DataFrame, set[FailedTraining]]:
+    """Values of the images from scores.parquet of trainings, and the trainings that failed, which the log tells."""
+    scores = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
+    failures = find_failures(scores)
+    for row in failures.to_dict("records"):
+        logger.warning(
+            "%s (%s): seed %s %s. Its numbers are no evidence, and no verdict rests on them.",
+            row["model"], row["modality"], row["seed"], row["reason"],
+        )  # fmt: skip
+    return image_values(scores), failed_trainings(failures)
 
 
 def subset_sizes(subsets: pd.DataFrame) -> pd.DataFrame:
@@ -73,21 +90,28 @@ def subset_sizes(subsets: pd.DataFrame) -> pd.DataFrame:
 
 
 def learning_curve_table(
-    values: pd.DataFrame, points: Sequence[Mapping[str, str]], sizes: pd.DataFrame
+    values: pd.DataFrame,
+    points: Sequence[Mapping[str, str]],
+    sizes: pd.DataFrame,
+    failed: Collection[FailedTraining] = (),
 ) -> pd.DataFrame:
     """`contrasts.interval_table` of every point of the curves.
 
-    Returns dataset, modality, model, inference, train_groups, train_images, measure, images, groups, seeds, value, low
-    and high; the train_... are what the networks have learnt from, images and groups what they are scored on.
+    Returns dataset, modality, model, inference, train_groups, train_images, measure, images, groups, seeds, value, low,
+    high and note; the train_... are what the networks have learnt from, images and groups what they are scored on.
     """
-    table = _with_sizes(interval_table(values, [point["name"] for point in points]), points, sizes)
+    table = _with_sizes(interval_table(values, [point["name"] for point in points], failed), points, sizes)
     columns = ["dataset", "modality", "model", "inference", *_SIZES, "measure"]
-    columns += ["images", "groups", "seeds", "value", "low", "high"]
+    columns += ["images", "groups", "seeds", "value", "low", "high", "note"]
     return in_order(table[columns], [], _models(points))
 
 
 def learning_curve_contrasts(
-    values: pd.DataFrame, points: Sequence[Mapping[str, str]], sizes: pd.DataFrame, equivariant: Collection[str]
+    values: pd.DataFrame,
+    points: Sequence[Mapping[str, str]],
+    sizes: pd.DataFrame,
+    equivariant: Collection[str],
+    failed: Collection[FailedTraining] = (),
 ) -> pd.DataFrame:
     """`contrasts.contrast_table` of the models trained on the same subset, all exploratory.
 
@@ -98,17 +122,25 @@ def learning_curve_contrasts(
         models = {point["name"]: point["model"] for point in points if point["subset"] == subset}
         of_subset = values[values["model"].isin(models)]
         table = contrast_table(
-            of_subset.assign(model=of_subset["model"].map(models)), equivariant=equivariant, order=_models(points)
+            of_subset.assign(model=of_subset["model"].map(models)),
+            equivariant=equivariant,
+            order=_models(points),
+            failed=[(models[name], modality, seed) for name, modality, seed in failed if name in models],
         )
         tables.append(table.assign(subset=subset))
     table = pd.concat(tables, ignore_index=True).merge(sizes, on=["modality", "subset"])
     table = table.sort_values(["dataset", "modality", "train_groups"], kind="stable", ignore_index=True)
     keys = ["dataset", "modality", *_SIZES]
-    return table[[*keys, *(column for column in table if column not in (*keys, "subset", "p_holm"))]]
+    # Nothing here is declared.
+    of_declared = ("p_holm", "p_equivalent_holm", "seeds_needed")
+    return table[[*keys, *(column for column in table if column not in (*keys, "subset", *of_declared))]]
 
 
 def left_out_table(
-    values: pd.DataFrame, points: Sequence[Mapping[str, str]], equivariant: Collection[str]
+    values: pd.DataFrame,
+    points: Sequence[Mapping[str, str]],
+    equivariant: Collection[str],
+    failed: Collection[FailedTraining] = (),
 ) -> pd.DataFrame:
     """What leaving a cell line out of training costs: scores of the models with and without it, on its images.
 
@@ -131,7 +163,7 @@ def left_out_table(
             for mode, measure in product(modes, MEASURES)
         ]
         both = {point["name"], point["model"]} if point["model"] in equivariant else ()
-        table = contrasts_by_cell_line(here, pairs, both)
+        table = contrasts_by_cell_line(here, pairs, both, failed=failed)
         told = pd.concat([part for part in (table, _not_scored(values, point, table)) if len(part)])
         tables.append(told.assign(model=point["model"]))
     table = pd.concat(tables, ignore_index=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from equinuclei.analysis.contrasts import MARGIN, contrast_table, contrasts_by_cell_line, image_values, interval_table
+from equinuclei.analysis.failures import failed_trainings, failure_sentences, find_failures
 from equinuclei.analysis.folder import StudyFolder
 from equinuclei.analysis.statistics import (
     crops_as_images,
@@ -44,6 +45,7 @@ _DIFFERENCE_SHOWN = {
     "inference": "inference",
     "level": "level",
     "comparisons": "comparisons",
+    "left_out": "left out",
     "parameters": "parameters",
     "gflops": "GFLOP",
     "train_seconds": "train s",
@@ -52,6 +54,7 @@ _DIFFERENCE_SHOWN = {
     "max_absolute": "max abs.",
     "exact_zeros": "exact zeros",
     "identical_masks": "same masks",
+    "different_masks": "others",
 }
 _CONTRASTS_SHOWN = {
     "a": "a",
@@ -65,7 +68,6 @@ _CONTRASTS_SHOWN = {
     "verdict": "a is",
     "note": "",
 }
-_PIXELS = ["pixel_TP", "pixel_FP", "pixel_FN", "pixel_TN"]
 
 
 @dataclass(frozen=True)
@@ -91,24 +93,28 @@ def aggregate_f1(study: StudyFolder, compared: Comparison) -> None:
     f1_by_threshold, f1_difference, f1_difference_crops (as f1_difference, where every crop is an image) and
     difference_reduction (see `equinuclei.analysis.statistics`), intervals, contrasts and contrasts_by_cell_line (see
     `equinuclei.analysis.contrasts`); every single difference as parquet, f1_differences and f1_differences_crops; and
-    summary.txt, for the terminal.
+    summary.txt, for the terminal. Trainings that failed (see `equinuclei.analysis.failures`) are marked and told.
     """
     scores, models = study.all_scores, compared.models
-    _warn_of_constant_predictions(scores)
+    failures = find_failures(scores, compared.twins)
     costs = training_costs(study.records)
     values = image_values(scores)
     crops = crops_as_images(study.all_crop_scores)
-    f1, difference = f1_table(scores, costs, models), f1_difference_table(scores, costs, models)
-    contrasts = contrast_table(values, compared.contrasts, compared.equivariant, models)
-    by_line = contrasts_by_cell_line(values, compared.contrasts, compared.equivariant, models)
+    f1 = f1_table(scores, costs, models, failures)
+    difference = f1_difference_table(scores, costs, models, failures)
+    for _, sentence in failure_sentences(f1):
+        logger.warning("%s", sentence)
+    failed = failed_trainings(failures)
+    contrasts = contrast_table(values, compared.contrasts, compared.equivariant, models, failed)
+    by_line = contrasts_by_cell_line(values, compared.contrasts, compared.equivariant, models, failed)
     tables = {
         "f1": f1,
         "f1_by_cell_line": f1_by_cell_line(scores, costs, models),
         "f1_by_threshold": f1_by_threshold(scores, models),
         "f1_difference": difference,
-        "f1_difference_crops": f1_difference_table(crops, costs, models),
+        "f1_difference_crops": f1_difference_table(crops, costs, models, failures),
         "difference_reduction": difference_reduction(difference, compared.twins, models),
-        "intervals": interval_table(values, models),
+        "intervals": interval_table(values, models, failed),
         "contrasts": contrasts,
         "contrasts_by_cell_line": by_line,
     }
@@ -116,7 +122,7 @@ def aggregate_f1(study: StudyFolder, compared: Comparison) -> None:
         write_table(table, study.table_file(name))
     for name, of in (("f1_differences", scores), ("f1_differences_crops", crops)):
         with replacing(study.differences_file(name)) as temporary:
-            f1_difference(of).to_parquet(temporary, index=False)
+            f1_difference(of, failures).to_parquet(temporary, index=False)
     with replacing(study.tables / "summary.txt") as temporary:
         temporary.write_text(_summary(f1, difference, contrasts), encoding="utf-8")
 
@@ -130,29 +136,13 @@ def training_costs(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(records)[columns]
 
 
-def _warn_of_constant_predictions(scores: pd.DataFrame) -> None:
-    """Warn of a model that predicts no nucleus at all, or nucleus everywhere: its equivariance is trivial.
-
-    Looks at the networks as deployed: the other modes evaluate the same ones.
-    """
-    deployed = scores[scores["inference"] == "deployed"]
-    pixels = deployed.groupby(["modality", "model", "seed"], sort=False, observed=True)[_PIXELS].sum()
-    for (modality, model, seed), (TP, FP, FN, TN) in zip(pixels.index, pixels.to_numpy(), strict=True):
-        for left, what in ((TP + FP, "no nucleus in any"), (TN + FN, "nothing but nucleus in every")):
-            if left == 0:
-                logger.warning(
-                    "%s predicts %s %s image (seed %s): its difference of 0 means nothing; "
-                    "train longer or with a lower learning rate",
-                    model, what, modality, seed,
-                )  # fmt: skip
-
-
 def _summary(f1: pd.DataFrame, difference: pd.DataFrame, contrasts: pd.DataFrame) -> str:
-    """The tables as text, sections per modality, then the declared contrasts.
+    """The tables as text, sections per modality, then the declared contrasts; before all, what failed.
 
     F1 of "exact" is left out: it is that of "deployed" to rounding.
     """
-    sections = []
+    told = [sentence for _, sentence in failure_sentences(f1)]
+    sections = ["".join(f"{sentence}\n" for sentence in told)] if told else []
     for (dataset, modality), rows in f1.groupby(["dataset", "modality"], sort=False):
         of_modality = difference[(difference["dataset"] == dataset) & (difference["modality"] == modality)]
         sections += [

@@ -10,6 +10,10 @@ CONTRAST_MEASURE = "object50_F1"
 """What a declared contrast compares where it names no measure."""
 
 
+FEW_SEEDS = 2
+"""With no more seeds, declared contrasts on scores decide nothing about models."""
+
+
 def declared_contrasts(entries: Sequence[Mapping], inferences: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
     """The declared contrasts as plain values: a, a_inference, b, b_inference, measure.
 
@@ -42,6 +46,26 @@ def declared_contrasts(entries: Sequence[Mapping], inferences: Mapping[str, Sequ
         _check_contrast(contrast, contrasts)
         contrasts.append(contrast)
     return contrasts
+
+
+def seed_warning(contrasts: Sequence[Mapping[str, str]], seeds: int) -> str:
+    """What a run of so few seeds cannot decide, told before it starts; empty where there are enough.
+
+    contrasts : of `declared_contrasts`. Of the seeds alone the 95 % interval of a difference is +-t / sqrt(seeds)
+    times the standard deviation that it has between seeds: 9.0 with two (one degree of freedom), 2.5 with three, 1.2
+    with five. Those on `..._difference` and `..._zeros` are tested over groups, with the seeds fixed, and left out.
+    """
+    on_scores = [c for c in contrasts if not c["measure"].endswith(("_difference", "_zeros"))]
+    if not on_scores or seeds > FEW_SEEDS:
+        return ""
+    declared = "the declared contrast" if len(on_scores) == 1 else f"the {len(on_scores)} declared contrasts"
+    told = (
+        "with one seed, verdicts are about these trained networks, and decide nothing about their models"
+        if seeds == 1
+        else "with two seeds next to nothing is decided: a difference has to be 9 times as large as it changes from "
+        "seed to seed (with three seeds 2.5 times, with five 1.2 times)"
+    )
+    return f"seeds: {declared} on scores: {told}. Give five `seeds`, or at least three, before you train"
 
 
 def _check_contrast(contrast: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> None:

@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from equinuclei.config.contrasts import declared_contrasts
+from equinuclei.config.contrasts import declared_contrasts, seed_warning
 from equinuclei.config.plates import Plates
 from equinuclei.config.schema import about, check_schema
 from equinuclei.dataset.source_state import source_state
@@ -84,6 +84,11 @@ class Study:
         self.curve = self._derive("learning_curve", curve["models"], sizes)
         self.left_out = self._derive("leave_one_cell_line_out", left_out["models"], lines)
         self._check_candidates()
+
+    @cached_property
+    def seed_warning(self) -> str:
+        """What its declared contrasts cannot decide with so few seeds; empty where there are enough."""
+        return seed_warning(self.contrasts, len(self.seeds))
 
     @cached_property
     def runs(self) -> tuple[Run, ...]:

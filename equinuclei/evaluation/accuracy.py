@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from equinuclei.analysis.resampling import resample
+from equinuclei.analysis.resampling import estimates
 from equinuclei.dataset.parts import iterate_images
 from equinuclei.evaluation.scored import ScoredPart
 from equinuclei.evaluation.scoring import otsu_mask
@@ -133,9 +133,9 @@ def compare_methods(scores: pd.DataFrame, method: str, other: str) -> list[str]:
         "|---|---|---|---|",
     ]
     for measure, meaning in MEASURES.items():
-        resampled = resample(*_parts(pair, measure), groups, cell_lines)
-        values = [_format(resampled.interval(np.array([net])), signed=False) for net in (0, 1)]
-        difference = _format(resampled.interval(np.array([0]), np.array([1])), signed=True)
+        of_measure = estimates(*_parts(pair, measure), groups, cell_lines)
+        values = [_format(of_measure.interval(np.array([net])), signed=False) for net in (0, 1)]
+        difference = _format(of_measure.interval(np.array([0]), np.array([1])), signed=True)
         lines.append(f"| {meaning} | {values[0]} | {values[1]} | {difference} |")
     return lines
 

@@ -3,7 +3,7 @@
 Each function takes tables of one data set, as they are on disk, and returns a matplotlib Figure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import cycle, product
 
 import numpy as np
@@ -11,12 +11,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from equinuclei.analysis.contrasts import DIFFERENCES, MARGIN, MEASURE_NAMES, SCORES, ZEROS
+from equinuclei.analysis.failures import failed_seeds
 from equinuclei.analysis.statistics import net_name, signed
 from equinuclei.figures.style import (
     DASHES,
+    FAILED_COLOUR,
     LEVEL_NAMES,
     MARKERS,
     MODE_COLOURS,
@@ -24,7 +27,9 @@ from equinuclei.figures.style import (
     ROW,
     WIDTH,
     beside,
+    failed_keys,
     legend_columns,
+    mark_failed,
     mark_places,
     mode_keys,
     model_colours,
@@ -83,10 +88,13 @@ def contrast_intervals(contrasts: pd.DataFrame) -> Figure:
     return figure
 
 
-def f1_by_threshold_lines(table: pd.DataFrame, colours: Mapping[str, str] | None = None) -> Figure:
+def f1_by_threshold_lines(
+    table: pd.DataFrame, colours: Mapping[str, str] | None = None, failed: Collection[tuple[str, str]] = ()
+) -> Figure:
     """Object-wise F1 of every model as deployed against the threshold on the IoU: a panel per modality.
 
-    table: of `statistics.f1_by_threshold` for one dataset. colours: from `model_colours`.
+    table: of `statistics.f1_by_threshold` for one dataset. colours: from `model_colours`. failed: modality and model of
+    failed trainings, whose lines are marked in red.
     """
     one_dataset(table)
     table = table[table["inference"] == "deployed"]
@@ -101,19 +109,23 @@ def f1_by_threshold_lines(table: pd.DataFrame, colours: Mapping[str, str] | None
             for model in models:
                 here = table[(table["modality"] == modality) & (table["model"] == model)].sort_values("threshold")
                 axes.plot(here["threshold"], here["F1"], **_line(model, colours, markers))
+                if (modality, model) in failed:
+                    mark_failed(axes, here["threshold"][:1].to_list(), here["F1"][:1].to_list())
             axes.set(title=modality, xlabel="threshold on the IoU", ylim=(0, 1))
             axes.grid(color="0.9", linewidth=0.6)
         panels[0].set_ylabel("F1 by objects (mean over images)")
         handles = [Line2D([], [], **_line(model, colours, markers), label=model) for model in models]
+        handles += failed_keys(failed)
         figure.legend(handles=handles, loc="outside lower center", ncols=columns)
         figure.suptitle("F1 by objects against the overlap that a match needs")
     return figure
 
 
-def f1_by_cell_line_map(table: pd.DataFrame) -> Figure:
+def f1_by_cell_line_map(table: pd.DataFrame, failed: Collection[tuple[str, str]] = ()) -> Figure:
     """F1 of every model as deployed in every cell line, as numbers on colours: a row per modality, a column per level.
 
     table: of `statistics.f1_by_cell_line` for one dataset. Darker is better, on one scale for all panels.
+    failed: modality and model of failed trainings, whose numbers are marked in red.
     """
     one_dataset(table)
     table = table[table["inference"] == "deployed"]
@@ -133,15 +145,20 @@ def f1_by_cell_line_map(table: pd.DataFrame) -> Figure:
             for (y, x), value in np.ndenumerate(here):
                 text = "-" if np.isnan(value) else f"{value:.2f}"
                 size = 7 if len(lines) <= 16 else 7 * 16 / len(lines)
-                axes.text(
-                    x, y, text, ha="center", va="center", fontsize=size, color="white" if value > 0.6 else "black"
-                )
+                colour = "white" if value > 0.6 else "black"
+                axes.text(x, y, text, ha="center", va="center", fontsize=size, color=colour)
+                if (modality, models[y]) in failed:
+                    frame = (x - 0.46, y - 0.42), 0.92, 0.84
+                    axes.add_patch(Rectangle(*frame, edgecolor=FAILED_COLOUR, facecolor="none", linewidth=1.4))
             axes.set_xticks(range(len(lines)), lines, rotation=90 if len(lines) > 4 else 0)
             first = wide or level == next(iter(LEVEL_NAMES))
             axes.set_yticks(range(len(models)), models if first else [""] * len(models))
             axes.tick_params(length=0)
             axes.spines[:].set_visible(False)
             axes.set_title(f"{modality}:\n{LEVEL_NAMES[level]}")
+        if failed:
+            key = Patch(edgecolor=FAILED_COLOUR, facecolor="none", label="failed training: no evidence")
+            figure.legend(handles=[key], loc="outside lower center")
         figure.suptitle("F1 in every cell line (mean over images)")
     return figure
 
@@ -155,7 +172,7 @@ def cost_against_score(f1: pd.DataFrame, colours: Mapping[str, str] | None = Non
     """
     one_dataset(f1)
     f1 = f1[~f1["inference"].isin(["exact", "canonical"])]
-    nets = f1[f1["model"] != OTSU]
+    nets, failed = f1[f1["model"] != OTSU], failed_seeds(f1)
     models, colours, markers = _looks(nets, colours)
     modalities = list(dict.fromkeys(f1["modality"]))
     parameters = nets.groupby("model")["parameters"].first()
@@ -169,6 +186,8 @@ def cost_against_score(f1: pd.DataFrame, colours: Mapping[str, str] | None = Non
             for model in models:
                 here = nets[(nets["modality"] == modality) & (nets["model"] == model)].sort_values("gflops")
                 axes.plot(here["gflops"], here[f"{level}_F1"], color=colours[model], linewidth=0.7, zorder=1)
+                if (modality, model) in failed:
+                    mark_failed(axes, here["gflops"].to_list(), here[f"{level}_F1"].to_list())
                 for deployed, face in ((True, colours[model]), (False, "white")):
                     shown = here[(here["inference"] == "deployed") == deployed]
                     axes.plot(
@@ -193,16 +212,18 @@ def cost_against_score(f1: pd.DataFrame, colours: Mapping[str, str] | None = Non
             Line2D([], [], linestyle="", marker="o", color="black", markerfacecolor="white", markersize=6, label=_OPEN)
         )
         handles.append(Line2D([], [], color="black", linestyle=DASHES, linewidth=1.0, label="Otsu threshold"))
+        handles += failed_keys(failed)
         figure.legend(handles=handles, loc="outside lower center", ncols=columns)
         figure.suptitle("What a score costs")
     return figure
 
 
-def difference_reduction_bars(table: pd.DataFrame) -> Figure:
+def difference_reduction_bars(table: pd.DataFrame, failed: Collection[tuple[str, str]] = ()) -> Figure:
     """How much smaller the mean absolute f1-score_difference is than that of the plain twin: a row per modality.
 
     table: of `statistics.difference_reduction` for one dataset. 100 % is no difference left; bars to the left of 0,
-    which end at -100 %, are of models whose difference is larger than their twin's.
+    which end at -100 %, are of models whose difference is larger than their twin's. failed: modality and model of
+    failed trainings; they, and models whose twin failed, are marked in red.
     """
     if table.empty:
         return _message_figure("No model of this study has a plain twin to compare with.")
@@ -219,6 +240,8 @@ def difference_reduction_bars(table: pd.DataFrame) -> Figure:
             here = table[(table["modality"] == modality) & (table["level"] == level)]
             for row in here.itertuples():
                 place = rows[row.model, row.inference]
+                if (modality, row.model) in failed or (modality, row.twin) in failed:
+                    mark_failed(axes, [0], [place])
                 if np.isnan(row.reduction):
                     beside(axes, place, "-")
                     continue
@@ -238,6 +261,8 @@ def difference_reduction_bars(table: pd.DataFrame) -> Figure:
         title = "Mean absolute f1-score_difference, reduced against that of the plain twin (in brackets)"
         figure.legend(handles=mode_keys(modes), loc="outside upper center", ncols=len(modes), title=title,
                       title_fontsize=10.5)  # fmt: skip
+        if failed:
+            figure.legend(handles=failed_keys(failed), loc="outside lower center")
     return figure
 
 
@@ -253,8 +278,10 @@ def _contrast_panel(axes: Axes, contrasts: pd.DataFrame) -> None:
         axes.plot(row.difference, place, marker=marker, markersize=6, color=edge, markerfacecolor=face, zorder=3)
         a, b = net_name(row.a, row.a_inference), net_name(row.b, row.b_inference)
         names.append(f"{a}\nagainst {b}")
-        constructed = " by construction" if isinstance(row.note, str) and row.note else ""
-        beside(axes, place, f"{MEASURE_NAMES[row.measure]}\n{signed(row.difference)}: {row.verdict}{constructed}")
+        failed = "failed" in row.note
+        why = ": failed training" if failed else ", zero on every image" if row.note else ""
+        told = f"{MEASURE_NAMES[row.measure]}\n{signed(row.difference)}: {row.verdict}{why}"
+        beside(axes, place, told, colour=FAILED_COLOUR if failed else "black")
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)

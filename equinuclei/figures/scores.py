@@ -3,7 +3,7 @@
 Each function returns a matplotlib Figure. Colours tell models apart, or inference modes where a model has several.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import cycle, product
 
 import numpy as np
@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from equinuclei.analysis.failures import failed_seeds
 from equinuclei.analysis.statistics import f1_by_seed
 from equinuclei.figures.style import (
     DASHES,
@@ -26,6 +27,8 @@ from equinuclei.figures.style import (
     WIDTH,
     beside,
     dot,
+    failed_keys,
+    mark_failed,
     mark_places,
     mode_keys,
     model_colours,
@@ -50,14 +53,15 @@ def f1_bars(f1: pd.DataFrame, scores: pd.DataFrame, colours: Mapping[str, str] |
     Returns
     -------
     Figure with 2 panels per modality. Bars are means over images and seeds; with several seeds, a line is the
-    standard deviation over seeds and dots are the seeds. The dashed line is Otsu's threshold on the same images.
+    standard deviation over seeds and dots are the seeds; failed ones are marked in red. The dashed line is Otsu's
+    threshold on the same images.
     """
     one_dataset(f1)
     f1, scores = (table[table["inference"] == "deployed"] for table in (f1, scores))
     models = [name for name in dict.fromkeys(f1["model"]) if name != OTSU]
     colours = colours or model_colours(models)
     modalities = list(dict.fromkeys(f1["modality"]))
-    seeds = f1_by_seed(scores)
+    seeds, failed = f1_by_seed(scores), failed_seeds(f1)
     with style():
         height = 0.27 * max(len(models), 3) + 0.75
         figure = Figure(figsize=(WIDTH, height * len(modalities) + 0.75), layout="constrained")
@@ -69,8 +73,9 @@ def f1_bars(f1: pd.DataFrame, scores: pd.DataFrame, colours: Mapping[str, str] |
                 column = f"{level}_F1"
                 nets = seeds[seeds["modality"] == modality]
                 for place, name in enumerate(shown):
-                    by_seed = nets.loc[nets["model"] == name, column]
-                    _bar(axes, place, here.loc[name, column], by_seed.to_numpy(), colours[name])
+                    by_seed = nets[nets["model"] == name].set_index("seed")[column]
+                    _bar(axes, place, here.loc[name, column], by_seed, colours[name])
+                    _mark_seeds(axes, place, by_seed, failed.get((modality, name), []))
                 floor = here[f"{OTSU}_{column}"].mean()
                 if np.isfinite(floor):
                     axes.axvline(floor, color="black", linestyle=DASHES, linewidth=1.2, zorder=3)
@@ -86,20 +91,28 @@ def f1_bars(f1: pd.DataFrame, scores: pd.DataFrame, colours: Mapping[str, str] |
         if (f1["seeds"] > 1).any():
             handles.append(Line2D([], [], color="black", linewidth=1.2, label="± SD over seeds"))
             handles.append(dot("single seed", "white", "black"))
+        handles += failed_keys(failed)
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
 
 
-def f1_difference_boxes(differences: pd.DataFrame, summary: pd.DataFrame, scored: str = "image") -> Figure:
+def f1_difference_boxes(
+    differences: pd.DataFrame,
+    summary: pd.DataFrame,
+    scored: str = "image",
+    failed: Collection[tuple[str, str]] = (),
+) -> Figure:
     """The f1-score_difference of every image, rotation and seed, per model and inference mode: a row of panels per
     modality, a column per level.
 
     Parameters
     ----------
-    differences: table of `statistics.f1_difference` for one dataset; mirrored comparisons are left out.
+    differences: table of `statistics.f1_difference` for one dataset; mirrored comparisons are left out, and those that
+        say nothing.
     summary: table of `statistics.f1_difference_table` of the same scores; gives the order of models, their modes and
         the share of exact zeros beside each box.
     scored: what a row of the scores is of, such as "image".
+    failed: modality and model of failed trainings.
 
     Returns
     -------
@@ -110,8 +123,7 @@ def f1_difference_boxes(differences: pd.DataFrame, summary: pd.DataFrame, scored
     one_dataset(summary)
     rows, places = places_of_modes(summary)
     modes = [mode for mode in INFERENCES if any(mode == inference for _, inference in rows)]
-    rotated = differences[~differences["mirrored"].astype(bool)]
-    shares = summary.set_index(["modality", "level", "model", "inference"])["exact_zeros"]
+    rotated = differences[~(differences["mirrored"] | differences["left_out"]).astype(bool)]
     modalities = list(dict.fromkeys(summary["modality"]))
     with style():
         length = max(rows.values()) + 1
@@ -127,11 +139,9 @@ def f1_difference_boxes(differences: pd.DataFrame, summary: pd.DataFrame, scored
             mark_places(axes, places, named=level == next(iter(LEVEL_NAMES)))
             axes.xaxis.set_major_locator(MaxNLocator(5, symmetric=True))
             axes.set_title(f"{modality}:\n{LEVEL_NAMES[level]}")  # beside it stands the head of the shares
-            beside(axes, -0.7, "exact\nzeros", va="bottom")
-            for (model, inference), place in rows.items():
-                share = shares.get((modality, level, model, inference))
-                if share is not None:
-                    beside(axes, place, percent(share))
+            _tell_zeros(axes, rows, summary[(summary["modality"] == modality) & (summary["level"] == level)])
+            marked = [place for (model, _), place in rows.items() if (modality, model) in failed]
+            mark_failed(axes, [0] * len(marked), marked)
         for axes in panels[-1]:
             axes.set_xlabel(f"F1({scored}) \N{MINUS SIGN} F1(rotated {scored})")
         # The legend's title is that of the figure: room is made for a legend or a title at the top, not for both.
@@ -141,6 +151,7 @@ def f1_difference_boxes(differences: pd.DataFrame, summary: pd.DataFrame, scored
         handles = [
             dot(f"one {scored}, rotation and seed", "0.5", "none"),
             Patch(facecolor="white", edgecolor="black", label="quartiles and median; whiskers: 5th to 95th percentile"),
+            *failed_keys(failed),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
@@ -196,18 +207,36 @@ def training_curves(histories: pd.DataFrame, colours: Mapping[str, str] | None =
     return figure
 
 
-def _bar(axes: Axes, place: int, mean: float, by_seed: np.ndarray, colour: str) -> None:
+def _bar(axes: Axes, place: int, mean: float, by_seed: pd.Series, colour: str) -> None:
     axes.barh(place, mean, height=0.72, color=colour, edgecolor="black", linewidth=0.5)
     text = f"{mean:.3f}" if np.isfinite(mean) else "-"
     if len(by_seed) > 1:
         sd = np.std(by_seed, ddof=1)
         axes.errorbar(mean, place, xerr=sd, color="black", linewidth=1.2, capsize=2.5, zorder=4)
-        offsets = np.linspace(-0.2, 0.2, len(by_seed))
         axes.scatter(
-            by_seed, place + offsets, s=7, facecolor="white", edgecolor="black", linewidth=0.6, zorder=5, clip_on=False
+            by_seed,
+            _beside_each_other(place, by_seed),
+            s=7,
+            facecolor="white",
+            edgecolor="black",
+            linewidth=0.6,
+            zorder=5,
+            clip_on=False,
         )
         text += f" ± {sd:.3f}"
     beside(axes, place, text)
+
+
+def _beside_each_other(place: int, by_seed: pd.Series) -> np.ndarray:
+    """Where the seeds of a bar stand on the y axis."""
+    return place + (np.linspace(-0.2, 0.2, len(by_seed)) if len(by_seed) > 1 else np.zeros(1))
+
+
+def _mark_seeds(axes: Axes, place: int, by_seed: pd.Series, failed: Sequence[int]) -> None:
+    """Mark the failed seeds of a bar. by_seed: F1 by seed."""
+    chosen = by_seed.index.isin(failed)
+    if chosen.any():
+        mark_failed(axes, by_seed[chosen].to_list(), _beside_each_other(place, by_seed)[chosen].tolist())
 
 
 def _boxes(axes: Axes, data: pd.DataFrame, rows: Mapping[tuple[str, str], float]) -> None:
@@ -235,6 +264,15 @@ def _boxes(axes: Axes, data: pd.DataFrame, rows: Mapping[tuple[str, str], float]
         for lines in parts.values():
             for line in lines:
                 line.set(color="black", linewidth=0.8)
+
+
+def _tell_zeros(axes: Axes, rows: Mapping[tuple[str, str], float], summary: pd.DataFrame) -> None:
+    """The share of exact zeros beside every box. summary: its rows of the panel."""
+    beside(axes, -0.7, "exact\nzeros", va="bottom")
+    shares = summary.set_index(["model", "inference"])["exact_zeros"]
+    for net, place in rows.items():
+        if net in shares.index:
+            beside(axes, place, percent(shares[net]))
 
 
 def _curve(axes: Axes, history: pd.DataFrame, column: str, colour: str, marker: str) -> None:

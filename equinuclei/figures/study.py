@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from equinuclei.analysis.failures import failed_seeds
 from equinuclei.analysis.folder import StudyFolder
 from equinuclei.evaluation.examples import read_examples
 from equinuclei.figures.comparisons import (
@@ -37,6 +38,11 @@ class Drawn:
         return model_colours(self.models)
 
     @cached_property
+    def failed(self) -> dict[tuple[str, str], list[int]]:
+        """The failed seeds by modality and model."""
+        return failed_seeds(self.study.table("f1"))
+
+    @cached_property
     def examples(self) -> dict[str, dict[str, list[dict]]]:
         """The examples of the first seed by modality, then model; the image's name is their title."""
         records = self.study.records
@@ -53,11 +59,15 @@ FIGURES: dict[str, Callable[[Drawn], Figure]] = {
     "contrasts": lambda drawn: contrast_intervals(drawn.study.table("contrasts")),
     "f1": lambda drawn: f1_bars(drawn.study.table("f1"), drawn.study.all_scores, drawn.colours),
     "f1_difference": lambda drawn: f1_difference_boxes(
-        drawn.study.differences("f1_differences"), drawn.study.table("f1_difference")
+        drawn.study.differences("f1_differences"), drawn.study.table("f1_difference"), failed=drawn.failed
     ),
-    "difference_reduction": lambda drawn: difference_reduction_bars(drawn.study.table("difference_reduction")),
-    "f1_by_threshold": lambda drawn: f1_by_threshold_lines(drawn.study.table("f1_by_threshold"), drawn.colours),
-    "f1_by_cell_line": lambda drawn: f1_by_cell_line_map(drawn.study.table("f1_by_cell_line")),
+    "difference_reduction": lambda drawn: difference_reduction_bars(
+        drawn.study.table("difference_reduction"), drawn.failed
+    ),
+    "f1_by_threshold": lambda drawn: f1_by_threshold_lines(
+        drawn.study.table("f1_by_threshold"), drawn.colours, drawn.failed
+    ),
+    "f1_by_cell_line": lambda drawn: f1_by_cell_line_map(drawn.study.table("f1_by_cell_line"), drawn.failed),
     "cost": lambda drawn: cost_against_score(drawn.study.table("f1"), drawn.colours),
     "training_curves": lambda drawn: training_curves(drawn.study.history, drawn.colours),
 }
@@ -103,7 +113,8 @@ def _crops(drawn: Drawn) -> dict[str, Figure]:
     summary = drawn.study.table("f1_difference_crops")
     if summary.empty:
         return {}
-    return {"f1_difference": f1_difference_boxes(drawn.study.differences("f1_differences_crops"), summary, "crop")}
+    differences = drawn.study.differences("f1_differences_crops")
+    return {"f1_difference": f1_difference_boxes(differences, summary, "crop", drawn.failed)}
 
 
 GALLERIES: dict[str, Callable[[Drawn], Mapping[str, Figure]]] = {

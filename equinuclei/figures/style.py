@@ -4,7 +4,7 @@ Figures are built without pyplot, so they need no display and nothing has to be 
 text, so that their letters are printed as large as they are drawn, 7 points at least.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
@@ -29,6 +29,7 @@ ROW = 0.165
 
 LEVEL_NAMES = {"pixel": "pixels", "object50": "objects (IoU ≥ 0.5)"}
 OTSU_COLOUR = "#6E6E6E"
+FAILED_COLOUR = "#C00020"
 DASHES = (0, (4, 2))
 MARKERS = "os^DvPX"
 # Okabe and Ito's palette (2008) without its black and yellow, then Tol's "muted" (2021) and darker neighbours:
@@ -95,7 +96,7 @@ def one_dataset(table: pd.DataFrame) -> None:
         raise ValueError(f"a figure shows one dataset, not {len(names)}: {', '.join(map(str, names))}")
 
 
-def beside(axes: Axes, place: float, text: str, va: str = "center") -> None:
+def beside(axes: Axes, place: float, text: str, va: str = "center", colour: str = "black") -> None:
     """Text to the right of a panel at the height `place` of its y axis."""
     axes.annotate(
         text,
@@ -105,6 +106,7 @@ def beside(axes: Axes, place: float, text: str, va: str = "center") -> None:
         textcoords="offset points",
         va=va,
         fontsize=8,
+        color=colour,
         annotation_clip=False,
     )
 
@@ -165,8 +167,31 @@ def dot(label: str, face: str, edge: str) -> Line2D:
     )
 
 
+def mark_failed(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
+    """An open red mark at every place where a failed training is shown."""
+    axes.plot(
+        x, y, linestyle="", marker="o", markersize=9, color=FAILED_COLOUR, markerfacecolor="none", markeredgewidth=1.6,
+        zorder=7, clip_on=False,
+    )  # fmt: skip
+
+
+def failed_keys(failed: Collection[tuple[str, str]]) -> list[Line2D]:
+    """The entry of a legend for `mark_failed`, where there are failed trainings. failed: (modality, model) of them."""
+    if not failed:
+        return []
+    label = "failed training: no evidence"
+    return [
+        Line2D(
+            [], [], linestyle="", marker="o", markersize=8, color=FAILED_COLOUR, markerfacecolor="none",
+            markeredgewidth=1.6, label=label,
+        )
+    ]  # fmt: skip
+
+
 def percent(share: float) -> str:
-    """A share as a percentage. Only none reads 0 %, and only all of them 100 %."""
+    """A share as a percentage. Only none reads 0 %, and only all of them 100 %; "-" where there is none."""
+    if np.isnan(share):
+        return "-"
     if share in (0, 1):
         return f"{100 * share:.0f} %"
     return f"{min(max(100 * share, 0.1), 99.9):.1f} %"

@@ -24,6 +24,7 @@ from equinuclei.analysis.resampling import ALPHA
 from equinuclei.dataset.parts import read_fields, read_splits, scored_part
 from equinuclei.pages import study_answers, study_settings
 from equinuclei.pages.page import data_url, plain, render
+from equinuclei.pages.study_seeds import seed_cautions
 from equinuclei.runtime.files import read_record
 from equinuclei.tables.columns import column_of, tables
 
@@ -96,7 +97,7 @@ def write_study_page(
         dataset=config["dataset"]["name"],
         facts=study_answers.facts(read["f1"], config, scored, parts),
         answers=study_answers.answers(read, config),
-        cautions=study_answers.cautions(read["intervals"], config),
+        cautions=study_answers.cautions(read["intervals"], config) + seed_cautions(read["contrasts"]),
         figures=[shown.for_page() | {"image": data_url(shown.path.read_bytes(), "png")} for shown in figures],
         galleries=[shown.for_page() | {"images": images} for shown in galleries if (images := _gallery(shown.path))],
         tables=[_shown_table(shown, read[shown.name]) for shown in tables_shown if len(read[shown.name])],

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from equinuclei.analysis.contrasts import MEASURE_NAMES, zero_by_construction
+from equinuclei.analysis.failures import failed_seeds, failure_sentences
 from equinuclei.analysis.statistics import LEVELS, net_name, signed
 from equinuclei.pages.page import text
 from equinuclei.specs import OTSU
 
 FULL_STUDY_SEEDS = 5
 """Seeds that every model of a full study is trained with; with fewer, the page warns."""
+
+_CONSTRUCTED = r"(a and b|a|b): zero by construction"
 
 _VERDICTS = {
     "better": "{a} is better than {b}",
@@ -42,20 +45,23 @@ def answers(read: Mapping[str, pd.DataFrame], config: Mapping) -> list[dict]:
     """The answer in words, per modality. read : tables of the study by name; config : the settings of the data set."""
     equivariant = {name for name, model in config["models"].items() if model["spec"]["group"] != "trivial"}
     found = []
+    failed, told = failed_seeds(read["f1"]), failure_sentences(read["f1"])
     for modality in dict.fromkeys(read["f1"]["modality"]):
         contrasts, intervals, differences = (
             table[table["modality"] == modality]
             for table in (read["contrasts"], read["intervals"], read["f1_difference"])
         )
         declared = contrasts[contrasts["kind"] == "declared"]
+        sound = intervals[[(modality, model) not in failed for model in intervals["model"]]]
         found.append(
             {
                 "modality": modality,
+                "failures": [sentence for of, sentence in told if of == modality],
                 "summary": _summary(declared["verdict"]),
                 "verdicts": [_sentence(row) for row in declared.to_dict("records")],
-                "best": [_best(intervals, f"{level}_F1") for level in LEVELS],
+                "best": [_best(sound, f"{level}_F1") for level in LEVELS],
                 "turned": _turned(zeros := _zeros(differences, equivariant)),
-                "zeros": zeros,
+                "zeros": [row | {"failed": (modality, row["model"]) in failed} for row in zeros],
             }
         )
     return found
@@ -76,15 +82,27 @@ def _sentence(row: Mapping) -> dict[str, str]:
         numbers += f" (95 % interval {signed(row['low'])} to {signed(row['high'])})"
     if pd.notna(row["p_holm"]):
         numbers += f", corrected p {_p(row['p_holm'])}"
-    zero = [names[end] for end in "ab" if re.search(rf"\b{end}\b.*:", row["note"])]
-    note = f"{' and '.join(zero)}: zero by construction, and on every image; nothing is tested." if zero else ""
+    constructed = re.match(_CONSTRUCTED, row["note"])
+    notes = [f"{row['note'].strip()}."] if row["note"] and not constructed else []
+    if constructed:
+        ends = [end for end in "ab" if end in constructed[1].split(" and ")]
+        notes = [_why_zero(row[end], row[f"{end}_inference"]) for end in ends]
+        if more := row["note"][constructed.end() :].strip("; "):
+            notes.append(f"{more}.")
     return {
         "verdict": row["verdict"],
         "words": _VERDICTS[row["verdict"]].format(**names),
         "measure": MEASURE_NAMES[row["measure"]],
         "numbers": numbers,
-        "note": note,
+        "note": " ".join(notes),
     }
+
+
+def _why_zero(model: str, inference: str) -> str:
+    """Why nothing is tested of a net whose f1-score_difference was zero on every image, as it has to be."""
+    if inference == "deployed" and model != OTSU:
+        return f"{model}: zero to rounding by its symmetry, and on every image counted; nothing is tested."
+    return f"{net_name(model, inference)}: zero by construction, and on every image; nothing is tested."
 
 
 def _p(value: float) -> str:
@@ -92,7 +110,7 @@ def _p(value: float) -> str:
 
 
 def _best(intervals: pd.DataFrame, measure: str) -> dict[str, str] | None:
-    """The highest score as deployed, and the floor."""
+    """The highest score as deployed, and the floor. intervals : of models without a failed training."""
     deployed = intervals[(intervals["measure"] == measure) & (intervals["inference"] == "deployed")]
     nets = deployed[deployed["model"] != OTSU].dropna(subset="value")
     if nets.empty:
@@ -109,50 +127,80 @@ def _best(intervals: pd.DataFrame, measure: str) -> dict[str, str] | None:
 
 
 def _zeros(differences: pd.DataFrame, equivariant: set[str]) -> list[dict]:
-    """Share of exact zeros and size of the difference of every model and inference mode."""
+    """Share of exact zeros and size of the difference of every model and inference mode, and how many masks differ."""
     rows = []
     for (model, inference), part in differences.groupby(["model", "inference"], sort=False):
         levels = part.set_index("level")
         shares = [(f"{level}_zeros", levels.loc[level, "exact_zeros"]) for level in LEVELS]
         constructed = [zero_by_construction((model, inference), *share, equivariant) for share in shares]
-        row = {"name": net_name(model, inference), "model": model, "constructed": all(constructed), "levels": []}
+        # As deployed an equivariant network is so to rounding alone: whether that turns a pixel is counted, not built.
+        bitwise = all(constructed) and (inference != "deployed" or model == OTSU)
+        row = {"name": net_name(model, inference), "model": model, "constructed": bitwise, "levels": []}
+        pixels = levels.loc[LEVELS[0]]
+        row |= {"symmetric": model in equivariant and inference == "deployed", "left_out": int(pixels["left_out"])}
+        row["masks"] = _masks(pixels)
         for level in LEVELS:
             here = levels.loc[level]
             share = here["exact_zeros"]
             row["levels"].append(
                 {
                     "share": _percent(share),
-                    "share_value": share,
-                    "mean": text(here["mean_absolute"]),
-                    "mean_value": here["mean_absolute"],
+                    "share_value": "" if pd.isna(share) else share,
+                    "mean": text(here["mean_absolute"]) or "-",
+                    "mean_value": "" if pd.isna(here["mean_absolute"]) else here["mean_absolute"],
                 }
             )
         rows.append(row)
     return rows
 
 
+def _masks(pixels: pd.Series) -> str:
+    """In how many comparisons the two masks differ. pixels : row of f1_difference.tsv, by pixels."""
+    if not pixels["comparisons"]:
+        return "-"
+    high = max(100 * pixels["different_masks_high"], 0.01)
+    counts = f"{pixels['different_masks']:,.0f} of {pixels['comparisons']:,.0f} comparisons"
+    return counts if high >= 99.95 else f"{counts} (at 95 % below {f'{high:.1f}' if high >= 10 else f'{high:.2g}'} %)"
+
+
 def _turned(zeros: Sequence[Mapping]) -> list[str]:
     """The shares of exact zeros in words."""
     nets = [row for row in zeros if row["model"] != OTSU]
-    always = [row for row in nets if all(level["share_value"] == 1 for level in row["levels"])]
-    others = [row for row in nets if row not in always]
+    nothing = [row for row in nets if all(level["share_value"] == "" for level in row["levels"])]
+    counted = [row for row in nets if row not in nothing]
+    always = [row for row in counted if all(level["share_value"] in (1, "") for level in row["levels"])]
     sentences = []
     if constructed := [row["name"] for row in always if row["constructed"]]:
         sentences.append(f"Always, to the last digit, and by construction: {'; '.join(constructed)}.")
-    if chance := [row["name"] for row in always if not row["constructed"]]:
+    for row in counted:
+        if row["symmetric"]:
+            sentences.append(
+                f"To rounding, by its symmetry: {row['name']}, as deployed. The masks of an image and of its rotation "
+                f"differ in {row['masks']}."
+            )
+    if chance := [row["name"] for row in always if not row["constructed"] and not row["symmetric"]]:
         sentences.append(f"Always on these images, though nothing in the network makes it so: {'; '.join(chance)}.")
+    others = [row for row in counted if row not in always and not row["symmetric"]]
     if others:
         ranges = []
         for place, what in enumerate(("pixels", "objects")):
-            shares = sorted((row["levels"][place] for row in others), key=lambda level: level["share_value"])
+            levels = [row["levels"][place] for row in others if row["levels"][place]["share_value"] != ""]
+            if not levels:
+                continue
+            shares = sorted(levels, key=lambda level: level["share_value"])
             low, high = shares[0]["share"], shares[-1]["share"]
             ranges.append(f"in {low if low == high else f'{low} to {high}'} of the rotations by {what}")
         sentences.append(f"Exactly as before {' and '.join(ranges)}: {'; '.join(row['name'] for row in others)}.")
+    if nothing:
+        names = "; ".join(row["name"] for row in nothing)
+        sentences.append(f"Nothing can be said of {names}: empty predictions and failed trainings do not count.")
     return sentences
 
 
 def _percent(share: float) -> str:
-    """A share as a percentage. Only none reads 0 %, and only all of them 100 %."""
+    """A share as a percentage. Only none reads 0 %, and only all of them 100 %; "-" where there is none."""
+    if pd.isna(share):
+        return "-"
     return f"{100 * share:.0f} %" if share in (0, 1) else f"{min(max(100 * share, 0.01), 99.99):.2f} %"
 
 

@@ -35,6 +35,7 @@ def score(
     for level in ("pixel", "object50", "object75"):
         row |= {f"{level}_TP": TP, f"{level}_FP": FP, f"{level}_FN": FN}
         row[f"{level}_F1"] = 2 * TP / total if total else NAN
+    row["pixel_TN"] = 1000
     row["object50_AP"] = TP / (TP + FP + FN) if total else NAN
     row["pixel_IoU"] = row["object50_AP"]
     for level in ("pixel", "object50"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
@@ -34,6 +35,7 @@ signal.signal(signal.SIGUSR1, pass_on)
 SLURM_JOB = os.environ.get("SLURM_JOB_ID")
 carry_start()
 presences = []
+warned = []
 
 SCHEMA = yaml.safe_load(Path(ROOT, "workflow/schemas/config.schema.yaml").read_text())
 

@@ -72,6 +72,14 @@ def get_study_output():
     return outputs
 
 
+def warn_of_few_seeds(wildcards):
+    """No file, but a warning, once; as an input it is told by `snakemake -n` too, and only where a study is made."""
+    if workflow.is_main_process and study.seed_warning and not warned:
+        logger.warning(study.seed_warning)
+        warned.append(study.seed_warning)
+    return []
+
+
 def get_exported_models():
     """Every trained network of the study's models as a PyTorch program, as ONNX, and for the BioImage Model Zoo."""
     names = ("model.pt2", "model.onnx", "bioimage_model.zip")

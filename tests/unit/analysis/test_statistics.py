@@ -49,7 +49,8 @@ def models():
 def test_f1_table(scores, models):
     table = f1_table(scores, models, ["otsu", "other", "net"])
     assert table.columns.tolist() == [
-        *("dataset", "modality", "model", "inference", "images", "seeds", "parameters", "gflops", "train_seconds"),
+        *("dataset", "modality", "model", "inference", "images", "seeds", "failed", "failed_seeds", "failure"),
+        *("parameters", "gflops", "train_seconds"),
         *("pixel_F1", "pixel_F1_sd", "pixel_F1_pooled", "pixel_precision", "pixel_recall", "pixel_IoU"),
         *("object50_F1", "object50_F1_pooled", "object50_precision", "object50_recall", "object50_AP", "object75_F1"),
         *("otsu_pixel_F1", "otsu_pixel_F1_pooled", "otsu_object50_F1", "otsu_object50_F1_pooled"),
@@ -157,7 +158,7 @@ def test_f1_difference_has_a_sign_and_drops_what_is_undefined():
     table = f1_difference(scores)
     assert table.columns.tolist() == [
         *("dataset", "modality", "model", "inference", "seed", "image_id", "cell_line", "group"),
-        *("rotation", "mirrored", "level", "f1_difference"),
+        *("rotation", "mirrored", "level", "f1_difference", "left_out"),
     ]
     for level in ("pixel", "object50"):
         part = table[table["level"] == level]
@@ -221,9 +222,9 @@ def test_f1_difference_table(models):
     ]
     table = f1_difference_table(pd.DataFrame(rows), models, ["net", "exact"])
     assert table.columns.tolist() == [
-        *("dataset", "modality", "model", "inference", "level", "images", "comparisons"),
+        *("dataset", "modality", "model", "inference", "level", "images", "comparisons", "left_out"),
         *("parameters", "gflops", "train_seconds", "mean", "mean_absolute", "max_absolute"),
-        *("exact_zeros", "agreement", "identical_masks"),
+        *("exact_zeros", "agreement", "identical_masks", "different_masks", "different_masks_high"),
     ]
     assert table[["level", "model"]].to_numpy().tolist() == [
         ["pixel", "net"],
@@ -231,11 +232,12 @@ def test_f1_difference_table(models):
         ["object50", "net"],
         ["object50", "exact"],
     ]
-    # Differences 1/2, 0, -1/3, 0; agreements 0.2, 0.6, 0 and one of two empty masks.
+    # Differences 1/2, 0, -1/3; agreements 0.2, 0.6, 0. Two empty masks of an image with nuclei are left out.
     for _, net in table[table["model"] == "net"].iterrows():
-        assert [net["images"], net["comparisons"], net["exact_zeros"], net["identical_masks"]] == [2, 4, 0.5, 0.25]
-        assert net["mean"] == pytest.approx((1 / 2 - 1 / 3) / 4)
-        assert net["mean_absolute"] == pytest.approx((1 / 2 + 1 / 3) / 4)
+        assert [net["images"], net["comparisons"], net["left_out"]] == [2, 3, 1]
+        assert [net["exact_zeros"], net["identical_masks"], net["different_masks"]] == [1 / 3, 0, 3]
+        assert net["mean"] == pytest.approx((1 / 2 - 1 / 3) / 3)
+        assert net["mean_absolute"] == pytest.approx((1 / 2 + 1 / 3) / 3)
         assert net["max_absolute"] == 0.5
         assert [net["parameters"], net["gflops"], net["train_seconds"]] == [1_940_001, 24.1, 200]
         assert net["agreement"] == pytest.approx(0.8 / 3)

@@ -9,7 +9,7 @@ import torch
 
 from equinuclei.analysis.folder import StudyFolder
 from equinuclei.analysis.statistics import crops_as_images, f1_difference
-from equinuclei.analysis.tables import Comparison, _warn_of_constant_predictions, aggregate_f1
+from equinuclei.analysis.tables import Comparison, aggregate_f1
 from equinuclei.dataset.parts import DatasetFiles, load_training_parts, part_fields, scored_part
 from equinuclei.errors import InputError
 from equinuclei.evaluation import prediction, scoring
@@ -271,24 +271,6 @@ def test_large_images_are_scored_on_crops_too(converted, tmp_path, monkeypatch):
     assert (of_image <= whole).all() and of_image.sum() > 0.9 * whole.sum()
     differences = f1_difference(crops_as_images(crops))
     assert differences["image_id"].str.contains(", crop ").all() and set(differences["rotation"]) == {90, 180, 270}
-
-
-@pytest.mark.parametrize(
-    "counts, message",
-    [
-        ({"pixel_TP": 0, "pixel_FP": 0}, "net predicts no nucleus in any fluorescence image (seed 0)"),
-        ({"pixel_TN": 0, "pixel_FN": 0}, "net predicts nothing but nucleus in every fluorescence image (seed 0)"),
-    ],
-)
-def test_a_model_that_predicts_one_class_alone_is_told_once(converted, tmp_path, caplog, counts, message):
-    predict(converted, tmp_path, inferences=["deployed", "exact"])
-    constant = score(converted, tmp_path).assign(**counts)
-    _warn_of_constant_predictions(constant)
-    assert [warning.split(":")[0] for warning in warnings_of(caplog)] == [message]
-    caplog.clear()
-    deployed = constant["inference"] == "deployed"
-    _warn_of_constant_predictions(constant.mask(deployed, constant.assign(**dict.fromkeys(counts, 1))))
-    assert not warnings_of(caplog)
 
 
 def test_examples_spread_over_the_cell_lines(converted, tmp_path):

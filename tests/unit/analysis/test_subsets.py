@@ -67,9 +67,26 @@ def left_out():
     return left_out_table(image_values(scores(LEFT_OUT)), LEFT_OUT, [])
 
 
+def test_no_verdict_rests_on_a_failed_training_of_a_subset(of_curve, sizes):
+    values, failed = image_values(of_curve), [("net_4groups", "fluorescence", 1)]
+    curve = learning_curve_table(values, CURVE, subset_sizes(sizes), failed)
+    told = curve[curve["note"] != ""]
+    assert set(told["model"]) == {"net"} and set(told["train_groups"]) == {4}
+    assert set(told["note"]) == {"1 of 2 trainings of net_4groups failed"}
+    contrasts = learning_curve_contrasts(values, CURVE, subset_sizes(sizes), ["net-p4"], failed)
+    few = contrasts[contrasts["train_groups"] == 4]
+    assert few["verdict"].eq("not decided").all() and few["note"].eq("1 of 2 trainings of net failed").all()
+    assert contrasts.loc[contrasts["train_groups"] > 4, "verdict"].ne("not decided").any()
+    failed = [("net_without-HeLa", "fluorescence", 0)]
+    left_out = left_out_table(image_values(scores(LEFT_OUT)), LEFT_OUT, [], failed)
+    of_line = left_out[left_out["cell_line"] == "HeLa"]
+    assert of_line["verdict"].eq("not decided").all()
+    assert not left_out.loc[left_out["cell_line"] == "A549", "note"].str.contains("failed").any()
+
+
 def test_a_curve_has_every_point_with_the_interval_of_all_tables(of_curve, curve):
     columns = ["dataset", "modality", "model", "inference", "train_groups", "train_images", "measure"]
-    assert curve.columns.tolist() == [*columns, "images", "groups", "seeds", "value", "low", "high"]
+    assert curve.columns.tolist() == [*columns, "images", "groups", "seeds", "value", "low", "high", "note"]
     assert len(curve) == len(CURVE) * len(MEASURES)
     f1 = curve[curve["measure"] == "object50_F1"]
     assert f1[["model", "train_groups", "train_images"]].to_numpy().tolist() == [

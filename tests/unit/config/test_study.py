@@ -247,6 +247,21 @@ def test_declared_contrasts_are_spelt_out():
     assert expanded.equivariant == ["mine"]
 
 
+@pytest.mark.parametrize(
+    "seeds, told",
+    [([0, 1, 2], ""), ([4, 7], "declared contrasts on scores: with two seeds"), ([0], "with one seed")],
+)
+def test_too_few_seeds_are_told_before_a_run(seeds, told):
+    warning = study(seeds=seeds).seed_warning
+    assert told in warning if told else warning == ""
+    assert study(seeds=seeds, contrasts=[]).seed_warning == ""
+
+
+def test_contrasts_on_differences_ask_for_no_seeds():
+    declared = [{"a": "unet-p4", "b": "unet", "measure": "pixel_zeros"}]
+    assert study(seeds=[0, 1], models=["unet", "unet-p4"], contrasts=declared).seed_warning == ""
+
+
 def test_contrasts_of_presets_that_a_study_lacks_are_left_out():
     assert len(study().contrasts) == len(DEFAULT["contrasts"]) == 7
     assert study(models=["unet", {"name": "mine", "preset": "unet-p4"}]).contrasts == []

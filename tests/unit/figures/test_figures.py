@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from equinuclei.analysis.contrasts import contrast_table, image_values
+from equinuclei.analysis.failures import failed_seeds
 from equinuclei.analysis.statistics import (
     difference_reduction,
     f1_by_cell_line,
@@ -26,6 +27,7 @@ from equinuclei.figures import (
 from equinuclei.figures import (
     style as figure_style,
 )
+from equinuclei.figures.style import FAILED_COLOUR
 from support.scores import cost, score
 
 MODELS = ["net", "net-p4"]
@@ -114,6 +116,41 @@ def test_f1_bars_show_the_table(scores):
         assert lines_across(axes) == pytest.approx([table.loc[(modality, "otsu"), column]])
         assert all(f"{value:.3f} ± " in text for value, text in zip(expected, texts(axes), strict=True))
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == MODELS
+
+
+def circles(axes):
+    """Places of the open red marks of failed trainings."""
+    marks = [line for line in axes.lines if line.get_marker() == "o" and line.get_color() == FAILED_COLOUR]
+    return [(float(x), float(y)) for line in marks for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)]
+
+
+def failures_of(model, seed, modality):
+    failure = {"dataset": "demo", "modality": modality, "model": model, "seed": seed, "reason": "finds nothing"}
+    return pd.DataFrame([failure])
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2)])
+def test_a_failed_seed_is_marked_in_every_figure_of_scores(scores, seeds):
+    scores = scores[scores["seed"].isin([0, *seeds])]
+    model, modality = MODELS[1], scores["modality"].iloc[0]
+    failures = failures_of(model, 1, modality)
+    f1 = f1_table(scores, costs(scores), MODELS, failures)
+    difference = f1_difference_table(scores, costs(scores), MODELS, failures)
+    failed, reduction = failed_seeds(f1), difference_reduction(difference, {model: MODELS[0]}, MODELS)
+    drawn = {
+        "bars": figures.f1_bars(f1, scores),
+        "boxes": figures.f1_difference_boxes(f1_difference(scores, failures), difference, failed=failed),
+        "reduction": comparison_figures.difference_reduction_bars(reduction, failed),
+        "cost": comparison_figures.cost_against_score(f1),
+    }
+    for name, figure in drawn.items():
+        marked = [bool(circles(axes)) for axes in figure.axes]
+        assert sum(marked) == 2, name  # the panels of that modality, by pixels and by objects
+        told = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+        assert "failed training: no evidence" in told, name
+    if len(seeds) == 1:
+        box = next(axes for axes in drawn["boxes"].axes if circles(axes))
+        assert "-" in texts(box)[1:]
 
 
 def test_f1_bars_of_one_seed_have_no_error_bar(scores):
@@ -275,7 +312,7 @@ def test_declared_contrasts_are_drawn_with_their_intervals(scores):
     assert interval.get_xdata().tolist() == [first["low"], first["high"]]
     assert point.get_xdata() == [first["difference"]]
     assert "net-p4\nagainst net" in [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert first["verdict"] in texts(figure.axes[0])[0] and "by construction" in texts(figure.axes[1])[0]
+    assert first["verdict"] in texts(figure.axes[0])[0] and "zero on every image" in texts(figure.axes[1])[0]
 
 
 def test_a_study_without_declared_contrasts_says_so(scores):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from equinuclei.analysis.contrasts import contrast_table, contrasts_by_cell_line, image_values, interval_table
+from equinuclei.analysis.failures import failed_trainings, find_failures
 from equinuclei.analysis.folder import StudyFolder
 from equinuclei.analysis.statistics import f1_difference_table, f1_table
 from equinuclei.pages.study import Shown, write_study_page
@@ -27,16 +28,18 @@ def contrast(a, b, measure, a_inference="deployed"):
 DECLARED = [contrast("p4", PLAIN, "pixel_F1"), contrast("p4", PLAIN, "pixel_difference")]
 
 
-def scores(seeds, lines):
+def scores(seeds, lines, collapsed=()):
     random = np.random.default_rng(0)
     rows = []
     for model, seed in [(PLAIN, seed) for seed in seeds] + [("p4", seed) for seed in seeds] + [("otsu", 0)]:
         for number in range(12):
             for rotation in (0, 90, 180, 270):
                 level = {PLAIN: random.integers(60, 70), "p4": 90, "otsu": 20}[model]
-                row = score(
-                    model, seed, f"i{number}", (int(level), 5, 5 + number), rotation, line=lines[number % len(lines)]
-                )
+                counts, agreement = (int(level), 5, 5 + number), 1.0 if model != PLAIN else 0.9
+                if (model, seed) in collapsed:
+                    counts, agreement = (0, 0, 80), np.nan
+                line = lines[number % len(lines)]
+                row = score(model, seed, f"i{number}", counts, rotation, agreement=agreement, line=line)
                 rows.append(row | {"object50_PQ": row["object50_AP"]})
     return pd.DataFrame(rows)
 
@@ -63,16 +66,17 @@ def settings(seeds, declared, rates):
     return config, runs
 
 
-def page(folder, seeds=(0, 1), declared=tuple(DECLARED), scored="test", rates=None, lines=("a", "b")):
-    found = scores(seeds, lines)
+def page(folder, seeds=(0, 1), declared=tuple(DECLARED), scored="test", rates=None, lines=("a", "b"), collapsed=()):
+    found = scores(seeds, lines, collapsed)
+    failures = find_failures(found, {"p4": PLAIN, PLAIN: PLAIN})
     costs = pd.DataFrame([cost(model, seed, 1.0) for model in (PLAIN, "p4") for seed in seeds])
-    values, order = image_values(found), [PLAIN, "p4"]
+    values, order, failed = image_values(found), [PLAIN, "p4"], failed_trainings(failures)
     tables = {
-        "f1": f1_table(found, costs, order),
-        "contrasts": contrast_table(values, declared, ["p4"], order),
-        "f1_difference": f1_difference_table(found, costs, order),
-        "intervals": interval_table(values, order),
-        "contrasts_by_cell_line": contrasts_by_cell_line(values, declared, ["p4"], order),
+        "f1": f1_table(found, costs, order, failures),
+        "contrasts": contrast_table(values, declared, ["p4"], order, failed),
+        "f1_difference": f1_difference_table(found, costs, order, failures),
+        "intervals": interval_table(values, order, failed),
+        "contrasts_by_cell_line": contrasts_by_cell_line(values, declared, ["p4"], order, failed),
         "f1_difference_crops": pd.DataFrame(columns=["dataset", "modality"]),
     }
     for name, table in tables.items():
@@ -127,10 +131,38 @@ def test_the_answer_comes_first_and_in_words(tmp_path):
     first = contrasts.iloc[0]
     assert f"p4 is better than {PLAIN} by F1 by pixels: {first['a_value']:.4g} against {first['b_value']:.4g}" in answer
     assert f"(95 % interval +{first['low']:.4f} to +{first['high']:.4f})" in answer
-    assert "p4: zero by construction, and on every image; nothing is tested." in answer
-    assert "by construction: p4." in answer and "100 %" in answer and "Otsu's threshold reaches" in answer
+    assert "p4: zero to rounding by its symmetry, and on every image counted; nothing is tested." in answer
+    assert "by construction: p4" not in answer and "100 %" in answer and "Otsu's threshold reaches" in answer
+    bound = 100 * (1 - 0.05 ** (1 / 72))
+    assert f"differ in 0 of 72 comparisons (at 95 % below {bound:.2g} %)." in answer
     shares = pd.read_csv(tmp_path / "f1_difference.tsv", sep="\t").set_index(["model", "level"])["exact_zeros"]
     assert f"Exactly as before in {100 * shares[PLAIN, 'pixel']:.2f} % of the rotations by pixels" in answer
+
+
+def answer_of(path):
+    text = words(path)
+    return text[text.index("Answer", text.index("Columns")) : text.index("What limits it")]
+
+
+def test_a_failed_training_is_the_first_thing_that_the_answer_says(tmp_path):
+    path = page(tmp_path, collapsed=[("p4", 1)])
+    assert answer_of(path).startswith(
+        "Answer fluorescent 1 of 2 trainings of p4 (fluorescent) failed: seed 1 finds nothing. Its numbers are no evid"
+    )
+    assert "the first model is: 2 not decided." in answer_of(path)
+    assert answer_of(path).count("1 of 2 trainings of p4 failed.") == 2
+    assert "Highest F1 by pixels as deployed: p4" not in answer_of(path)
+    assert "differ in 0 of 36 comparisons" in answer_of(path)
+    text = path.read_text()
+    assert text.count('<p class="failed" role="alert">') == 1
+    assert '<span class="failed">p4, failed trainings</span>' in text
+
+
+def test_where_every_training_failed_nothing_is_said_of_steadiness(tmp_path):
+    answer = answer_of(page(tmp_path, collapsed=[("p4", 0), ("p4", 1)]))
+    assert "2 of 2 trainings of p4 (fluorescent) failed: seed 0 finds nothing; seed 1 finds nothing. Their" in answer
+    assert "Nothing can be said of p4: empty predictions and failed trainings" in answer
+    assert "Always" not in answer and "p4100 %" not in answer and "To rounding" not in answer
 
 
 def test_limits_and_what_was_tuned_are_told(tmp_path):

@@ -254,6 +254,7 @@ def dry_run(conda, project: Path, *arguments: str) -> str:
     return conda.snakemake(project, "study", "--dry-run", *arguments).stdout
 
 
+@pytest.mark.nightly
 def test_one_way_is_chosen_per_results_folder(conda, lab, tmp_path):
     project, _ = lab
     assert "Nothing to be done" in dry_run(conda, project, *conda.prefix)
@@ -262,6 +263,7 @@ def test_one_way_is_chosen_per_results_folder(conda, lab, tmp_path):
         assert "Nothing to be done" in dry_run(conda, project, *other, "--rerun-triggers", "mtime", "params", "input")
 
 
+@pytest.mark.nightly
 def test_pins_are_made_by_make_and_used_by_snakemake(conda, copy, tmp_path):
     (copy / ".venv-conda").symlink_to(TOOLS)
     shutil.copytree(HERE, copy / "tests/environments")

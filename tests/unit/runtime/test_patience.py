@@ -193,6 +193,7 @@ def test_the_programs_stand_before_those_of_slurm_and_jobs_inherit_nothing_of_it
     (slurm.folder / "sbatch.1").write_text(f"cat > {seen}; env >> {seen}; echo 26\n")
     for name in ("PATH", CALLER, "EQUINUCLEI_PYTHON"):
         monkeypatch.setenv(name, os.environ.get(name, ""))
+    monkeypatch.delenv("EQUINUCLEI_REQUIRE_CLUSTER", raising=False)
     stand_first(caller.controller)
     environment = os.environ | {"PYTHONPATH": str(patience.PROGRAMS.parents[1])}
     command = ["sbatch", *JOB[:-1], "/dev/stdin"]

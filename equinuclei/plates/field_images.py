@@ -9,6 +9,7 @@ import pandas as pd
 import tifffile
 
 from equinuclei.errors import InputError, UnavailableError, is_of_the_system
+from equinuclei.sources.images import open_tiff
 from equinuclei.sources.plates import read_plane
 from equinuclei.sources.plates.planes import NO_FILE, image_header
 
@@ -127,7 +128,7 @@ def _read_plane(path: str, page: int, shape: tuple[int, int], pages: dict[str, i
 def claims_too_much(path: str, page: int, shape: tuple[int, int]) -> bool:
     """Whether the header of a page claims more bytes than any image of this shape: that is why memory is short."""
     try:
-        with tifffile.TiffFile(path, is_ome=False) as tiff:
+        with open_tiff(path) as tiff:
             claimed = tiff.pages[page]
             return isinstance(claimed, tifffile.TiffPage) and claimed.nbytes > _MOST_BYTES * shape[0] * shape[1]
     except Exception as error:  # what is damaged so that not even its header can be read, claims anything
@@ -194,7 +195,7 @@ def _ends_early(path: Path, size: int) -> bool:
     """Whether a TIFF file refers to bytes beyond its end."""
     try:
         image_header(path)
-        with tifffile.TiffFile(path, is_ome=False) as tiff:
+        with open_tiff(path) as tiff:
             return any(
                 offset + count > size
                 for page in map(tiff.pages.__getitem__, range(len(tiff.pages)))  # iteration follows a loop for ever

@@ -96,6 +96,17 @@ def _read_grey(path: Path, page: int | None) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
+def open_tiff(path: str | Path) -> tifffile.TiffFile:
+    """A TIFF file for itself: not as OME, which can name other files, wherever they are.
+
+    Raises InputError where its header claims more than memory holds: no header needs much.
+    """
+    try:
+        return tifffile.TiffFile(path, is_ome=False)
+    except MemoryError:
+        raise InputError(f"{path}: its header claims more than memory holds: was it copied whole?") from None
+
+
 def image_header(path: str | Path) -> tuple[int, int, int]:
     """Height, width (pixels) and number of pages of an image file, from its header.
 
@@ -112,7 +123,7 @@ def image_header(path: str | Path) -> tuple[int, int, int]:
             with path.open("rb") as file:
                 width, height, _, _ = _png_header(file.read(33))
             return height, width, 1
-        with tifffile.TiffFile(path, is_ome=False) as tiff:
+        with open_tiff(path) as tiff:
             page = tiff.pages[0]
             if not isinstance(page, tifffile.TiffPage):
                 raise ValueError("no header of a page")
@@ -124,7 +135,7 @@ def image_header(path: str | Path) -> tuple[int, int, int]:
 
 def _read_tiff(path: Path, page: int | None) -> np.ndarray:
     # An OME-TIFF may list other files as its planes; here only the planes in this file count.
-    with tifffile.TiffFile(path, is_ome=False) as tiff:
+    with open_tiff(path) as tiff:
         first, pages, held = tiff.pages[0], len(tiff.pages), tiff.filehandle.size
         if first.size == 0:
             raise ValueError("an image without pixels")

@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element
 import tifffile
 
 from equinuclei.errors import InputError, reading
+from equinuclei.sources.images import open_tiff
 from equinuclei.sources.plates.planes import header_if_there, parse_xml, to_float
 
 _AXES = {"C": "channels", "T": "time points"}
@@ -43,8 +44,7 @@ def page_count(paths: Sequence[Path]) -> int:
 
 def _pages(path: Path) -> int:
     try:
-        # Not as OME: such a file can name others, which would be opened, wherever they are.
-        with reading(path), tifffile.TiffFile(path, is_ome=False) as tiff:
+        with reading(path), open_tiff(path) as tiff:
             first, pages, series = tiff.pages[0], len(tiff.pages), list(tiff.series)
             samples = first.samplesperpixel if isinstance(first, tifffile.TiffPage) else 1
             ome = _description(tiff) if _description(tiff).rstrip().endswith("OME>") else ""
@@ -84,7 +84,7 @@ def _description(tiff: tifffile.TiffFile) -> str:
 
 def _metaseries(path: Path) -> dict:
     """Facts that MetaXpress has written into the description of a TIFF file."""
-    with reading(path), tifffile.TiffFile(path, is_ome=False) as tiff:
+    with reading(path), open_tiff(path) as tiff:
         description = _description(tiff)
     if not description.lstrip().startswith("<MetaData"):
         return {}

@@ -19,7 +19,10 @@ from equinuclei.specs import ModelSpec, resolve_spec
 KEY = "equinuclei"
 """Name of the metadata entry, a JSON object."""
 
-_REMEDY = "these are no weights of this workflow, or damaged ones: copy them again, or train the model again"
+_REMEDY = (
+    "these are no weights of this workflow, or damaged ones: copy them again; or, in the results of a study, delete the "
+    "file and run again, which trains the model again"
+)
 _DEEPEST = 20
 """Levels of a network, each of which halves the image."""
 _LARGEST_DIAMETER = 10_000  # pixels

@@ -20,8 +20,8 @@ KEY = "equinuclei"
 """Name of the metadata entry, a JSON object."""
 
 _REMEDY = (
-    "these are no weights of this workflow, or damaged ones: copy them again; or, in the results of a study, delete the "
-    "file and run again, which trains the model again"
+    "these are no weights of this workflow, or damaged ones: copy them again; or, in the results of a study, delete "
+    "the file and run again, which trains the model again"
 )
 _DEEPEST = 20
 """Levels of a network, each of which halves the image."""

@@ -6,7 +6,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -345,7 +345,8 @@ def _failure(results: Path, plate: str, content: str, settings: str) -> str | No
 def _read_mark(results: Path, plate: str) -> dict[str, Any] | None:
     """The mark of a plate; None if there is none.
 
-    One that cannot be read is told and counts for nothing: the plate is tried again, and marked anew if it fails.
+    One that cannot be read is told and counts for nothing: the plate is tried again, and marked anew if it fails. One
+    that is broken is removed, as a plate that is finished by then would keep it.
     """
     path = results / "failed" / f"{plate}.json"
     try:
@@ -354,6 +355,9 @@ def _read_mark(results: Path, plate: str) -> dict[str, Any] | None:
         )
     except (InputError, StoppedError, OSError) as error:
         _warn_once(str(error))
+        if isinstance(error, InputError):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
         return None
 
 

@@ -227,6 +227,7 @@ def test_a_broken_mark_of_a_failed_plate_is_told_and_the_plate_tried_again(inbox
     (results / "failed" / "P1.json").write_bytes(content.encode("latin-1"))
     assert scan(inbox) == {"P1": "ready", "P2": "ready"} and waiting_plates(results, "s") == ["P1", "P2"]
     assert re.search(r"P1\.json: .*the mark of a plate that failed .*: the plate is tried again", caplog.text)
+    assert not (results / "failed" / "P1.json").exists()
     with pytest.raises(InputError), quarantine(results, "P1", "s"):
         raise InputError("2.tif: truncated")
     assert scan(inbox) == {"P1": "failed", "P2": "ready"}

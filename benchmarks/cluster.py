@@ -42,13 +42,14 @@ def cost_of(function: Callable[..., object], *arguments: object) -> Cost:
 
 
 def cpu_of_jobs(log: str) -> float | None:
-    """Processor seconds of the jobs of a run, by its log; None where SLURM keeps no account."""
+    """Processor seconds of the jobs of a run, by its log; None where SLURM keeps no account, or none of them."""
     run = re.search(r"SLURM run ID: (\S+)", log)
     assert run is not None, log
     command = ["sacct", "--noheader", "--parsable2", "--allocations", "--format=TotalCPU", f"--name={run[1]}"]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
     times = asked.stdout.split()
-    return sum(map(seconds, times)) if asked.returncode == 0 and times else None
+    # SLURM may keep accounts and yet count no processor seconds: no job takes none.
+    return (sum(map(seconds, times)) or None) if asked.returncode == 0 else None
 
 
 def seconds(time_of_slurm: str) -> float:
@@ -92,7 +93,7 @@ def main() -> int:
     print(f"SLURM, {arguments.jobs} jobs at once {slurm.wall:7.1f} s   {jobs} jobs")
     print(f"overhead per job      {(slurm.wall - local.wall) / jobs:7.1f} s")
     if in_jobs is None:
-        print("CPU of jobs           unknown: SLURM keeps no account here (sacct)")
+        print("CPU of jobs           unknown: SLURM keeps no account of it here (sacct)")
     else:
         print(f"SLURM                 {slurm.cpu + in_jobs:7.1f} CPU seconds, {slurm.cpu:.1f} of Snakemake itself")
         print(f"overhead per job      {(slurm.cpu + in_jobs - local.cpu) / jobs:7.1f} CPU seconds")

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from fnmatch import fnmatch
@@ -57,7 +58,7 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
-class Scene:
+class Scene(ABC):
     """A folder in which a command is called again and again, until its results are complete.
 
     The folder has the same path in every run, as records name paths. Its results lie on a disk of their own if this
@@ -93,17 +94,17 @@ class Scene:
         self.set_up()
         self.mounted = mount(self.results, DISK)
 
+    @abstractmethod
     def set_up(self) -> None:
         """The inputs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def command(self) -> tuple[list[str], Path]:
         """What a person calls, and where."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_finished(self, status: int) -> bool:
         """Whether a call, which ended with this exit status, has left all results."""
-        raise NotImplementedError
 
     def clear(self) -> None:
         self.machine.kill_all()

@@ -6,7 +6,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -91,7 +91,7 @@ def scan_inbox(
     manifests, broken = _read_manifests(results)
     known = _known_of(folders, last, manifests, own_clock)
     looks = [look_at_plate(folder, known[folder], read, settings, now) for folder in folders]
-    _forget_marks_of_replaced(looks, results)
+    _forget_outdated_marks(looks, results)
     plates = _mark_duplicates([look.plate for look in looks])
     plates += _removed_plates(manifests, seen={plate.plate for plate in plates}, folders=set(map(str, folders)))
     plates = [_mark_excluded(_mark_failed(plate, results, settings.digest), settings.excluded) for plate in plates]
@@ -345,24 +345,32 @@ def _failure(results: Path, plate: str, content: str, settings: str) -> str | No
 def _read_mark(results: Path, plate: str) -> dict[str, Any] | None:
     """The mark of a plate; None if there is none.
 
-    One that cannot be read is told and counts for nothing: the plate is tried again, and marked anew if it fails. One
-    that is broken is removed, as a plate that is finished by then would keep it.
+    One that cannot be read is told and counts for nothing: the plate is tried again, and marked anew if it fails.
     """
-    path = results / "failed" / f"{plate}.json"
     try:
-        return (
-            read_record(path, "the mark of a plate that failed", "the plate is tried again") if path.exists() else None
-        )
+        return _parse_mark(results / "failed" / f"{plate}.json")
     except (InputError, StoppedError, OSError) as error:
         _warn_once(str(error))
-        if isinstance(error, InputError):
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
         return None
 
 
-def _forget_marks_of_replaced(looks: Sequence[Look], results: Path) -> None:
-    """Remove the marks of failed plates of which a file was replaced since, by a copy of the same size and time."""
+def _parse_mark(path: Path) -> dict[str, Any] | None:
+    return read_record(path, "the mark of a plate that failed", "the plate is tried again") if path.exists() else None
+
+
+def _forget_outdated_marks(looks: Sequence[Look], results: Path) -> None:
+    """Remove the marks that are broken, and those of plates of which a file was replaced by one of its size and time.
+
+    A plate that is finished by now would keep a broken mark for ever.
+    """
+    for path in (results / "failed").glob("*.json"):
+        try:
+            _parse_mark(path)
+        except InputError as error:
+            _warn_once(str(error))
+            path.unlink(missing_ok=True)
+        except (StoppedError, OSError):
+            continue  # it cannot be read now, which proves nothing
     for look in looks:
         mark = _read_mark(results, look.plate.plate) if look.plate.status == READY else None
         if mark is not None and mark.get("changed", look.changed) != look.changed:

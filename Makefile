@@ -51,7 +51,7 @@ test-others: $(READY)
 	  -n 2 --dist loadfile --no-loadscope-reorder --hypothesis-profile=ci
 
 conda-test: $(READY) $(CONDA)/.ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/environments tests/unit/test_environments.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/environments tests/unit/test_environments.py -m "nightly or not nightly"
 
 lint: $(READY)
 	$(BIN)/ruff check .

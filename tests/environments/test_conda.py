@@ -28,7 +28,9 @@ OPTIONAL |= {("rich", "attr")}
 
 PYTHON = declared("training")["python"]
 
+# `tests/unit/test_environments.py` reads every time what is declared, and what every script imports.
 pytestmark = [
+    pytest.mark.nightly,
     pytest.mark.skipif(
         not (TOOLS / ".ready").exists(),
         reason="the stand-in for conda is not installed: `make conda-test` installs it and runs these tests",
@@ -254,7 +256,6 @@ def dry_run(conda, project: Path, *arguments: str) -> str:
     return conda.snakemake(project, "study", "--dry-run", *arguments).stdout
 
 
-@pytest.mark.nightly
 def test_one_way_is_chosen_per_results_folder(conda, lab, tmp_path):
     project, _ = lab
     assert "Nothing to be done" in dry_run(conda, project, *conda.prefix)
@@ -263,7 +264,6 @@ def test_one_way_is_chosen_per_results_folder(conda, lab, tmp_path):
         assert "Nothing to be done" in dry_run(conda, project, *other, "--rerun-triggers", "mtime", "params", "input")
 
 
-@pytest.mark.nightly
 def test_pins_are_made_by_make_and_used_by_snakemake(conda, copy, tmp_path):
     (copy / ".venv-conda").symlink_to(TOOLS)
     shutil.copytree(HERE, copy / "tests/environments")

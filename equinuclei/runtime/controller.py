@@ -116,7 +116,7 @@ class Controller:
         """Remove what a dead controller left; should it wake up, it learns that it was taken for dead."""
         with suppress(FileNotFoundError):
             self.record.rename(self.beside("taken"))
-        for path in (self.beside("about", ".json"), self.beside("jobs"), self.beside("told"), self.beside("said")):
+        for path in (self.beside("about", ".json"), *map(self.beside, ("jobs", "told", "said", "said-once"))):
             path.unlink(missing_ok=True)
 
 
@@ -296,6 +296,16 @@ class Caller:
         with suppress(OSError):
             self.controller.beside("told").unlink()  # fails where another program has said it
             self._say(message)
+
+    def tell_once(self, message: str) -> None:
+        """Say something in the controller's terminal, unless it was said before."""
+        path = self.controller.beside("said-once")
+        with suppress(OSError):
+            if path.exists() and message in path.read_text(encoding="utf-8").splitlines():
+                return
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"{message}\n")
+        self._say(message)
 
     def _say(self, message: str) -> None:
         # The controller reads it and says it: where its terminal is a file, two writers would overwrite each other.

@@ -57,6 +57,13 @@ _NO_ROOM = re.compile(r"\b(Assoc|QOS)\w*Submit\w*|job submit limit reached|maxim
 """Limits on the number of submitted jobs. SLURM's general words for broken policies name size and time limits too,
 which no waiting mends."""
 
+_HELD = re.compile(
+    "held|hold|never ?satisfied|bad ?constraints|partition(time|node)limit|invalid(account|qos)|notallowed"
+    r"|max\w*perjob|maxmemperlimit",
+    re.IGNORECASE,
+)
+"""Why SLURM lets a job wait until a person does something (`%r` of `squeue`)."""
+
 
 def stand_first(controller: Controller) -> None:
     """Let this process, a controller, find the programs of `scripts/slurm` before those of SLURM."""
@@ -99,7 +106,22 @@ class Call:
             if is_final or not self._wait(answer):
                 if self.has_waited and is_final:
                     self._tell_the_end()
+                if of_jobs and self.caller is not None and answer.returncode == 0:
+                    self._tell_of_held_jobs(self.caller)
                 return answer
+
+    def _tell_of_held_jobs(self, caller: Caller) -> None:
+        """Say which jobs wait for a person, once each: Snakemake sees that they wait, and not for what."""
+        run = self.arguments[list(self.arguments).index("--name") + 1]
+        waiting = self._once("squeue", "--noheader", "--states=PENDING", f"--name={run}", "--format=%i|%k|%r")
+        for line in waiting.stdout.decode(errors="replace").splitlines():
+            job, _, rest = line.strip().partition("|")
+            comment, _, reason = rest.rpartition("|")
+            if _HELD.search(reason):
+                caller.tell_once(
+                    f"job {job} ({comment}) waits for a person, SLURM says: {reason}. Ask it for more with `scontrol "
+                    f"show job {job}`; then `scontrol release {job}`, or `scancel {job}` to have it submitted again"
+                )
 
     def _ask_the_queue(self) -> subprocess.CompletedProcess[bytes]:
         """What `squeue` answers to a question about the jobs of a run that `sacct` cannot answer.

@@ -163,11 +163,27 @@ def test_a_query_of_jobs_that_fails_is_repeated_whatever_the_reason(slurm, calle
     assert called(capfdbinary, "squeue", ["--name", "equinuclei_1"], caller)[:2] == (0, "25|RUNNING")
 
 
+def test_a_job_that_waits_for_a_person_is_told_once(slurm, caller, capfdbinary):
+    slurm.answers("squeue", (0, "27|PENDING", ""), (0, "27|rule_a|launch failed requeued held\n28|rule_b|Priority", ""))
+    for _ in range(2):
+        assert called(capfdbinary, "squeue", ["--name", "equinuclei_1"], caller)[0] == 0
+    (line,) = said(caller).splitlines()
+    assert "job 27 (rule_a) waits for a person, SLURM says: launch failed requeued held" in line
+    assert "scontrol release 27" in line
+
+
+@pytest.mark.parametrize("reason", ["Priority", "Resources", "Dependency", "QOSMaxJobsPerUserLimit", "BeginTime"])
+def test_a_job_that_waits_for_its_turn_is_not_told(slurm, caller, capfdbinary, reason):
+    slurm.answers("squeue", (0, f"27|rule_a|{reason}", ""))
+    called(capfdbinary, "squeue", ["--name", "equinuclei_1"], caller)
+    assert not said(caller)
+
+
 def test_where_no_accounts_are_kept_squeue_answers_for_sacct(slurm, caller, capfdbinary):
     slurm.answers("sacct", (1, "", "Slurm accounting storage is disabled"))
     slurm.answers("squeue", (1, "", NO_CONTACT), (0, "25|RUNNING", ""))
     assert called(capfdbinary, "sacct", ["-X", "--name", "equinuclei_1"], caller)[:2] == (0, "25|RUNNING")
-    assert slurm.calls("squeue")[-1] == "--noheader --states=all --name=equinuclei_1 --format=%i|%T"
+    assert set(slurm.calls("squeue")[:2]) == {"--noheader --states=all --name=equinuclei_1 --format=%i|%T"}
 
 
 def test_patience_ends(slurm, caller, capfdbinary, monkeypatch):

@@ -71,15 +71,15 @@ def score(network: SegmentationNetwork, rows: pd.DataFrame, **stores: Path) -> p
 
 def segmentations(network: SegmentationNetwork, image: np.ndarray, true_diameter: float) -> dict[str, np.ndarray]:
     """Labels of an image per way of magnifying; of a network without a size of its own, as it comes alone."""
-    found = {"as they come": segment_image(network, image, diameter=None)[0]}
+    found = {"as they come": segment_image(network, image, diameter=None).labels}
     if network.diameter is None:
         return found
     chosen = segmentation.SIZE_TOLERANCE
     for tolerance in TOLERANCES:
         segmentation.SIZE_TOLERANCE = tolerance
-        found[f"found size, within {tolerance:g}"] = segment_image(network, image)[0]
+        found[f"found size, within {tolerance:g}"] = segment_image(network, image).labels
     segmentation.SIZE_TOLERANCE = chosen
-    return found | {"true size": segment_image(network, image, diameter=true_diameter)[0]}
+    return found | {"true size": segment_image(network, image, diameter=true_diameter).labels}
 
 
 def summarize(table: pd.DataFrame) -> pd.DataFrame:

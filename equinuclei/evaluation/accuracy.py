@@ -143,7 +143,7 @@ def compare_methods(scores: pd.DataFrame, method: str, other: str) -> list[str]:
 def labels_of_rotations(network: SegmentationNetwork, image: np.ndarray) -> tuple[np.ndarray, bool]:
     """Labels of an image, and whether those of its three rotations are the same, turned."""
     # Nuclei of the turned image are found in its own frame, as they would be of a plate that lay turned.
-    found = [segment_image(network, np.ascontiguousarray(e(image)))[0] for e in Group.P4.elements]
+    found = [segment_image(network, np.ascontiguousarray(e(image))).labels for e in Group.P4.elements]
     return found[0], turn_with_the_image(found)
 
 

@@ -20,7 +20,7 @@ from equinuclei.images.instances import Cleaning
 from equinuclei.images.measure import measure_nuclei
 from equinuclei.images.rescaling import magnification
 from equinuclei.images.tiff import write_tiff
-from equinuclei.inference.nuclei import ESTIMATED, segment_image
+from equinuclei.inference.nuclei import ESTIMATED, Segmentation, segment_image
 from equinuclei.inference.tiling import TILE
 from equinuclei.library.names import find_weights
 from equinuclei.networks.checkpoint import load_model
@@ -118,17 +118,19 @@ def _remove_stale(files: Iterable[Path]) -> None:
 def _segment_file(
     path: Path,
     outputs: tuple[Path, Path],
-    segment: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    segment: Callable[[np.ndarray], Segmentation],
     page: int | None,
     pixel_size: float | None,
 ) -> pd.DataFrame:
     """Segment one image and write its label image and overlay; return the table of its nuclei."""
     labels_file, overlay_file = outputs
     image = read_image(path, page)
-    labels, probability = segment(image)
-    write_labels(labels_file, labels)
-    _write_overlay(overlay_file, image, labels)
-    measured = measure_nuclei(labels, [image], channels=["intensity"], pixel_size=pixel_size, probability=probability)
+    found = segment(image)
+    write_labels(labels_file, found.labels)
+    _write_overlay(overlay_file, image, found.labels)
+    measured = measure_nuclei(
+        found.labels, [image], channels=["intensity"], pixel_size=pixel_size, probability=found.probability
+    )
     measured.insert(0, "image", path.name)
     return measured
 

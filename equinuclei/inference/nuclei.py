@@ -1,6 +1,7 @@
 """Segmenting one image with a trained network, at the size of nuclei that the network works best with."""
 
 import math
+from dataclasses import dataclass
 from typing import Unpack
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from equinuclei.errors import InputError
 from equinuclei.images.instances import Cleaning, parted_nuclei
 from equinuclei.images.rescaling import magnification, typical_diameter
+from equinuclei.inference.sizes import SizeEstimate
 from equinuclei.inference.tiling import TILE, predict_mosaic
 from equinuclei.networks.network import SegmentationNetwork
 from equinuclei.networks.targets import target_of
@@ -27,6 +29,23 @@ MOST_PIXELS = 2**28
 """Largest magnified image, for which the two maps of a distance network take 2 GiB."""
 
 
+@dataclass(frozen=True)
+class Segmentation:
+    """The nuclei of an image (y, x).
+
+    labels : int32 (y, x). probability : of nucleus, float32 (y, x).
+    diameter : of the typical nucleus found (`rescaling.typical_diameter`), in pixels of the image; NaN if none.
+    magnification : by which the network saw the image.
+    estimate : of the size that it was magnified for; None where the size was told, or the image taken as it is.
+    """
+
+    labels: np.ndarray
+    probability: np.ndarray
+    diameter: float
+    magnification: float
+    estimate: SizeEstimate | None
+
+
 def segment_image(
     network: SegmentationNetwork,
     image: np.ndarray,
@@ -35,8 +54,8 @@ def segment_image(
     tile: int = TILE,
     device: torch.device | str = "cpu",
     **cleaning: Unpack[Cleaning],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Labels, int32 (y, x), and probability, float32 (y, x), of the nuclei in an image (y, x).
+) -> Segmentation:
+    """The nuclei of an image (y, x), in its stored dtype.
 
     network : as folded by `folding.fold`, on the device.
     diameter : of the typical nucleus, in pixels. The network sees the image magnified to `network.diameter`. ESTIMATED:
@@ -63,19 +82,24 @@ def segment_image(
     if isinstance(diameter, float | int):
         used = fitting_magnification(network, diameter, image.shape)
     codes, probability = predict(used)
-    if diameter != ESTIMATED or network.diameter is None:
-        return parted_nuclei(codes, network.target, **cleaning), probability
     labels = parted_nuclei(codes, network.target)  # all nuclei count for the size, also those left out in the end
-    for _ in range(SIZE_ESTIMATES):
-        wanted = fitting_magnification(network, typical_diameter(labels), image.shape)
-        if not labels.any() or 1 / SIZE_TOLERANCE < wanted / used < SIZE_TOLERANCE:
-            break
-        again = predict(wanted)
-        if not again[0].any():  # nothing is a nucleus at the suggested scale
-            break
-        (codes, probability), used = again, wanted
-        labels = parted_nuclei(codes, network.target)
-    return parted_nuclei(codes, network.target, **cleaning) if any(cleaning.values()) else labels, probability
+    estimate = None
+    if diameter == ESTIMATED and network.diameter is not None:
+        at_limit = False
+        for _ in range(SIZE_ESTIMATES):
+            wanted = fitting_magnification(network, typical_diameter(labels), image.shape)
+            at_limit = wanted * typical_diameter(labels) / network.diameter < 1 / SIZE_TOLERANCE
+            if not labels.any() or 1 / SIZE_TOLERANCE < wanted / used < SIZE_TOLERANCE:
+                break
+            again = predict(wanted)
+            if not again[0].any():  # nothing is a nucleus at the suggested scale
+                break
+            (codes, probability), used = again, wanted
+            labels = parted_nuclei(codes, network.target)
+        estimate = SizeEstimate(typical_diameter(labels), probability[labels > 0].sum().item(), math.nan, 1.0, at_limit)
+    found = typical_diameter(labels)
+    labels = parted_nuclei(codes, network.target, **cleaning) if any(cleaning.values()) else labels
+    return Segmentation(labels, probability, found, used, estimate)
 
 
 def fitting_magnification(network: SegmentationNetwork, diameter: float, shape: tuple[int, int]) -> float:

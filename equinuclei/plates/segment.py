@@ -14,7 +14,7 @@ from equinuclei.channels import ChannelChoice
 from equinuclei.checksums import digest, sha256
 from equinuclei.errors import InputError, StoppedError
 from equinuclei.images.instances import Cleaning, parted_nuclei
-from equinuclei.images.rescaling import magnification, typical_diameter
+from equinuclei.images.rescaling import magnification
 from equinuclei.inference.nuclei import ESTIMATED, SIZE_TOLERANCE, fitting_magnification, segment_image
 from equinuclei.inference.tiling import TILE, predict_mosaic
 from equinuclei.library.names import modality_of
@@ -264,7 +264,7 @@ class _Segmentation:
         mosaic = well.nuclear_image(moment)
         for field in well.readable(moment).itertuples():
             place = slice(field.y0, field.y0 + field.height), slice(field.x0, field.x0 + field.width)
-            found, certainty = segment_image(
+            found = segment_image(
                 self.network,
                 mosaic[place],
                 diameter=self.settings.diameter,
@@ -272,8 +272,8 @@ class _Segmentation:
                 device=self.device,
                 **self.settings.cleaning(),
             )
-            labels[place] = np.where(found > 0, found + labels.max(), 0)
-            probability[place] = np.rint(255 * certainty)
+            labels[place] = np.where(found.labels > 0, found.labels + labels.max(), 0)
+            probability[place] = np.rint(255 * found.probability)
         return _Segmented(probability, lambda: labels)
 
     def _write(self, output: Plate, well: ConvertedWell, moment: int, segmented: "_Segmented") -> None:
@@ -339,6 +339,6 @@ class _Segmentation:
                 rows = slice(field.y0, field.y0 + min(field.height, TILE))
                 columns = slice(field.x0, field.x0 + min(field.width, TILE))
                 image = well.nuclear_image()[rows, columns]
-                labels, _ = segment_image(self.network, image, tile=self.settings.tile, device=self.device)
-                found[well.name] = typical_diameter(labels)
+                segmented = segment_image(self.network, image, tile=self.settings.tile, device=self.device)
+                found[well.name] = segmented.diameter
         return {well: size for well, size in found.items() if not np.isnan(size)}

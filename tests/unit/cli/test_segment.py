@@ -228,8 +228,8 @@ def test_many_labels_are_uint32(tmp_path):
 @pytest.mark.parametrize("target", TARGETS)
 def test_tiles_change_no_label(field, target):
     network, image = fold(load_model(tiny_weights(target))), field.images["fluorescence"]
-    whole, _ = segment_image(network, image)
-    tiled, _ = segment_image(network, image, tile=16)
+    whole = segment_image(network, image).labels
+    tiled = segment_image(network, image, tile=16).labels
     np.testing.assert_array_equal(tiled, whole)
     assert whole.max() >= connected_components(whole > 0).max() > 0
 
@@ -242,10 +242,10 @@ def test_nuclei_of_another_size_are_magnified_to_the_one_that_the_network_knows(
     usual, found, told, as_it_is = (
         (pixel_scores(reference > 0, labels > 0)["F1"], abs(int(labels.max()) - int(field.instances.max())))
         for reference, labels in (
-            (field.instances, segment_image(network, image)[0]),
-            (truth, segment_image(network, large)[0]),
-            (truth, segment_image(network, large, diameter=72)[0]),
-            (truth, segment_image(network, large, diameter=None)[0]),
+            (field.instances, segment_image(network, image).labels),
+            (truth, segment_image(network, large).labels),
+            (truth, segment_image(network, large, diameter=72).labels),
+            (truth, segment_image(network, large, diameter=None).labels),
         )
     )
     assert found[0] > usual[0] - 0.05 and told[0] > usual[0] - 0.05
@@ -280,9 +280,9 @@ def test_an_estimate_that_finds_nothing_is_not_followed(monkeypatch):
         return maps
 
     monkeypatch.setattr(segmentation, "predict_mosaic", predict)
-    labels, _ = segment_image(network, np.zeros((64, 64), np.uint8))
+    labels = segment_image(network, np.zeros((64, 64), np.uint8)).labels
     assert labels.max() == 1 and seen == [1, 4]
-    assert segment_image(network, np.zeros((64, 64), np.uint8), min_area=20)[0].max() == 0 and seen == [1, 4] * 2
+    assert segment_image(network, np.zeros((64, 64), np.uint8), min_area=20).labels.max() == 0 and seen == [1, 4] * 2
 
 
 def test_a_diameter_needs_a_model_with_one(tmp_path, weights, field):

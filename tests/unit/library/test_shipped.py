@@ -56,8 +56,9 @@ def test_fluorescence_models_find_nuclei_that_they_have_never_seen(line, times, 
     image = np.kron(field.images["fluorescence"], np.ones((times, times), np.uint16))
     truth = np.kron(field.instances, np.ones((times, times), int))
     network = fold(load_model(SHIPPED / name / WEIGHTS))
-    labels, probability = segment_image(network, image)
+    found = segment_image(network, image)
+    labels = found.labels
     assert object_scores(truth, labels, [0.5])["F1"].item() > 0.8
-    assert probability[labels > 0].min() >= 0.5
+    assert found.probability[labels > 0].min() >= 0.5
     turned, identical = labels_of_rotations(network, image)
     assert identical and np.array_equal(turned > 0, labels > 0)

@@ -382,7 +382,7 @@ def test_a_folder_of_images_is_segmented_image_by_image(tmp_path):
     convert_plate(export, tmp_path / "plate.ome.zarr", tmp_path / "fields.parquet", workers=1)
     nuclei, _, _ = measure(tmp_path, segment(tmp_path, min_area=20))
     network = fold(load_model(tiny_weights("binary"))).eval()
-    alone = [segment_image(network, image, min_area=20)[0].max() for image in images]
+    alone = [segment_image(network, image, min_area=20).labels.max() for image in images]
     assert sum(alone) > 3 and sorted(nuclei.groupby(["well", "field"]).size()) == sorted(alone)
 
 

@@ -207,7 +207,7 @@ class Run:
             if self.scene.is_finished(status) and not self._in_force():
                 self._wait_for_the_rest()
                 return True, remedies
-            if self._disturbed or self._in_force():  # no wonder
+            if self._disturbed or self._in_force() or self._waited_for_another(since):  # no wonder
                 quiet = 0
                 continue
             quiet += 1
@@ -218,6 +218,19 @@ class Run:
                 remedies += done
                 quiet = 0
         return False, remedies
+
+    def _waited_for_another(self, since: int) -> bool:
+        """Wait for a snakemake that a call gave way to, as it said: what a killed program had started may still run."""
+        if "is working in" not in self.scene.told(since):
+            return False
+        until = time.monotonic() + self.scene.longest
+        while self.scene.machine.controllers() and time.monotonic() < until:
+            self._watch()
+            time.sleep(0.05)
+        if self.scene.machine.controllers():
+            self._note("HANGS: a snakemake that the call gave way to")
+            self.scene.machine.kill_all()
+        return True
 
     def _wait_for_the_rest(self) -> None:
         """Jobs of a killed controller may still run: they must not change what is finished."""

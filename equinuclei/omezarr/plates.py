@@ -21,7 +21,7 @@ from ngio import open_ome_zarr_container, open_ome_zarr_plate
 from equinuclei.channels import ChannelChoice, find_channel
 from equinuclei.claims import check_claim
 from equinuclei.errors import InputError, reading
-from equinuclei.omezarr.blocks import blocks
+from equinuclei.omezarr.blocks import SMALLEST_LEVEL_OF_MAPS, STEP, blocks
 from equinuclei.omezarr.metadata import (
     REMEDY,
     Metadata,
@@ -106,10 +106,10 @@ class Plate:
         table = self._fields
         if table is None:
             return _field_table_of_image(self.image(well))
-        found = table[(table["row"].astype(str) == row) & (table["column"].astype(str).str.zfill(2) == column)]
-        if found.empty:
-            raise InputError(f"{self.path}: its table {FIELD_TABLE!r} lacks well {well}.")
         with reading(f"{self.path}: its table {FIELD_TABLE!r}", REMEDY):
+            found = table[(table["row"].astype(str) == row) & (table["column"].astype(str).str.zfill(2) == column)]
+            if found.empty:
+                raise InputError(f"{self.path}: its table {FIELD_TABLE!r} lacks well {well}.")
             return found[FIELD_COLUMNS].astype("int64").reset_index(drop=True)
 
     @cached_property
@@ -195,13 +195,22 @@ class Pyramid:
         at = self.time_index(time)
         crc = 0
         with self._damage_reported():
-            _check_claim(array, self.path)
+            self._check_claim(array)
             pixels = np.asarray(array[at] if at else array[:])
             for region in blocks(array, at):
                 crc = zlib.crc32(np.ascontiguousarray(pixels[region[len(at) :]]).data, crc)
         if crc != self.checksums().get(time, crc):
             raise InputError(self._damaged("the checksum differs"))
         return pixels
+
+    def _check_claim(self, array: zarr.Array) -> None:
+        """Refuse an array whose damaged metadata claims far more than its files can hold, or its levels lead to."""
+        held = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        largest = max(math.prod(array.shape), math.prod(array.shards or array.chunks))
+        check_claim(self.path, array.dtype.itemsize * largest, held, _EMPTY_RATIO)
+        coarsest = [side // self.reductions[-1] for side in (self.height, self.width)]
+        if max(coarsest) > 2 * SMALLEST_LEVEL_OF_MAPS and min(coarsest) >= STEP:
+            raise InputError(f"{self.path}: {self.height} x {self.width} pixels would have more levels: {REMEDY}")
 
     def checksums(self) -> dict[int, int]:
         """CRC-32 of the pixels that were written, by time point."""
@@ -261,19 +270,12 @@ class WellImage(Pyramid):
         """
         array = self.level(0)
         with self._damage_reported():
-            _check_claim(array, self.path)
+            self._check_claim(array)
             return np.asarray(array[(*self.time_index(time), number)])
 
     def label(self, name: str) -> LabelImage:
         """One of the label images over this image. Raises InputError if there is no such one."""
         return LabelImage(self.path / "labels" / name, self.plate, self.well)
-
-
-def _check_claim(array: zarr.Array, image: Path) -> None:
-    """Refuse an array whose damaged metadata claims far more than its files can hold."""
-    held = sum(file.stat().st_size for file in image.rglob("*") if file.is_file())
-    largest = max(math.prod(array.shape), math.prod(array.shards or array.chunks))
-    check_claim(image, array.dtype.itemsize * largest, held, _EMPTY_RATIO)
 
 
 def _reductions(metadata: Metadata) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ A chunk for which none of these holds was lost. A camera's pixels are hardly eve
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -79,17 +80,29 @@ class _Plane:
         if self.rows * self.columns > _MOST_CHUNKS:
             raise InputError(f"{path}: claims {self.rows * self.columns:,} chunks for a plane: its metadata is damaged")
         self.grid = list(product(range(self.rows), range(self.columns)))
+        self._sizes: dict[tuple[int, int], int] = {}
 
     def exists(self, place: tuple[int, int]) -> bool:
         """Whether a chunk has a file that can hold it."""
         return self.size(place) >= self.least
 
     def size(self, place: tuple[int, int]) -> int:
-        """Bytes of the file of a chunk, -1 if there is none."""
-        try:
-            return self.file(place).stat().st_size
-        except FileNotFoundError:
-            return -1
+        """Bytes of the file of a chunk, -1 if there is none. It is looked at once: a plane may have a million."""
+        if place not in self._sizes:
+            try:
+                self._sizes[place] = self.file(place).stat().st_size
+            except FileNotFoundError:
+                self._sizes[place] = -1
+        return self._sizes[place]
+
+    @cached_property
+    def lower(self) -> "_Plane | None":
+        """This plane in the next lower resolution of its image; None if there is none."""
+        found = _lower_resolution(self.path, self.array)
+        if found is None:
+            return None
+        array, path = found
+        return _Plane(array, path, int(np.ravel_multi_index(self.index, array.shape[:-2])) if self.index else 0)
 
     def file(self, place: tuple[int, int]) -> Path:
         """Where the file of a chunk is, or would be."""
@@ -145,32 +158,31 @@ def _empty_in_all_planes(array: zarr.Array, path: Path, page: int, absent: list[
     count = math.prod(array.shape[:-2])
     if not 2 <= count <= _MOST_PLANES:
         return False
-    pages = range(count)
-    planes = [_Plane(array, path, other) for other in pages if other != page]
-    return len(absent) < len(planes[0].grid) and all(plane.absent() == absent for plane in planes)
+    others = (_Plane(array, path, other) for other in range(count) if other != page)
+    return len(absent) < len(_Plane(array, path, page).grid) and all(plane.absent() == absent for plane in others)
 
 
 def _in_lower_resolution(plane: _Plane, place: tuple[int, int]) -> bool | None:
     """Whether the next lower resolution shows anything where a chunk is absent; None if that cannot be seen."""
-    lower = _lower_resolution(plane.path, plane.array)
-    if lower is None:
+    reduced = plane.lower
+    if reduced is None:
         return None
-    array, path = lower
-    page = int(np.ravel_multi_index(plane.index, array.shape[:-2])) if plane.index else 0
-    reduced = _Plane(array, path, page)
     # The pixels that lie in the chunk as a whole: those at its border show its neighbours too.
     ys, xs = (
         slice(-(-part.start * small // large), part.stop * small // large)
-        for part, small, large in zip(plane.window(place), array.shape[-2:], plane.array.shape[-2:], strict=True)
+        for part, small, large in zip(
+            plane.window(place), reduced.array.shape[-2:], plane.array.shape[-2:], strict=True
+        )
     )
     if ys.start >= ys.stop or xs.start >= xs.stop:
         return None
-    for at in reduced.grid:
-        rows, columns = reduced.window(at)
-        apart = rows.stop <= ys.start or ys.stop <= rows.start or columns.stop <= xs.start or xs.stop <= columns.start
-        if not apart and not reduced.exists(at):
-            return None
-    return bool((reduced.pixels(ys, xs) != array.fill_value).any())
+    rows, columns = (
+        range(part.start // side, (part.stop - 1) // side + 1)
+        for part, side in zip((ys, xs), reduced.sides[-2:], strict=True)
+    )
+    if not all(reduced.exists(at) for at in product(rows, columns)):
+        return None
+    return bool((reduced.pixels(ys, xs) != reduced.array.fill_value).any())
 
 
 def _lower_resolution(path: Path, array: zarr.Array) -> tuple[zarr.Array, Path] | None:

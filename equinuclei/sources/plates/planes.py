@@ -196,12 +196,15 @@ def differences(records: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
 def unique_names(names: Mapping[Key, str]) -> dict[Key, str]:
     """Channel names by key, made unique ("DAPI", "DAPI (2)"); an empty name is replaced by one made of the key."""
     given: dict[Key, str] = {}
+    taken: set[str] = set()
+    following: dict[str, int] = {}  # the number that a name gets next: there may be thousands of one name
     for key, name in names.items():
         name = " ".join(str(name).split()) or f"channel {key}"
-        candidate, number = name, 2
-        while candidate in given.values():
+        candidate, number = name, following.get(name, 2)
+        while candidate in taken:
             candidate, number = f"{name} ({number})", number + 1
-        given[key] = candidate
+        taken.add(candidate)
+        given[key], following[name] = candidate, number
     return given
 
 

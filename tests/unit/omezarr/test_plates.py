@@ -1,5 +1,8 @@
 """Plates read back: what was written, and what to do about a plate that is absent, unfinished or damaged."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -113,3 +116,20 @@ def test_where_fields_lie_in_a_plate_of_an_earlier_version(plate):
     container = open_ome_zarr_container(plate.image("B02").path)
     container.add_table(FIELD_TABLE, RoiTable(rois=rois), backend="csv")
     assert Plate(plate.path).field_table("B02").to_numpy().tolist() == [[1, 0, 0, 8, 4], [2, 0, 4, 8, 5]]
+
+
+def test_a_table_of_fields_that_is_no_text_is_damaged(plate):
+    write_field_table(plate, {"B02": FIELDS})
+    (table,) = Path(plate.path, "tables", FIELD_TABLE).glob("*.csv")
+    table.write_bytes(table.read_bytes().replace(b"B", b"\x80", 1))
+    with pytest.raises(InputError, match=f"table '{FIELD_TABLE}'"):
+        Plate(plate.path).field_table("B02")
+
+
+def test_an_image_that_claims_more_than_its_levels_lead_to_is_damaged(plate):
+    metadata = Path(plate.image("B02").path, "0/zarr.json")
+    claimed = json.loads(metadata.read_text())
+    claimed["shape"] = [claimed["shape"][0], 2**24, 64]
+    metadata.write_text(json.dumps(claimed))
+    with pytest.raises(InputError, match="would have more levels"):
+        Plate(plate.path).image("B02").read()

@@ -29,7 +29,11 @@ TIMES = frozenset({"train_seconds", "seconds", "resumed_after_epoch"})
 def without_times(path: Path, keys: Set[str] = TIMES) -> str:
     """The content of a JSON or TSV file without what a clock says. keys : left out of JSON files."""
     if path.suffix == ".json":
-        return json.dumps(_strip(json.loads(path.read_text(encoding="utf-8")), keys), sort_keys=True)
+        text = path.read_text(encoding="utf-8")
+        try:
+            return json.dumps(_strip(json.loads(text), keys), sort_keys=True)
+        except ValueError:  # it is broken, and so like no other
+            return text
     return pd.read_csv(path, sep="\t", dtype=str).drop(columns=list(TIMES), errors="ignore").to_csv(index=False)
 
 

@@ -239,7 +239,9 @@ def cut_failed(stage: Stage, drawn: Drawn) -> Hit | None:
 
 @kind("a record of the study is cut off", scenes=("study",))
 def cut_study_record(stage: Stage, drawn: Drawn) -> Hit | None:
-    return _damage(stage, drawn, stage.scene.results, "run.json", "learning_rate.json", "source.json")
+    # Nothing that the scene on a cluster makes reads the record of a training: its tables would.
+    of_training = () if stage.scene.what == "slurm" else ("run.json",)
+    return _damage(stage, drawn, stage.scene.results, *of_training, "learning_rate.json", "source.json")
 
 
 def _snakemake(stage: Stage) -> Path:

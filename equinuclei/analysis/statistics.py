@@ -7,8 +7,9 @@ mode of a model has rows of its own in every table. The Otsu threshold takes par
 and the mode "deployed": the floor that a trained model has to rise above.
 
 `models` is a row per trained net: model, modality, seed, parameters, gflops (of one evaluation of the network),
-train_seconds and train_cpu_seconds. A model without a row (Otsu) gets empty costs. `order` is the names of models in the order wanted;
-others follow in order of appearance, Otsu is always last. The modes of a model stand in the order of INFERENCES.
+train_seconds and train_cpu_seconds. A model without a row (Otsu) gets empty costs. `order` is the names of models in
+the order wanted; others follow in order of appearance, Otsu is always last. The modes of a model stand in the order of
+INFERENCES.
 
 Two averages of F1 stand side by side. **Per image**: F1 of each image, then the mean over images, in which every image
 weighs the same; images without a nucleus in truth and prediction have no F1 and are left out. **Pooled**: TP, FP and FN
@@ -85,7 +86,8 @@ def f1_table(
     -------
     dataset, modality, model, inference; images and seeds (numbers of); failed, failed_seeds and failure, see
     `failures.with_failures`; parameters; gflops, those of all evaluations
-    that the mode makes for one image; train_seconds and train_cpu_seconds (means over seeds); pixel_F1, its standard deviation over seeds
+    that the mode makes for one image; train_seconds and train_cpu_seconds (means over seeds); pixel_F1, its standard
+    deviation over seeds
     pixel_F1_sd (n - 1 in the denominator; NaN with one seed) and pixel_F1_pooled; pixel_precision, pixel_recall,
     pixel_IoU; object50_F1, object50_F1_pooled, object50_precision, object50_recall, object50_AP, object75_F1; and
     otsu_pixel_F1, otsu_pixel_F1_pooled, otsu_object50_F1, otsu_object50_F1_pooled: the floor, Otsu's scores on the same

@@ -113,7 +113,7 @@ class SegmentationTask(lightning.LightningModule):
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU seconds of training so far, of all threads of this process: unlike `seconds`, a busy machine adds none."""
+        """CPU seconds of training so far, of all threads of this process: a busy machine adds none."""
         return self._cpu_seconds_before + time.process_time() - self._cpu_start
 
     def _step(self, stage: str, share: Share) -> Tensor:

@@ -349,7 +349,8 @@ def test_deleting_the_weights_of_one_model_trains_that_model_alone(study):
     weights = {model: run_folder(study, model) / "weights.safetensors" for model in ("plain", "turning")}
     before = {model: (sha256(path), path.stat().st_mtime_ns) for model, path in weights.items()}
     names = ("f1.tsv", "f1_difference.tsv", "f1_by_cell_line.tsv")
-    tables = {name: table(study, name).drop(columns=["train_seconds", "train_cpu_seconds"]) for name in names}
+    times = ["train_seconds", "train_cpu_seconds"]
+    tables = {name: table(study, name).drop(columns=times) for name in names}
     differences = sha256(result(study, "tables", "f1_differences.parquet"))
     weights["turning"].unlink()
     jobs = planned_jobs(snakemake(folder, "--dry-run", "study"))
@@ -370,7 +371,7 @@ def test_deleting_the_weights_of_one_model_trains_that_model_alone(study):
     assert sha256(weights["turning"]) == before["turning"][0]  # the same bytes again
     assert weights["plain"].stat().st_mtime_ns == before["plain"][1]
     for name in names:
-        pd.testing.assert_frame_equal(table(study, name).drop(columns=["train_seconds", "train_cpu_seconds"]), tables[name])
+        pd.testing.assert_frame_equal(table(study, name).drop(columns=times), tables[name])
     assert sha256(result(study, "tables", "f1_differences.parquet")) == differences
 
 

@@ -87,8 +87,8 @@ def page(folder, seeds=(0, 1), declared=tuple(DECLARED), scored="test", rates=No
     for path in ("f1.png", "contours/m_p4.png"):
         iio.imwrite(folder / path, picture)
     config, runs = settings(list(seeds), list(declared), rates)
-    training = {"train_seconds": 5000, "train_cpu_seconds": 9000, "hardware": {"processor": "a chip"}, "code_version": "1.0 (abc)"}
-    training |= {"packages": {"numpy": "9.9"}}
+    training = {"train_seconds": 5000, "train_cpu_seconds": 9000, "hardware": {"processor": "a chip"}}
+    training |= {"code_version": "1.0 (abc)", "packages": {"numpy": "9.9"}}
     record = {"config": config, "code_version": "1.0 (abc)", "trainings": [training, training]}
     (folder / "provenance.json").write_text(json.dumps(record | {"files": {HOSTILE: "0f" * 32}, "stores": {}}))
     paths = []

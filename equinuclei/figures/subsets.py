@@ -36,7 +36,7 @@ _Dashes = Literal["-"] | tuple[float, Sequence[float]]
 _CURVES = {
     "object50_F1": f"F1 by {LEVEL_NAMES['object50']}",
     "pixel_F1": f"F1 by {LEVEL_NAMES['pixel']}",
-    "pixel_difference": "f1-score difference by pixels",
+    "pixel_difference": "f1-score_difference by pixels",
 }
 _SCORES = {measure: name for measure, name in _CURVES.items() if measure.endswith("_F1")}
 # "exact" is left out: it is "deployed" to rounding.
@@ -93,7 +93,8 @@ def learning_curve(table: pd.DataFrame, colours: Mapping[str, str] | None = None
                     failed = points[points["note"].map(tells_failure)]
                     mark_failed(axes, failed["train_groups"].to_list(), failed["value"].to_list())
                 _axis_of_groups(axes, of_modality)
-                axes.set(title=f"{modality}:\n{title}", ylabel="F1" if measure in _SCORES else "mean absolute value")
+                unit = "F1 (mean over images)" if measure in _SCORES else "mean absolute f1-score_difference"
+                axes.set(title=f"{modality}:\n{title}", ylabel=unit)
         handles: list[Artist] = [
             Line2D([], [], color=colours[m], marker=markers[m], markersize=4, label=m) for m in models
         ]
@@ -127,7 +128,7 @@ def left_out_dots(table: pd.DataFrame, colours: Mapping[str, str] | None = None)
     lines = list(dict.fromkeys(table["cell_line"]))
     step = len(models) + 0.7
     with style():
-        height = 0.2 * step * len(lines) + 0.7
+        height = max(0.2 * step * len(lines), 0.5) + 1.0
         figure = Figure(figsize=(WIDTH, height * len(modalities) + 1.1), layout="constrained")
         panels = figure.subplots(len(modalities), len(_SCORES), squeeze=False)
         for row, modality in zip(panels, modalities, strict=True):
@@ -139,8 +140,9 @@ def left_out_dots(table: pd.DataFrame, colours: Mapping[str, str] | None = None)
                 middles = [number * step + (len(models) - 1) / 2 for number in range(len(lines))]
                 axes.set_yticks(middles, lines if axes is row[0] else [""] * len(lines))
                 axes.tick_params(axis="y", length=0)
-                axes.set(ylim=(len(lines) * step - 0.7, -0.7), title=f"{modality}: {title}", xlabel="F1")
-                axes.xaxis.set_major_locator(MaxNLocator(5))
+                axes.set(ylim=(len(lines) * step - 0.7, -0.7), title=f"{modality}:\n{title}")
+                axes.set_xlabel("F1 (mean over images)")
+                axes.xaxis.set_major_locator(MaxNLocator(4))
                 axes.grid(axis="x", color="0.88", linewidth=0.6)
                 axes.set_axisbelow(True)
                 for number in range(0, len(lines), 2):
@@ -189,7 +191,7 @@ def _axis_of_groups(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, [*(f"{count:d}" for count in counts[:-1]), f"{counts[-1]:d}\n(all)"])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("groups trained on")
+    axes.set_xlabel("groups trained on\n(logarithmic scale)")
     axes.grid(color="0.9", linewidth=0.6)
 
 
@@ -206,9 +208,8 @@ def _pair(axes: Axes, place: float, dot: Mapping, colour: str, marker: str) -> N
     mark_failed(axes, [dot[end] for end in failed], [place] * len(failed))
     told = f"{dot['difference']:+.3f} {dot['verdict']}".replace("-", "\N{MINUS SIGN}", 1)
     if failed:
-        beside(axes, place, f"{told}: failed training", colour=FAILED_COLOUR)
-    else:
-        beside(axes, place, told)
+        told = f"{told.split()[0]} failed training"
+    beside(axes, place, told, colour=FAILED_COLOUR if failed else "black")
 
 
 def _failed(table: pd.DataFrame) -> set[tuple[str, str]]:

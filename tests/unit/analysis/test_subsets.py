@@ -153,7 +153,7 @@ def test_curves_are_drawn_with_a_marker_and_a_colour_per_model_and_a_band(curve)
 def test_dots_show_both_scores_and_the_verdict(left_out):
     figure = left_out_dots(left_out)
     assert [axes.get_title() for axes in figure.axes] == [
-        "fluorescence: F1 by objects (IoU ≥ 0.5)", "fluorescence: F1 by pixels"
+        "fluorescence:\nF1 by objects (IoU ≥ 0.5)", "fluorescence:\nF1 by pixels"
     ]  # fmt: skip
     f1 = left_out[left_out["measure"] == "pixel_F1"].set_index("cell_line").loc["HeLa"]
     shown = [line.get_xdata()[0] for line in figure.axes[1].lines if line.get_marker() == "o"]

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from equinuclei.analysis.contrasts import DIFFERENCES, MARGIN, MEASURE_NAMES, SCORES, ZEROS
 from equinuclei.analysis.failures import failed_seeds, tells_failure
@@ -179,6 +179,7 @@ def cost_against_score(f1: pd.DataFrame, colours: Mapping[str, str] | None = Non
     parameters = nets.groupby("model")["parameters"].first()
     labels = {model: f"{model} ({parameters[model] / 1e6:.3g} M parameters)" for model in models}
     columns = min(2, legend_columns([*labels.values(), _OPEN]))
+    few = nets["gflops"].max() < 8 * nets["gflops"].min()  # powers of 2 alone would be too few ticks
     with style():
         legend = 0.17 * -(-(len(models) + 2) // columns) + 0.35
         figure = Figure(figsize=(WIDTH, 2.3 * len(modalities) + legend + 0.4), layout="constrained")
@@ -199,6 +200,9 @@ def cost_against_score(f1: pd.DataFrame, colours: Mapping[str, str] | None = Non
             for value in floor:
                 axes.axhline(value, color="black", linestyle=DASHES, linewidth=1.0, zorder=0)
             axes.set_xscale("log", base=2)
+            axes.set_xlim(nets["gflops"].min() / 1.5, nets["gflops"].max() * 1.5)
+            axes.xaxis.set_major_locator(LogLocator(base=2, subs=(1, 1.5) if few else (1,)))
+            axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(FuncFormatter(_plain))
             axes.set(title=f"{modality}: {LEVEL_NAMES[level]}", ylabel="F1 (mean over images)")
             axes.grid(color="0.9", linewidth=0.6)
@@ -208,9 +212,9 @@ def cost_against_score(f1: pd.DataFrame, colours: Mapping[str, str] | None = Non
             Line2D([], [], linestyle="", marker=markers[model], color=colours[model], markersize=6, label=labels[model])
             for model in models
         ]
-        handles.append(
-            Line2D([], [], linestyle="", marker="o", color="black", markerfacecolor="white", markersize=6, label=_OPEN)
-        )
+        if (nets["inference"] != "deployed").any():
+            key = {"linestyle": "", "marker": "o", "color": "black", "markerfacecolor": "white", "markersize": 6}
+            handles.append(Line2D([], [], label=_OPEN, **key))
         handles.append(Line2D([], [], color="black", linestyle=DASHES, linewidth=1.0, label="Otsu threshold"))
         handles += failed_keys(failed)
         figure.legend(handles=handles, loc="outside lower center", ncols=columns)

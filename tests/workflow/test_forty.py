@@ -16,7 +16,9 @@ DATA = (ROOT / REAL["data_root"] / "dsb2018_fluo").resolve()
 
 pytestmark = [
     pytest.mark.nightly,  # minutes
-    pytest.mark.skipif(not DATA.is_dir(), reason=f"needs the fluorescence set of config/real.yaml in {DATA.parent.name}"),
+    pytest.mark.skipif(
+        not DATA.is_dir(), reason=f"needs the fluorescence set of config/real.yaml in {DATA.parent.name}"
+    ),
 ]
 
 
@@ -24,7 +26,9 @@ pytestmark = [
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("forty")
     chosen = pd.read_csv(HERE / "forty.tsv", sep="\t", dtype=str)
-    files = {kind: [str(DATA / f"{kind}s" / f"{name}.tif") for name in chosen["image_id"]] for kind in ("image", "mask")}
+    files = {
+        kind: [str(DATA / f"{kind}s" / f"{name}.tif") for name in chosen["image_id"]] for kind in ("image", "mask")
+    }
     chosen.assign(modality="fluorescence", **files).to_csv(folder / "images.tsv", sep="\t", index=False)
     snakemake(folder, "study", config={**CONFIG, "data_root": str(folder)})
     return folder / "results/forty"

@@ -125,8 +125,13 @@ def test_the_learning_rate_is_chosen_where_candidates_are_given_on_the_training_
 
 
 def test_a_choice_is_made_once_for_all_seeds_and_only_where_there_is_one(tmp_path):
-    jobs = planned_jobs(snakemake(tmp_path, "--dry-run", "study", config={**TINY, "seeds": [0, 1]}))
+    run = snakemake(tmp_path, "--dry-run", "study", config={**TINY, "seeds": [0, 1]})
+    jobs = planned_jobs(run)
     assert jobs["choose_learning_rate"] == 1 and jobs["train_model"] == 4
+    # What a dry run ends with: the table, the reasons per rule, and our warning.
+    assert "Reason: " not in run.stdout and run.stdout.splitlines()[-1].startswith("seeds: ")
+    last_screen = run.stdout.splitlines()[-35:]
+    assert "Job 0: The study is complete" in last_screen and "Job stats:" in last_screen
     numbers = [{key: value for key, value in model.items() if key != "training"} for model in TINY["models"]]
     jobs = planned_jobs(snakemake(tmp_path, "--dry-run", "study", config={**TINY, "models": numbers}))
     assert "choose_learning_rate" not in jobs and jobs["train_model"] == 2

@@ -35,7 +35,7 @@ EXAMPLE_WIDTH = 1100
 
 _OPEN = ("f1", "contrasts")  # tables that are shown unfolded
 _EXPLORED = ("pixel_F1", "object50_F1")  # measures under which the page shows pairs that were not declared
-_LONG = 24  # letters of a text that the page breaks into lines, so that a table stays as wide as the page
+_LONG = 18  # letters of a text that the page breaks into lines, so that a table stays as wide as the page
 MEASURED = ("train_seconds", "train_cpu_seconds")
 """Columns of tables that a clock tells: they differ from run to run."""
 

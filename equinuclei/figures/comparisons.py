@@ -213,8 +213,9 @@ def cost_against_score(f1: pd.DataFrame, colours: Mapping[str, str] | None = Non
             for model in models
         ]
         if (nets["inference"] != "deployed").any():
-            key = {"linestyle": "", "marker": "o", "color": "black", "markerfacecolor": "white", "markersize": 6}
-            handles.append(Line2D([], [], label=_OPEN, **key))
+            handles.append(
+                Line2D([], [], linestyle="", marker="o", color="black", markerfacecolor="white", markersize=6, label=_OPEN)
+            )
         handles.append(Line2D([], [], color="black", linestyle=DASHES, linewidth=1.0, label="Otsu threshold"))
         handles += failed_keys(failed)
         figure.legend(handles=handles, loc="outside lower center", ncols=columns)

@@ -214,7 +214,9 @@ def cost_against_score(f1: pd.DataFrame, colours: Mapping[str, str] | None = Non
         ]
         if (nets["inference"] != "deployed").any():
             handles.append(
-                Line2D([], [], linestyle="", marker="o", color="black", markerfacecolor="white", markersize=6, label=_OPEN)
+                Line2D(
+                    [], [], linestyle="", marker="o", color="black", markerfacecolor="white", markersize=6, label=_OPEN
+                )
             )
         handles.append(Line2D([], [], color="black", linestyle=DASHES, linewidth=1.0, label="Otsu threshold"))
         handles += failed_keys(failed)

@@ -24,26 +24,36 @@ rule study:
     input:
         get_study_output(),
         warn_of_few_seeds,
+    message:
+        "The study is complete"
 
 
 rule plates:
     input:
         get_plates_output,
+    message:
+        "The plates of this tick are done"
 
 
 rule overview:
     input:
         f"{PLATES}/plates.html",
+    message:
+        "The overview of all plates is written"
 
 
 rule export:
     input:
         get_exported_models(),
+    message:
+        "All trained networks are exported"
 
 
 rule train_shipped:
     input:
         get_shipped_models(),
+    message:
+        "The models to ship are trained"
 
 
 onstart:

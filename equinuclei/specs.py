@@ -76,7 +76,9 @@ class ModelSpec:
 
 # Networks of one architecture have about equal numbers of parameters: p4 has half the width of the plain network, p4m
 # the width divided by sqrt(8). `-wide` is the plain network with the computing cost of p4. p4 competes with
-# augmentation by rotations (`-rot`), p4m with augmentation by the whole dihedral group (`-aug`).
+# augmentation by rotations (`-rot`), p4m with augmentation by the whole dihedral group (`-aug`). Every equivariant
+# network has its plain twin here, and both of its augmentations: the same layers, batch norm and strides too, without
+# symmetry. A comparison with any other network compares more than the symmetry.
 PRESETS = {
     "unet": ModelSpec("unet", "trivial", (64,) * 6),
     "unet-aug": ModelSpec("unet", "trivial", (64,) * 6, "dihedral"),
@@ -89,13 +91,23 @@ PRESETS = {
     "simplified-wide": ModelSpec("simplified", "trivial", (16, 32, 64, 128, 256)),
     "simplified-p4": ModelSpec("simplified", "p4", (4, 8, 16, 32, 64)),
     "simplified-p4-aug": ModelSpec("simplified", "p4", (4, 8, 16, 32, 64), "rotations"),
+    "simplified-bn": ModelSpec("simplified-bn", "trivial", (8, 16, 32, 64, 128)),
+    "simplified-bn-aug": ModelSpec("simplified-bn", "trivial", (8, 16, 32, 64, 128), "dihedral"),
+    "simplified-bn-rot": ModelSpec("simplified-bn", "trivial", (8, 16, 32, 64, 128), "rotations"),
     "simplified-bn-p4": ModelSpec("simplified-bn", "p4", (4, 8, 16, 32, 64)),
+    "strided": ModelSpec("simplified-bn-strided", "trivial", (16, 32, 64, 128, 128)),
+    "strided-aug": ModelSpec("simplified-bn-strided", "trivial", (16, 32, 64, 128, 128), "dihedral"),
+    "strided-rot": ModelSpec("simplified-bn-strided", "trivial", (16, 32, 64, 128, 128), "rotations"),
     "strided-p4": ModelSpec("simplified-bn-strided", "p4", (8, 16, 32, 64, 64)),
     "simplified-p4m": ModelSpec("simplified", "p4m", (3, 6, 11, 23, 45)),
     "gdensenet": ModelSpec("gdensenet", "trivial", (26,) * 6),
+    "gdensenet-aug": ModelSpec("gdensenet", "trivial", (26,) * 6, "dihedral"),
+    "gdensenet-rot": ModelSpec("gdensenet", "trivial", (26,) * 6, "rotations"),
     "gdensenet-p4": ModelSpec("gdensenet", "p4", (13,) * 6),
     "gdensenet-p4m": ModelSpec("gdensenet", "p4m", (9,) * 6),
     "gunet": ModelSpec("gunet", "trivial", (16, 32, 64, 128, 128)),
+    "gunet-aug": ModelSpec("gunet", "trivial", (16, 32, 64, 128, 128), "dihedral"),
+    "gunet-rot": ModelSpec("gunet", "trivial", (16, 32, 64, 128, 128), "rotations"),
     "gunet-p4": ModelSpec("gunet", "p4", (8, 16, 32, 64, 64)),
     "gunet-p4m": ModelSpec("gunet", "p4m", (6, 12, 24, 48, 48)),
 }

@@ -23,7 +23,7 @@ from equinuclei.checksums import RECORD
 ROOT = Path(__file__).resolve().parents[1]
 
 # What a clock says, and where an interrupted training went on.
-TIMES = frozenset({"train_seconds", "seconds", "resumed_after_epoch"})
+TIMES = frozenset({"train_seconds", "train_cpu_seconds", "seconds", "resumed_after_epoch"})
 
 
 def without_times(path: Path, keys: Set[str] = TIMES) -> str:
@@ -55,12 +55,12 @@ MAY_DIFFER: list[Allowance] = [
     ("logs/*", "times of day, in the order in which jobs ran", None),
     ("benchmarks/*", "measured time and memory", None),
     ("*.snakemake_timestamp", "time of day", None),
-    ("*/run.json", "train_seconds, resumed_after_epoch; all else is equal", without_times),
+    ("*/run.json", "seconds of training, resumed_after_epoch; all else is equal", without_times),
     ("*/learning_rate.json", "seconds of every candidate; all else is equal", without_times),
-    ("*/tables/*.tsv", "column train_seconds; all else is equal", without_times),
-    ("*/tables/summary.txt", "column train s", None),
-    ("*/tables/provenance.json", "train_seconds, and checksums of the files above", None),
-    ("*/report.html", "train_seconds, and checksums of the files above; all else is equal", without_measured),
+    ("*/tables/*.tsv", "seconds of training; all else is equal", without_times),
+    ("*/tables/summary.txt", "seconds of training", None),
+    ("*/tables/provenance.json", "seconds of training, and checksums of the files above", None),
+    ("*/report.html", "seconds of training, and checksums of the files above; all else is equal", without_measured),
 ]
 
 

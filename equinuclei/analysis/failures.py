@@ -109,6 +109,11 @@ def failure_sentences(f1: pd.DataFrame) -> list[tuple[str, str]]:
     return [(row["modality"], _sentence(row)) for row in rows.to_dict("records")]
 
 
+def tells_failure(note: str) -> bool:
+    """Whether a note of a table of `equinuclei.analysis.contrasts` tells of a failed training."""
+    return "failed" in note
+
+
 def _sentence(row: Mapping) -> str:
     of = f"{row['failed']} of {row['seeds']} training{'s' * (row['seeds'] != 1)} of {row['model']} ({row['modality']})"
     whose = "Its" if row["failed"] == 1 else "Their"

@@ -12,7 +12,10 @@ from equinuclei.runtime.provenance import code_version, hardware, package_versio
 from equinuclei.specs import ARCHITECTURES
 from equinuclei.tables.files import read_table
 
-TRAINING_KEYS = ("seed", "train_seconds", "resumed_after_epoch", "images", "data_sha256", "code_sha256", "code_version")
+TRAINING_KEYS = (
+    *("seed", "train_seconds", "train_cpu_seconds", "resumed_after_epoch"),
+    *("images", "data_sha256", "code_sha256", "code_version"),
+)
 FORMAT = 1
 _AGAIN = "delete it and run again: the data set is converted again"
 

@@ -6,9 +6,10 @@ group, part and those of `metrics.score_image`. `inference` is the inference mod
 mode of a model has rows of its own in every table. The Otsu threshold takes part as a model named "otsu" with seed 0
 and the mode "deployed": the floor that a trained model has to rise above.
 
-`models` is a row per trained net: model, modality, seed, parameters, gflops (of one evaluation of the network) and
-train_seconds. A model without a row (Otsu) gets empty costs. `order` is the names of models in the order wanted;
-others follow in order of appearance, Otsu is always last. The modes of a model stand in the order of INFERENCES.
+`models` is a row per trained net: model, modality, seed, parameters, gflops (of one evaluation of the network),
+train_seconds and train_cpu_seconds. A model without a row (Otsu) gets empty costs. `order` is the names of models in
+the order wanted; others follow in order of appearance, Otsu is always last. The modes of a model stand in the order of
+INFERENCES.
 
 Two averages of F1 stand side by side. **Per image**: F1 of each image, then the mean over images, in which every image
 weighs the same; images without a nucleus in truth and prediction have no F1 and are left out. **Pooled**: TP, FP and FN
@@ -46,7 +47,8 @@ _MEANS = [
 ]
 _PER_IMAGE = [column for column in _MEANS if not column.endswith(("_sd", "_pooled"))]
 _COUNTS = [f"{level}_{count}" for level in LEVELS for count in ("TP", "FP", "FN")]
-_COSTS = ["parameters", "gflops", "train_seconds"]
+# What a model costs, and how that is taken over its seeds.
+_COSTS = {"parameters": "first", "gflops": "first", "train_seconds": "mean", "train_cpu_seconds": "mean"}
 _DIFFERENCE_COLUMNS = [*_KEYS, "level", "images", "comparisons", "left_out", *_COSTS]
 _DIFFERENCE_COLUMNS += ["mean", "mean_absolute", "max_absolute", "exact_zeros", "agreement", "identical_masks"]
 _DIFFERENCE_COLUMNS += ["different_masks", "different_masks_high"]
@@ -84,7 +86,8 @@ def f1_table(
     -------
     dataset, modality, model, inference; images and seeds (numbers of); failed, failed_seeds and failure, see
     `failures.with_failures`; parameters; gflops, those of all evaluations
-    that the mode makes for one image; train_seconds (mean over seeds); pixel_F1, its standard deviation over seeds
+    that the mode makes for one image; train_seconds and train_cpu_seconds (means over seeds); pixel_F1, its standard
+    deviation over seeds
     pixel_F1_sd (n - 1 in the denominator; NaN with one seed) and pixel_F1_pooled; pixel_precision, pixel_recall,
     pixel_IoU; object50_F1, object50_F1_pooled, object50_precision, object50_recall, object50_AP, object75_F1; and
     otsu_pixel_F1, otsu_pixel_F1_pooled, otsu_object50_F1, otsu_object50_F1_pooled: the floor, Otsu's scores on the same
@@ -170,7 +173,7 @@ def f1_difference_table(
     -------
     Over the rotations by 90, 180 and 270 degrees of all images and seeds: images and comparisons (numbers of), and
     left_out, the number of those that say nothing, which count nowhere else (where none is left, all is NaN);
-    parameters, gflops and train_seconds as in `f1_table`; mean, mean_absolute and max_absolute of the difference;
+    parameters, gflops and seconds as in `f1_table`; mean, mean_absolute and max_absolute of the difference;
     exact_zeros, the share (0 to 1) of differences that are exactly 0; agreement, the mean over the same comparisons of
     the IoU of the two predictions (comparisons of two empty predictions have none and are left out of the mean);
     identical_masks, the share of comparisons whose two predictions are the same pixel for pixel: agreement exactly 1,
@@ -319,9 +322,7 @@ def _summary(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 def _with_costs(table: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
     """`table` with the costs of each model and modality; gflops times the evaluations of the inference mode."""
-    costs = models.groupby(["model", "modality"], sort=False, observed=True).agg(
-        parameters=("parameters", "first"), gflops=("gflops", "first"), train_seconds=("train_seconds", "mean")
-    )
+    costs = models.groupby(["model", "modality"], sort=False, observed=True)[list(_COSTS)].agg(_COSTS)
     table = table.merge(costs.reset_index(), on=["model", "modality"], how="left")
     table["parameters"] = table["parameters"].astype("Int64")
     table["gflops"] *= table["inference"].map(INFERENCES)

@@ -33,6 +33,7 @@ _F1_SHOWN = {
     "parameters": "parameters",
     "gflops": "GFLOP",
     "train_seconds": "train s",
+    "train_cpu_seconds": "CPU s",
     "pixel_F1": "pixel F1",
     "pixel_F1_pooled": "pooled",
     "otsu_pixel_F1": "(Otsu)",
@@ -49,6 +50,7 @@ _DIFFERENCE_SHOWN = {
     "parameters": "parameters",
     "gflops": "GFLOP",
     "train_seconds": "train s",
+    "train_cpu_seconds": "CPU s",
     "mean": "mean",
     "mean_absolute": "mean abs.",
     "max_absolute": "max abs.",
@@ -128,11 +130,11 @@ def aggregate_f1(study: StudyFolder, compared: Comparison) -> None:
 
 
 def training_costs(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Model, modality, seed, parameters, gflops and train_seconds of every training, a row each.
+    """Model, modality, seed, parameters, gflops, train_seconds and train_cpu_seconds of every training, a row each.
 
     records : of the trainings, run.json.
     """
-    columns = ["model", "modality", "seed", "parameters", "gflops", "train_seconds"]
+    columns = ["model", "modality", "seed", "parameters", "gflops", "train_seconds", "train_cpu_seconds"]
     return pd.DataFrame(records)[columns]
 
 

@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from equinuclei.analysis.contrasts import DIFFERENCES, MARGIN, MEASURE_NAMES, SCORES, ZEROS
-from equinuclei.analysis.failures import failed_seeds
+from equinuclei.analysis.failures import failed_seeds, tells_failure
 from equinuclei.analysis.statistics import net_name, signed
 from equinuclei.figures.style import (
     DASHES,
@@ -133,9 +133,10 @@ def f1_by_cell_line_map(table: pd.DataFrame, failed: Collection[tuple[str, str]]
     models = list(dict.fromkeys(table["model"]))
     # A number needs 0.3 inches: with many cell lines, or long names, the levels stand below each other.
     wide = len(lines) > 8 or max(map(len, models)) > 32
+    many = len(lines) > 16  # numbers stand upright
     shape = (len(modalities) * 2, 1) if wide else (len(modalities), 2)
     with style():
-        height = (ROW + 0.03) * len(models) + 1.1
+        height = (0.34 if many else ROW + 0.03) * len(models) + 1.1
         figure = Figure(figsize=(WIDTH, height * shape[0] + 0.5), layout="constrained")
         panels = figure.subplots(*shape, squeeze=False).flat
         for axes, (modality, level) in zip(panels, product(modalities, LEVEL_NAMES), strict=True):
@@ -144,9 +145,8 @@ def f1_by_cell_line_map(table: pd.DataFrame, failed: Collection[tuple[str, str]]
             axes.imshow(here, cmap="Blues", vmin=0, vmax=1, aspect="auto")
             for (y, x), value in np.ndenumerate(here):
                 text = "-" if np.isnan(value) else f"{value:.2f}"
-                size = 7 if len(lines) <= 16 else 7 * 16 / len(lines)
                 colour = "white" if value > 0.6 else "black"
-                axes.text(x, y, text, ha="center", va="center", fontsize=size, color=colour)
+                axes.text(x, y, text, ha="center", va="center", fontsize=8, color=colour, rotation=90 if many else 0)
                 if (modality, models[y]) in failed:
                     frame = (x - 0.46, y - 0.42), 0.92, 0.84
                     axes.add_patch(Rectangle(*frame, edgecolor=FAILED_COLOUR, facecolor="none", linewidth=1.4))
@@ -164,7 +164,8 @@ def f1_by_cell_line_map(table: pd.DataFrame, failed: Collection[tuple[str, str]]
 
 
 def cost_against_score(f1: pd.DataFrame, colours: Mapping[str, str] | None = None) -> Figure:
-    """F1 against computing cost of every model and inference mode: a row per modality, a column per level.
+    """F1 against computing cost of every model and inference mode: a row per modality, a column per level, each panel
+    with its own axis of F1. The axis of cost is logarithmic to base 2.
 
     f1: table of `statistics.f1_table` for one dataset. Filled: as deployed; open: the other modes of the model, each at
     its own cost, on a line with it. "exact" and "canonical", which cost and score nearly what "deployed" does, are left
@@ -178,6 +179,7 @@ def cost_against_score(f1: pd.DataFrame, colours: Mapping[str, str] | None = Non
     parameters = nets.groupby("model")["parameters"].first()
     labels = {model: f"{model} ({parameters[model] / 1e6:.3g} M parameters)" for model in models}
     columns = min(2, legend_columns([*labels.values(), _OPEN]))
+    few = nets["gflops"].max() < 8 * nets["gflops"].min()  # powers of 2 alone would be too few ticks
     with style():
         legend = 0.17 * -(-(len(models) + 2) // columns) + 0.35
         figure = Figure(figsize=(WIDTH, 2.3 * len(modalities) + legend + 0.4), layout="constrained")
@@ -198,19 +200,24 @@ def cost_against_score(f1: pd.DataFrame, colours: Mapping[str, str] | None = Non
             for value in floor:
                 axes.axhline(value, color="black", linestyle=DASHES, linewidth=1.0, zorder=0)
             axes.set_xscale("log", base=2)
+            axes.set_xlim(nets["gflops"].min() / 1.5, nets["gflops"].max() * 1.5)
+            axes.xaxis.set_major_locator(LogLocator(base=2, subs=(1, 1.5) if few else (1,)))
+            axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(FuncFormatter(_plain))
             axes.set(title=f"{modality}: {LEVEL_NAMES[level]}", ylabel="F1 (mean over images)")
             axes.grid(color="0.9", linewidth=0.6)
-            axes.label_outer()
         for axes in panels[-1]:
-            axes.set_xlabel("GFLOP per 256 x 256 image")
+            axes.set_xlabel("GFLOP per image of 256 x 256 pixels\n(logarithmic scale)")
         handles = [
             Line2D([], [], linestyle="", marker=markers[model], color=colours[model], markersize=6, label=labels[model])
             for model in models
         ]
-        handles.append(
-            Line2D([], [], linestyle="", marker="o", color="black", markerfacecolor="white", markersize=6, label=_OPEN)
-        )
+        if (nets["inference"] != "deployed").any():
+            handles.append(
+                Line2D(
+                    [], [], linestyle="", marker="o", color="black", markerfacecolor="white", markersize=6, label=_OPEN
+                )
+            )
         handles.append(Line2D([], [], color="black", linestyle=DASHES, linewidth=1.0, label="Otsu threshold"))
         handles += failed_keys(failed)
         figure.legend(handles=handles, loc="outside lower center", ncols=columns)
@@ -278,7 +285,7 @@ def _contrast_panel(axes: Axes, contrasts: pd.DataFrame) -> None:
         axes.plot(row.difference, place, marker=marker, markersize=6, color=edge, markerfacecolor=face, zorder=3)
         a, b = net_name(row.a, row.a_inference), net_name(row.b, row.b_inference)
         names.append(f"{a}\nagainst {b}")
-        failed = "failed" in row.note
+        failed = tells_failure(row.note)
         why = ": failed training" if failed else ", zero on every image" if row.note else ""
         told = f"{MEASURE_NAMES[row.measure]}\n{signed(row.difference)}: {row.verdict}{why}"
         beside(axes, place, told, colour=FAILED_COLOUR if failed else "black")

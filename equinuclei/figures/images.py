@@ -22,13 +22,14 @@ _INSTANCES = ListedColormap(["#111111", *PALETTE[:6]])
 _MOST = 7
 
 
-def contours(examples: Sequence[Mapping]) -> Figure:
+def contours(examples: Sequence[Mapping], predicted_by: str) -> Figure:
     """The image, its truth, both contours over the image, and the probability of nucleus: a row per example.
 
     Parameters
     ----------
     examples: up to 7, with image, truth (bool), classes (0 background, 1 border, 2 nucleus), and probability (0 to 1).
         The prediction is probability > 0.5.
+    predicted_by: which training, for the title: model, modality and seed.
 
     Raises ValueError without examples, with more than 7, or if the arrays of one differ in shape.
     """
@@ -53,7 +54,7 @@ def contours(examples: Sequence[Mapping]) -> Figure:
             Line2D([], [], color=_PREDICTION_COLOUR, linewidth=1.5, label="prediction (probability > 0.5)"),
         ]
         figure.legend(handles=[*handles, *_class_keys()], loc="outside lower center", ncols=5)
-        figure.suptitle("Predicted nuclei on images of the scored part")
+        figure.suptitle(_title("Predicted nuclei on images of the scored part", predicted_by))
     return figure
 
 
@@ -85,11 +86,12 @@ def masks(examples: Sequence[Mapping]) -> Figure:
     return figure
 
 
-def rotations(example: Mapping, predictions: Mapping[str, Mapping]) -> Figure:
+def rotations(example: Mapping, predictions: Mapping[str, Mapping], predicted_by: str) -> Figure:
     """One image, its truth, and what every model makes of it: the probability of nucleus predicted from the image as it
     is, and the sum of those from its four rotations, turned back.
 
     example: with image, truth and classes. predictions: per model, probability (0 to 1) and probability_sum (0 to 4).
+    predicted_by: which trainings of these models, for the title: modality and seed.
     A model that is equivariant adds up to four times the single prediction; elsewhere the sum is blurred where its
     predictions disagree.
 
@@ -124,8 +126,14 @@ def rotations(example: Mapping, predictions: Mapping[str, Mapping]) -> Figure:
             axes.set_visible(False)
         for shown, label in ((single, "single prediction"), (total, "sum over four rotations")):
             figure.colorbar(shown, ax=panels, location="bottom", shrink=0.45, aspect=40, pad=0.02, label=label)
-        figure.suptitle("Probability of nucleus: one prediction, and the sum over four rotations of the image")
+        what = "Probability of nucleus: one prediction, and the sum over four rotations of the image"
+        figure.suptitle(_title(what, predicted_by))
     return figure
+
+
+def _title(what: str, predicted_by: str) -> str:
+    """The title of a figure, and who predicted it on lines of their own, however long the name of the model is."""
+    return "\n".join([what, *textwrap.wrap(predicted_by, 85)])
 
 
 def _check(examples: Sequence[Mapping], names: Sequence[str]) -> None:

@@ -43,13 +43,23 @@ class Drawn:
         return failed_seeds(self.study.table("f1"))
 
     @cached_property
+    def first_seed(self) -> int:
+        """The seed that examples are of."""
+        return min(record["seed"] for record in self.study.records)
+
+    def training(self, modality: str, model: str) -> str:
+        """The training that examples are of, for a title, and whether it failed."""
+        failed = self.first_seed in self.failed.get((modality, model), [])
+        told = ": a failed training, no evidence" if failed else ""
+        return f"{model}, {modality}, as deployed, seed {self.first_seed}{told}"
+
+    @cached_property
     def examples(self) -> dict[str, dict[str, list[dict]]]:
         """The examples of the first seed by modality, then model; the image's name is their title."""
         records = self.study.records
-        first = min(record["seed"] for record in records)
         found: dict[str, dict[str, list[dict]]] = {}
         for path, record in zip(self.study.examples, records, strict=True):
-            if record["seed"] == first:
+            if record["seed"] == self.first_seed:
                 examples = [{**example, "title": _shortened(example["image_id"])} for example in read_examples(path)]
                 found.setdefault(record["modality"], {})[record["model"]] = examples
         return found
@@ -77,7 +87,7 @@ FIGURES: dict[str, Callable[[Drawn], Figure]] = {
 def _contours(drawn: Drawn) -> dict[str, Figure]:
     """Every model's predictions, per modality."""
     return {
-        f"{modality}_{model}": contours(examples)
+        f"{modality}_{model}": contours(examples, drawn.training(modality, model))
         for modality, of_modality in drawn.examples.items()
         for model, examples in of_modality.items()
     }
@@ -103,7 +113,11 @@ def _masks(drawn: Drawn) -> dict[str, Figure]:
 def _rotations(drawn: Drawn) -> dict[str, Figure]:
     """What all models make of the first example, per modality."""
     return {
-        modality: rotations(next(iter(models.values()))[0], {model: found[0] for model, found in models.items()})
+        modality: rotations(
+            next(iter(models.values()))[0],
+            {model: found[0] for model, found in models.items()},
+            f"{modality}, as deployed, seed {drawn.first_seed}",
+        )
         for modality, models in drawn.examples.items()
     }
 

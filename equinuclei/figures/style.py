@@ -1,7 +1,7 @@
 """What all figures share: one style, colours, and how they are written.
 
 Figures are built without pyplot, so they need no display and nothing has to be closed. They are as wide as a page's
-text, so that their letters are printed as large as they are drawn, 7 points at least.
+text, so that their letters are printed as large as they are drawn, 8 points at least.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -168,7 +168,9 @@ def dot(label: str, face: str, edge: str) -> Line2D:
 
 
 def mark_failed(axes: Axes, x: Sequence[float], y: Sequence[float]) -> None:
-    """An open red mark at every place where a failed training is shown."""
+    """An open red mark at every place where a failed training is shown, if there is one."""
+    if not len(x):
+        return
     axes.plot(
         x, y, linestyle="", marker="o", markersize=9, color=FAILED_COLOUR, markerfacecolor="none", markeredgewidth=1.6,
         zorder=7, clip_on=False,

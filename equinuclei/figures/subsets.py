@@ -16,14 +16,27 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from equinuclei.figures.style import LEVEL_NAMES, MARKERS, beside, model_colours, save, style
+from equinuclei.analysis.failures import tells_failure
+from equinuclei.figures.style import (
+    FAILED_COLOUR,
+    LEVEL_NAMES,
+    MARKERS,
+    WIDTH,
+    beside,
+    failed_keys,
+    legend_columns,
+    mark_failed,
+    model_colours,
+    save,
+    style,
+)
 from equinuclei.tables.files import read_table
 
 _Dashes = Literal["-"] | tuple[float, Sequence[float]]
 _CURVES = {
     "object50_F1": f"F1 by {LEVEL_NAMES['object50']}",
     "pixel_F1": f"F1 by {LEVEL_NAMES['pixel']}",
-    "pixel_difference": "f1-score difference by pixels",
+    "pixel_difference": "f1-score_difference by pixels",
 }
 _SCORES = {measure: name for measure, name in _CURVES.items() if measure.endswith("_F1")}
 # "exact" is left out: it is "deployed" to rounding.
@@ -56,7 +69,8 @@ def learning_curve(table: pd.DataFrame, colours: Mapping[str, str] | None = None
     Returns
     -------
     Figure with 3 panels per modality. A line per model (colour and marker) and inference mode (dashes), that of the
-    deployed network in a band of its 95 % interval; the axis of groups is logarithmic to base 2.
+    deployed network in a band of its 95 % interval; the axis of groups is logarithmic to base 2. Points that a failed
+    training takes part in are marked in red.
     """
     table = table[table["inference"].isin(_MODE_LINES)]
     models = list(dict.fromkeys(table["model"]))
@@ -65,7 +79,7 @@ def learning_curve(table: pd.DataFrame, colours: Mapping[str, str] | None = None
     colours = colours or model_colours(models)
     markers = dict(zip(models, cycle(MARKERS), strict=False))
     with style():
-        figure = Figure(figsize=(8.2, 2.5 * len(modalities) + 1.1), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 2.5 * len(modalities) + 1.3), layout="constrained")
         panels = figure.subplots(len(modalities), len(_CURVES), squeeze=False)
         for row, modality in zip(panels, modalities, strict=True):
             of_modality = table[table["modality"] == modality]
@@ -76,14 +90,18 @@ def learning_curve(table: pd.DataFrame, colours: Mapping[str, str] | None = None
                     if mode == "deployed":  # bands of all modes cover each other; the table has their intervals
                         _band(axes, points, colours[model])
                     _line(axes, points, colours[model], markers[model], _MODE_LINES[mode])
+                    failed = points[points["note"].map(tells_failure)]
+                    mark_failed(axes, failed["train_groups"].to_list(), failed["value"].to_list())
                 _axis_of_groups(axes, of_modality)
-                axes.set(title=f"{modality}:\n{title}", ylabel="F1" if measure in _SCORES else "mean absolute value")
+                unit = "F1 (mean over images)" if measure in _SCORES else "mean absolute f1-score_difference"
+                axes.set(title=f"{modality}:\n{title}", ylabel=unit)
         handles: list[Artist] = [
             Line2D([], [], color=colours[m], marker=markers[m], markersize=4, label=m) for m in models
         ]
         handles += [Line2D([], [], color="black", linestyle=_MODE_LINES[mode], label=mode) for mode in modes]
         handles.append(Patch(color="0.8", label="95 % interval (deployed)"))
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4))
+        handles += failed_keys(_failed(table))
+        figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(_labels(handles)))
         figure.suptitle("Learning curves, at equal numbers of training steps")
     return figure
 
@@ -100,7 +118,7 @@ def left_out_dots(table: pd.DataFrame, colours: Mapping[str, str] | None = None)
     -------
     Figure with 2 panels per modality. Cell lines stand from the top down, each with its models; a filled marker is the
     score with the cell line in the training part, an open one that without, and the text their difference and the
-    verdict on the latter, or that no image of the cell line is scored.
+    verdict on the latter, or that no image of the cell line is scored. Scores of failed trainings are marked in red.
     """
     table = table[(table["inference"] == "deployed") & table["measure"].isin(_SCORES)]
     models = list(dict.fromkeys(table["model"]))
@@ -110,8 +128,8 @@ def left_out_dots(table: pd.DataFrame, colours: Mapping[str, str] | None = None)
     lines = list(dict.fromkeys(table["cell_line"]))
     step = len(models) + 0.7
     with style():
-        height = 0.2 * step * len(lines) + 0.7
-        figure = Figure(figsize=(8.2, height * len(modalities) + 0.9), layout="constrained")
+        height = max(0.2 * step * len(lines), 0.5) + 1.0
+        figure = Figure(figsize=(WIDTH, height * len(modalities) + 1.1), layout="constrained")
         panels = figure.subplots(len(modalities), len(_SCORES), squeeze=False)
         for row, modality in zip(panels, modalities, strict=True):
             for axes, (measure, title) in zip(row, _SCORES.items(), strict=True):
@@ -122,8 +140,9 @@ def left_out_dots(table: pd.DataFrame, colours: Mapping[str, str] | None = None)
                 middles = [number * step + (len(models) - 1) / 2 for number in range(len(lines))]
                 axes.set_yticks(middles, lines if axes is row[0] else [""] * len(lines))
                 axes.tick_params(axis="y", length=0)
-                axes.set(ylim=(len(lines) * step - 0.7, -0.7), title=f"{modality}: {title}", xlabel="F1")
-                axes.xaxis.set_major_locator(MaxNLocator(5))
+                axes.set(ylim=(len(lines) * step - 0.7, -0.7), title=f"{modality}:\n{title}")
+                axes.set_xlabel("F1 (mean over images)")
+                axes.xaxis.set_major_locator(MaxNLocator(4))
                 axes.grid(axis="x", color="0.88", linewidth=0.6)
                 axes.set_axisbelow(True)
                 for number in range(0, len(lines), 2):
@@ -134,7 +153,8 @@ def left_out_dots(table: pd.DataFrame, colours: Mapping[str, str] | None = None)
         for label, face in (("trained with the cell line", "black"), ("without it (with the difference)", "white")):
             dot = {"marker": "o", "linestyle": "", "markersize": 5, "markerfacecolor": face, "markeredgecolor": "black"}
             handles.append(Line2D([], [], label=label, **dot))
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4))
+        handles += failed_keys(_failed(table))
+        figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns(_labels(handles)))
         figure.suptitle("F1 on a cell line that was left out of training")
     return figure
 
@@ -171,7 +191,7 @@ def _axis_of_groups(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, [*(f"{count:d}" for count in counts[:-1]), f"{counts[-1]:d}\n(all)"])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("groups trained on")
+    axes.set_xlabel("groups trained on\n(logarithmic scale)")
     axes.grid(color="0.9", linewidth=0.6)
 
 
@@ -182,4 +202,21 @@ def _pair(axes: Axes, place: float, dot: Mapping, colour: str, marker: str) -> N
     axes.plot([dot["without"], dot["with"]], [place, place], color=colour, linewidth=1, zorder=2)
     for value, face in ((dot["with"], colour), (dot["without"], "white")):
         axes.plot(value, place, marker=marker, markersize=5.5, markerfacecolor=face, markeredgecolor=colour, zorder=3)
-    beside(axes, place, f"{dot['difference']:+.3f} {dot['verdict']}".replace("-", "\N{MINUS SIGN}", 1))
+    # The derived model, which was trained without the cell line, has a name that goes on.
+    failed = [end for end, name in (("with", f"{dot['model']} "), ("without", f"{dot['model']}_"))
+              if tells_failure(dot["note"]) and f" of {name}" in dot["note"]]  # fmt: skip
+    mark_failed(axes, [dot[end] for end in failed], [place] * len(failed))
+    told = f"{dot['difference']:+.3f} {dot['verdict']}".replace("-", "\N{MINUS SIGN}", 1)
+    if failed:
+        told = f"{told.split()[0]} failed training"
+    beside(axes, place, told, colour=FAILED_COLOUR if failed else "black")
+
+
+def _failed(table: pd.DataFrame) -> set[tuple[str, str]]:
+    """Modality and model of rows that tell of a failed training."""
+    rows = table[table["note"].map(tells_failure)]
+    return set(rows[["modality", "model"]].itertuples(index=False, name=None))
+
+
+def _labels(handles: Sequence[Artist]) -> list[str]:
+    return [str(handle.get_label()) for handle in handles]

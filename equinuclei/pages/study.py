@@ -35,6 +35,9 @@ EXAMPLE_WIDTH = 1100
 
 _OPEN = ("f1", "contrasts")  # tables that are shown unfolded
 _EXPLORED = ("pixel_F1", "object50_F1")  # measures under which the page shows pairs that were not declared
+_LONG = 18  # letters of a text that the page breaks into lines, so that a table stays as wide as the page
+MEASURED = ("train_seconds", "train_cpu_seconds")
+"""Columns of tables that a clock tells: they differ from run to run."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,7 @@ def write_study_page(
         tuning=study_settings.tuning(config, study.records, scored, parts),
         provenance=study_settings.provenance(record),
         columns=_columns(),
+        measured=MEASURED,
         margin=f"{MARGIN:g}",
         alpha=f"{ALPHA:g}",
     )
@@ -121,7 +125,10 @@ def _whole_as_integers(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shown_table(shown: Shown, table: pd.DataFrame) -> dict[str, Any]:
-    """A table of a study for the page: what every column means, and its rows as text with values to sort by."""
+    """A table of a study for the page: what every column means, and its rows as text with values to sort by.
+
+    What is the same in every row is told once, so that the others stand beside each other.
+    """
     note = ""
     if shown.name == "contrasts":
         kept = (table["kind"] == "declared") | (
@@ -133,12 +140,13 @@ def _shown_table(shown: Shown, table: pd.DataFrame) -> dict[str, Any]:
                 "exploratory rows stand in the file."
             )
         table = table[kept]
-    table = table.drop(columns="dataset")
+    table, alike = _without_alike(table.drop(columns="dataset"))
     meanings = [_meaning(f"study/{shown.path.name}", name) for name in table.columns]
     numeric = [pd.api.types.is_numeric_dtype(table[name]) for name in table.columns]
     return shown.for_page() | {
         "file": shown.path.name,
         "note": note,
+        "alike": alike,
         "open": shown.name in _OPEN,
         "columns": [
             {"name": name, "meaning": meaning, "numeric": number}
@@ -151,16 +159,30 @@ def _shown_table(shown: Shown, table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def _without_alike(table: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[str, str]]]:
+    """A table without the columns that are the same in all of several rows, and these columns by name and value."""
+    alike = [
+        name
+        for name in table.columns
+        if len(table) > 1 and len(table[name].drop_duplicates()) == 1 and name not in MEASURED
+    ]
+    told = []
+    for name in alike:
+        value = _cell(table[name].iloc[0], pd.api.types.is_numeric_dtype(table[name]))["text"]
+        told.append({"name": name, "value": value or "\N{EN DASH}"})
+    return table.drop(columns=alike), told
+
+
 def _cell(value: object, numeric: bool) -> dict[str, Any]:
     """A value as text, and of a number what to sort by."""
     value = plain(value)
     if not numeric:
-        return {"text": str(value), "value": None}
+        return {"text": str(value), "value": None, "long": len(str(value)) > _LONG}
     if not isinstance(value, int | float):
-        return {"text": "\N{EN DASH}", "value": ""}
+        return {"text": "\N{EN DASH}", "value": "", "long": False}
     # An exact 0 or 1 has no decimals, so that 1.000 tells "nearly".
     whole = isinstance(value, int) or value in (0, 1) or (value.is_integer() and abs(value) >= 1000)
-    return {"text": f"{value:,.0f}" if whole else f"{value:#.4g}", "value": value}
+    return {"text": f"{value:,.0f}" if whole else f"{value:#.4g}", "value": value, "long": False}
 
 
 def _meaning(table: str, name: str) -> str:

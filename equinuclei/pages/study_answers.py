@@ -45,6 +45,7 @@ def answers(read: Mapping[str, pd.DataFrame], config: Mapping) -> list[dict]:
     """The answer in words, per modality. read : tables of the study by name; config : the settings of the data set."""
     equivariant = {name for name, model in config["models"].items() if model["spec"]["group"] != "trivial"}
     found = []
+    measured = read["f1"][~read["f1"]["inference"].isin(["exact", "canonical"])]  # nearly those of "deployed"
     failed, told = failed_seeds(read["f1"]), failure_sentences(read["f1"])
     for modality in dict.fromkeys(read["f1"]["modality"]):
         contrasts, intervals, differences = (
@@ -52,13 +53,16 @@ def answers(read: Mapping[str, pd.DataFrame], config: Mapping) -> list[dict]:
             for table in (read["contrasts"], read["intervals"], read["f1_difference"])
         )
         declared = contrasts[contrasts["kind"] == "declared"]
+        f1 = read["f1"][read["f1"]["modality"] == modality].dropna(subset="gflops")
+        gflops = f1.set_index(["model", "inference"])["gflops"].to_dict()
         sound = intervals[[(modality, model) not in failed for model in intervals["model"]]]
         found.append(
             {
                 "modality": modality,
                 "failures": [sentence for of, sentence in told if of == modality],
                 "summary": _summary(declared["verdict"]),
-                "verdicts": [_sentence(row) for row in declared.to_dict("records")],
+                "verdicts": [_sentence(row, gflops) for row in declared.to_dict("records")],
+                "costs": _costs(measured[measured["modality"] == modality]),
                 "best": [_best(sound, f"{level}_F1") for level in LEVELS],
                 "turned": _turned(zeros := _zeros(differences, equivariant)),
                 "zeros": [row | {"failed": (modality, row["model"]) in failed} for row in zeros],
@@ -74,8 +78,8 @@ def _summary(verdicts: pd.Series) -> str:
     return f"Of {len(verdicts)} declared contrast{'s' * (len(verdicts) != 1)}, the first model is: {found}."
 
 
-def _sentence(row: Mapping) -> dict[str, str]:
-    """A declared contrast in words: verdict, and the numbers behind it."""
+def _sentence(row: Mapping, gflops: Mapping[tuple[str, str], float]) -> dict[str, str]:
+    """A declared contrast in words: verdict, the numbers behind it, and what the two cost. gflops : of every net."""
     names = {end: net_name(row[end], row[f"{end}_inference"]) for end in "ab"}
     numbers = f"{row['a_value']:.4g} against {row['b_value']:.4g}, a difference of {signed(row['difference'])}"
     if pd.notna(row["low"]):
@@ -94,8 +98,31 @@ def _sentence(row: Mapping) -> dict[str, str]:
         "words": _VERDICTS[row["verdict"]].format(**names),
         "measure": MEASURE_NAMES[row["measure"]],
         "numbers": numbers,
+        "cost": _against(*(gflops.get((row[end], row[f"{end}_inference"])) for end in "ab")),
         "note": " ".join(notes),
     }
+
+
+def _against(a: float | None, b: float | None) -> str:
+    """What a costs beside b, in words; empty where one of them is no network."""
+    if not a or not b:
+        return ""
+    times = "the same" if a == b else f"{a / b:.3g} times as much"
+    return f"Per image of 256 x 256 pixels it costs {a:.3g} against {b:.3g} GFLOP, {times}."
+
+
+def _costs(f1: pd.DataFrame) -> list[dict[str, str]]:
+    """What every network costs to compute and cost to train. f1 : rows of the table of one modality."""
+    return [
+        {
+            "name": net_name(row["model"], row["inference"]),
+            "parameters": f"{int(row['parameters']):,}",
+            "gflops": text(row["gflops"]),
+            "wall": f"{row['train_seconds']:,.0f}",
+            "cpu": f"{row['train_cpu_seconds']:,.0f}",
+        }
+        for row in f1.dropna(subset="gflops").to_dict("records")
+    ]
 
 
 def _why_zero(model: str, inference: str) -> str:

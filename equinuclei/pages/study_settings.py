@@ -109,7 +109,7 @@ def tuning(config: Mapping, records: Sequence[Mapping], scored: str, splits: pd.
 def provenance(record: Mapping) -> dict[str, Any]:
     """What the results were made from and with. record : provenance.json."""
     trainings = record["trainings"]
-    seconds = sum(training["train_seconds"] for training in trainings)
+    seconds, cpu_seconds = (sum(training[f"train_{of}seconds"] for training in trainings) for of in ("", "cpu_"))
     processors = sorted({t["hardware"].get("gpu", t["hardware"]["processor"]) for t in trainings})
     versions = sorted({t["code_version"] for t in trainings})
     packages = dict(sorted({package for t in trainings for package in t["packages"].items()}))
@@ -119,12 +119,14 @@ def provenance(record: Mapping) -> dict[str, Any]:
             ("of the trainings", ", ".join(versions)),
             (
                 "trainings",
-                f"{len(trainings)}, {seconds / 3600:.1f} hours in all"
-                if seconds >= 3600
-                else f"{len(trainings)}, {seconds:.0f} s in all",
+                f"{len(trainings)}, {_duration(seconds)} in all, with {_duration(cpu_seconds)} of CPU time",
             ),
             ("trained on", ", ".join(processors)),
             ("packages", ", ".join(f"{name} {version}" for name, version in packages.items())),
         ],
         "checksums": sorted({**record["stores"], **record["files"]}.items()),
     }
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds:.0f} s"

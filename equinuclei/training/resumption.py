@@ -105,7 +105,10 @@ def _load(content: bytes) -> object:
 
 
 _ENTRIES = frozenset(
-    ["state_dict", "optimizer_states", "lr_schedulers", "loops", "epoch", "global_step", "history", "losses", "seconds"]
+    [
+        *("state_dict", "optimizer_states", "lr_schedulers", "loops", "epoch", "global_step", "history", "losses"),
+        *("seconds", "cpu_seconds"),
+    ]
 )
 
 

@@ -49,6 +49,7 @@ class SegmentationTask(lightning.LightningModule):
         self.history: list[dict[str, float]] = []
         self.resumed_after_epoch = 0
         self._start, self._seconds_before = time.monotonic(), 0.0
+        self._cpu_start, self._cpu_seconds_before = time.process_time(), 0.0
         metrics = MetricCollection(
             {
                 "accuracy": BinaryAccuracy(),
@@ -95,7 +96,7 @@ class SegmentationTask(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"] = self.history
         checkpoint["losses"] = self._losses["train"]
-        checkpoint["seconds"] = self.seconds
+        checkpoint["seconds"], checkpoint["cpu_seconds"] = self.seconds, self.cpu_seconds
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = list(checkpoint["history"])
@@ -103,12 +104,17 @@ class SegmentationTask(lightning.LightningModule):
         self._losses["train"] = list(checkpoint["losses"])
         within = f" and {len(checkpoint['losses'])} of {len(self.sampler)} steps" if checkpoint["losses"] else ""
         logger.info("resuming after epoch %d of %d%s", len(self.history), self.settings.epochs, within)
-        self._seconds_before = checkpoint["seconds"]
+        self._seconds_before, self._cpu_seconds_before = checkpoint["seconds"], checkpoint["cpu_seconds"]
 
     @property
     def seconds(self) -> float:
         """Seconds of training so far, including those before an interruption."""
         return self._seconds_before + time.monotonic() - self._start
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU seconds of training so far, of all threads of this process: a busy machine adds none."""
+        return self._cpu_seconds_before + time.process_time() - self._cpu_start
 
     def _step(self, stage: str, share: Share) -> Tensor:
         crops, truths, weight = share

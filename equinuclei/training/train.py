@@ -221,7 +221,8 @@ def _fit(task: SegmentationTask, folder: Path, device: torch.device) -> None:
 
 def _write(inputs: _Inputs, task: SegmentationTask, files: TrainingFiles, code: str, record: Mapping[str, Any]) -> None:
     """Write the files of a finished training; run.json, the last, tells the checksums of the others."""
-    seconds, network = task.seconds, task.network.to("cpu").eval()
+    seconds = {"train_seconds": round(task.seconds, 2), "train_cpu_seconds": round(task.cpu_seconds, 2)}
+    network = task.network.to("cpu").eval()
     certificate = network.certificate()
     with replacing(files.history) as temporary:
         pd.DataFrame(task.history).to_csv(temporary, index=False, lineterminator="\n")
@@ -245,7 +246,7 @@ def _write(inputs: _Inputs, task: SegmentationTask, files: TrainingFiles, code: 
             "code_version": code_version(),
             "packages": package_versions(),
             "hardware": hardware(),
-            "train_seconds": round(seconds, 2),
+            **seconds,
             "resumed_after_epoch": task.resumed_after_epoch,
             "files": checksums([files.history, files.weights]),
         },

@@ -260,7 +260,7 @@ def test_one_way_is_chosen_per_results_folder(conda, lab, tmp_path):
     project, _ = lab
     assert "Nothing to be done" in dry_run(conda, project, *conda.prefix)
     for other in ([], ["--software-deployment-method", "conda", "--conda-prefix", str(tmp_path)]):
-        assert "Software environment definition has changed" in dry_run(conda, project, *other)
+        assert "software environment definition has changed" in dry_run(conda, project, *other)
         assert "Nothing to be done" in dry_run(conda, project, *other, "--rerun-triggers", "mtime", "params", "input")
 
 
@@ -284,7 +284,7 @@ def test_pins_are_made_by_make_and_used_by_snakemake(conda, copy, tmp_path):
     (prefix,) = [path.with_name(path.name.removesuffix(".pin.txt")) for path in environments.glob("*.pin.txt")]
     names = {path.name.rsplit("-", 2)[0] for path in prefix.glob("conda-meta/*.json")}
     assert "pandas" in names and "pyarrow" not in names  # though statistics.yaml names it
-    assert "Software environment definition has changed" in dry_run(conda, copy, *conda.prefix)
+    assert "software environment definition has changed" in dry_run(conda, copy, *conda.prefix)
 
 
 @pytest.mark.parametrize("form, copied", [("dockerfile", "COPY {} "), ("apptainer", "    {} ")])

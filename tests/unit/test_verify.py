@@ -13,7 +13,13 @@ def folders(tmp_path):
         study = tmp_path / name / "tiny"
         (study / "tables").mkdir(parents=True)
         (study / "run.json").write_text(
-            json.dumps({"seed": 0, "resumed_after_epoch": int(seconds), "runs": [{"train_seconds": seconds}]})
+            json.dumps(
+                {
+                    "seed": 0,
+                    "resumed_after_epoch": int(seconds),
+                    "runs": [{"train_seconds": seconds, "train_cpu_seconds": 2 * seconds}],
+                }
+            )
         )
         (study / "tables" / "f1.tsv").write_text(f"model\tF1\ttrain_seconds\nnet\t0.5\t{seconds}\n")
         (study / "report.html").write_text(f'<td>0.5</td><td class="measured" data-value="{seconds}">{seconds}</td>')

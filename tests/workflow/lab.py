@@ -96,5 +96,5 @@ class Lab:
 
 
 def jobs_of(run):
-    """Jobs that were started, but for the scan and the page of all plates."""
-    return [line for line in run.stdout.splitlines() if re.match(r"Job \d+: (?!Looking for|Telling)", line)]
+    """Jobs that were started, but for the scan, the page of all plates, and the end of all jobs."""
+    return [line for line in run.stdout.splitlines() if re.match(r"Job \d+: (?!Looking for|Telling|The )", line)]

@@ -125,8 +125,13 @@ def test_the_learning_rate_is_chosen_where_candidates_are_given_on_the_training_
 
 
 def test_a_choice_is_made_once_for_all_seeds_and_only_where_there_is_one(tmp_path):
-    jobs = planned_jobs(snakemake(tmp_path, "--dry-run", "study", config={**TINY, "seeds": [0, 1]}))
+    run = snakemake(tmp_path, "--dry-run", "study", config={**TINY, "seeds": [0, 1]})
+    jobs = planned_jobs(run)
     assert jobs["choose_learning_rate"] == 1 and jobs["train_model"] == 4
+    # What a dry run ends with: the table, the reasons per rule, and our warning.
+    assert "Reason: " not in run.stdout and run.stdout.splitlines()[-1].startswith("seeds: ")
+    last_screen = run.stdout.splitlines()[-35:]
+    assert "Job 0: The study is complete" in last_screen and "Job stats:" in last_screen
     numbers = [{key: value for key, value in model.items() if key != "training"} for model in TINY["models"]]
     jobs = planned_jobs(snakemake(tmp_path, "--dry-run", "study", config={**TINY, "models": numbers}))
     assert "choose_learning_rate" not in jobs and jobs["train_model"] == 2
@@ -170,7 +175,7 @@ def test_the_tables_compare_all_models_with_the_floor(study):
         assert nets.loc[(model, "exact"), "pixel_F1"] == pytest.approx(
             nets.loc[(model, "deployed"), "pixel_F1"], abs=0.01
         )
-    assert nets[["parameters", "gflops", "train_seconds"]].gt(0).all(axis=None)
+    assert nets[["parameters", "gflops", "train_seconds", "train_cpu_seconds"]].gt(0).all(axis=None)
     evaluations = nets.loc["plain", "gflops"] / nets.loc[("plain", "deployed"), "gflops"]
     assert evaluations.to_dict() == pytest.approx(INFERENCES)
     difference = table(study, "f1_difference.tsv").set_index(["model", "inference", "level"])
@@ -349,7 +354,8 @@ def test_deleting_the_weights_of_one_model_trains_that_model_alone(study):
     weights = {model: run_folder(study, model) / "weights.safetensors" for model in ("plain", "turning")}
     before = {model: (sha256(path), path.stat().st_mtime_ns) for model, path in weights.items()}
     names = ("f1.tsv", "f1_difference.tsv", "f1_by_cell_line.tsv")
-    tables = {name: table(study, name).drop(columns="train_seconds") for name in names}
+    times = ["train_seconds", "train_cpu_seconds"]
+    tables = {name: table(study, name).drop(columns=times) for name in names}
     differences = sha256(result(study, "tables", "f1_differences.parquet"))
     weights["turning"].unlink()
     jobs = planned_jobs(snakemake(folder, "--dry-run", "study"))
@@ -370,7 +376,7 @@ def test_deleting_the_weights_of_one_model_trains_that_model_alone(study):
     assert sha256(weights["turning"]) == before["turning"][0]  # the same bytes again
     assert weights["plain"].stat().st_mtime_ns == before["plain"][1]
     for name in names:
-        pd.testing.assert_frame_equal(table(study, name).drop(columns="train_seconds"), tables[name])
+        pd.testing.assert_frame_equal(table(study, name).drop(columns=times), tables[name])
     assert sha256(result(study, "tables", "f1_differences.parquet")) == differences
 
 

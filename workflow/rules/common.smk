@@ -1,8 +1,10 @@
 # What all rules share: the checked configuration, paths, digests of code, and resources that grow with the attempt.
 
+import atexit
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import yaml

@@ -51,13 +51,6 @@ def templates_digest():
     return digest([path.read_text(encoding="utf-8") for path in files])
 
 
-def templates_digest():
-    """Digest of what the page of a study is made from besides code: its templates, and the data dictionary."""
-    templates = ROOT / "equinuclei/pages/templates"
-    files = [*(templates / name for name in ("page.css", "page.js", "study.html")), COLUMNS_FILE]
-    return digest([path.read_text(encoding="utf-8") for path in files])
-
-
 def get_study_output():
     """Everything that a study makes; also the weights, so that deleted ones are trained again."""
     outputs = [run_file(run, "weights.safetensors") for run in ALL_RUNS]
@@ -73,9 +66,16 @@ def get_study_output():
 
 
 def warn_of_few_seeds(wildcards):
-    """No file, but a warning, once; as an input it is told by `snakemake -n` too, and only where a study is made."""
+    """No file, but a warning, once, before anything runs; as an input it is told only where a study is made.
+
+    `snakemake -n` tells it last: its list of jobs may be longer than a screen.
+    """
     if workflow.is_main_process and study.seed_warning and not warned:
-        logger.warning(study.seed_warning)
+        tell = partial(logger.warning, study.seed_warning)
+        if workflow.dryrun:
+            atexit.register(tell)
+        else:
+            tell()
         warned.append(study.seed_warning)
     return []
 

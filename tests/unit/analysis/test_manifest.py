@@ -13,8 +13,9 @@ from equinuclei.errors import InputError
 from equinuclei.runtime.equivalent_code import COLUMNS, RuleCode, add_rows
 
 ROOT = Path(__file__).parents[3]
-RUN = {"seed": 0, "train_seconds": 1.0, "resumed_after_epoch": 0, "images": 2, "data_sha256": "d", "code_sha256": "c"}
-RUN |= {"code_version": "0", "packages": {"torch": "2"}, "hardware": {"processor": "p"}}
+RUN = {"seed": 0, "train_seconds": 1.0, "train_cpu_seconds": 2.0, "resumed_after_epoch": 0, "images": 2}
+RUN |= {"data_sha256": "d", "code_sha256": "c", "code_version": "0"}
+RUN |= {"packages": {"torch": "2"}, "hardware": {"processor": "p"}}
 
 
 @pytest.fixture

@@ -213,7 +213,7 @@ def test_tables_and_figures_are_written(converted, tmp_path, caplog):
     scores.to_parquet(tmp_path / "scores.parquet")
     otsu(converted, tmp_path)
     names = {"dataset": "set", "model": "net", "modality": "fluorescence", "seed": 0}
-    run = names | {"parameters": 10, "gflops": 1.5, "train_seconds": 2.0}
+    run = names | {"parameters": 10, "gflops": 1.5, "train_seconds": 2.0, "train_cpu_seconds": 3.0}
     (tmp_path / "run.json").write_text(json.dumps(run))
     (tmp_path / "history.csv").write_text("epoch,train_loss,train_F1\n1,0.5,0.1\n2,0.4,0.2\n")
     scored = [tmp_path / "scores.parquet", tmp_path / "otsu.parquet"]

@@ -13,6 +13,7 @@ from equinuclei.analysis.subsets import (
     left_out_table,
     subset_sizes,
 )
+from equinuclei.figures.style import FAILED_COLOUR
 from equinuclei.figures.subsets import draw_learning_curve, draw_left_out, learning_curve, left_out_dots
 from equinuclei.tables.files import read_table, write_table
 from support.contrasts import study
@@ -152,13 +153,42 @@ def test_curves_are_drawn_with_a_marker_and_a_colour_per_model_and_a_band(curve)
 def test_dots_show_both_scores_and_the_verdict(left_out):
     figure = left_out_dots(left_out)
     assert [axes.get_title() for axes in figure.axes] == [
-        "fluorescence: F1 by objects (IoU ≥ 0.5)", "fluorescence: F1 by pixels"
+        "fluorescence:\nF1 by objects (IoU ≥ 0.5)", "fluorescence:\nF1 by pixels"
     ]  # fmt: skip
     f1 = left_out[left_out["measure"] == "pixel_F1"].set_index("cell_line").loc["HeLa"]
     shown = [line.get_xdata()[0] for line in figure.axes[1].lines if line.get_marker() == "o"]
     assert {f1["with"], f1["without"]} <= set(np.ravel(shown))
     texts = [text.get_text() for text in figure.axes[1].texts]
     assert any(text.startswith("\N{MINUS SIGN}0.") and text.endswith("worse") for text in texts)
+
+
+def marked(axes):
+    return [line for line in axes.lines if line.get_color() == FAILED_COLOUR and len(line.get_xdata())]
+
+
+def told(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_failed_trainings_are_marked_in_the_figures_of_subsets(of_curve, sizes):
+    failed = {("net_4groups", "fluorescence", 1)}
+    table = learning_curve_table(image_values(of_curve), CURVE, subset_sizes(sizes), failed)
+    figure = learning_curve(table)
+    for axes in figure.axes:
+        assert [line.get_xdata().tolist() for line in marked(axes)] == [[4]]
+    assert "failed training: no evidence" in told(figure)
+
+
+@pytest.mark.parametrize("name, ends", [("net", {"with"}), ("net_without-HeLa", {"without"})])
+def test_a_failed_training_with_or_without_a_cell_line_is_marked(name, ends):
+    table = left_out_table(image_values(scores(LEFT_OUT)), LEFT_OUT, [], {(name, "fluorescence", 1)})
+    figure = left_out_dots(table)
+    row = table[(table["measure"] == "pixel_F1") & (table["cell_line"] == "HeLa")].iloc[0]
+    places = [value for line in marked(figure.axes[1]) for value in line.get_xdata()]
+    assert {row[end] for end in ends} <= set(places)
+    assert len(places) == (2 if name == "net" else 1)  # net stands beside both cell lines
+    assert "failed training: no evidence" in told(figure)
+    assert any(text.get_text().endswith("failed training") for text in figure.axes[1].texts)
 
 
 @pytest.mark.parametrize("unscored", [["HeLa"], ["A549", "HeLa"]])

@@ -19,7 +19,8 @@ def test_a_failed_training_is_told_in_the_log_the_summary_and_the_tables(tmp_pat
             score(model, seed, f"i{n}", counts, turn, agreement=agreement) for n in range(4) for turn in (0, 90, 180)
         ]
         record = {"model": model, "modality": "fluorescent", "seed": seed, "parameters": 10, "gflops": 1.5}
-        (tmp_path / f"{model}{seed}.json").write_text(json.dumps(record | {"train_seconds": 2.0}))
+        record |= {"train_seconds": 2.0, "train_cpu_seconds": 3.0}
+        (tmp_path / f"{model}{seed}.json").write_text(json.dumps(record))
     scores = pd.DataFrame(rows)
     scores["object50_PQ"] = scores["object50_AP"]
     scores.to_parquet(tmp_path / "scores.parquet")

@@ -14,7 +14,7 @@ from equinuclei.config.study import Study
 from equinuclei.errors import InputError
 from equinuclei.file_names import PAGES, READY_PATTERNS
 from equinuclei.sources.plates import LAYOUTS
-from equinuclei.specs import INFERENCES, INSTANCES, TARGETS, ModelSpec, resolve_spec
+from equinuclei.specs import INFERENCES, INSTANCES, OTSU, TARGETS, ModelSpec, resolve_spec
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
@@ -55,6 +55,10 @@ def test_the_configuration_is_read_where_snakemake_alone_is_installed():
 def test_every_shipped_configuration_is_valid(name):
     shipped = study(**yaml.safe_load((ROOT / "config" / name).read_text()))
     assert shipped.runs
+    for contrast in shipped.contrasts:  # or a verdict on symmetry would be one on batch norm or strides
+        specs = [shipped.models[contrast[end]].spec for end in "ab" if contrast[end] != OTSU]
+        if len({spec.group for spec in specs}) > 1:
+            assert len({spec.architecture for spec in specs}) == 1, contrast
 
 
 def test_a_study_gives_every_key_of_a_training_and_a_model_may_change_most():

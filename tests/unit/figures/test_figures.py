@@ -31,6 +31,7 @@ from equinuclei.figures.style import FAILED_COLOUR
 from support.scores import cost, score
 
 MODELS = ["net", "net-p4"]
+SEED = "fluorescent, as deployed, seed 3"
 # "net-p4" has a second inference mode.
 NETS = [("net", "deployed"), ("net-p4", "deployed"), ("net-p4", "exact")]
 
@@ -232,9 +233,10 @@ def test_many_models_are_spread_over_rows(histories):
 
 
 def test_contours(examples):
-    figure = image_figures.contours(examples)
+    figure = image_figures.contours(examples, SEED)
     panels = figure.axes[:8]
     assert len(figure.axes) == 9  # with the colour bar
+    assert figure.get_suptitle().endswith(f"\n{SEED}")
     assert [len(axes.collections) for axes in panels] == [0, 0, 2, 0, 0, 0, 0, 0]
     assert panels[0].get_ylabel() == "HeLa"
     low, high = panels[0].images[0].get_clim()
@@ -249,11 +251,11 @@ def test_contours(examples):
 
 def test_what_contours_refuses(examples):
     with pytest.raises(ValueError, match="not 0"):
-        image_figures.contours([])
+        image_figures.contours([], SEED)
     with pytest.raises(ValueError, match="not 8"):
-        image_figures.contours(examples * 4)
+        image_figures.contours(examples * 4, SEED)
     with pytest.raises(ValueError, match=r"HeLa.*differ in shape"):
-        image_figures.contours([examples[0] | {"truth": np.zeros((3, 3), dtype=bool)}])
+        image_figures.contours([examples[0] | {"truth": np.zeros((3, 3), dtype=bool)}], SEED)
 
 
 def seen_twice(examples):
@@ -280,13 +282,13 @@ def test_nuclei_that_touch_are_parted_by_a_line(examples):
 
 def test_every_model_has_its_sum_over_rotations(examples):
     found = {name: examples[0] for name in ("a", "b", "a-very-long-name-of-a-model-without-end")}
-    figure = image_figures.rotations(examples[0], found)
+    figure = image_figures.rotations(examples[0], found, SEED)
     titles = [axes.get_title() for axes in figure.axes if axes.get_visible()]
     assert titles[:4] == ["image: HeLa", "truth", "a\nsingle", "a\nsum of 4 rotations"]
     assert all(len(line) <= 22 for title in titles for line in title.splitlines())
     assert figure.axes[3].images[0].get_clim() == (0, 4)
     with pytest.raises(ValueError, match="no prediction"):
-        image_figures.rotations(examples[0], {})
+        image_figures.rotations(examples[0], {}, SEED)
 
 
 DECLARED = [
@@ -337,6 +339,11 @@ def test_thresholds_cell_lines_and_costs(scores):
     figure = comparison_figures.cost_against_score(f1_table(scores, costs(scores), MODELS))
     points = {tuple(line.get_xdata()) for axes in figure.axes for line in axes.lines if line.get_marker() != "None"}
     assert points >= {(24.1,)} and figure.axes[0].get_xscale() == "log"
+    # The axis is told to be logarithmic, and every panel shows the scale that its own points have.
+    assert all("logarithmic" in axes.get_xlabel() for axes in figure.axes[-2:])
+    figure.canvas.draw()
+    for axes in figure.axes:
+        assert any(label.get_visible() and label.get_text() for label in axes.get_yticklabels())
 
 
 def test_the_reduction_names_the_twin_and_cuts_what_is_worse(scores):
@@ -362,14 +369,17 @@ def test_legends_of_long_names_stay_within_the_figure(scores, length):
     assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
 
 
-def test_letters_are_at_least_7_points_and_no_figure_is_wider_than_a_page(scores, histories, examples):
+def test_letters_are_at_least_8_points_and_no_figure_is_wider_than_a_page(scores, histories, examples):
     table = compared(scores)
-    drawn = [bars(scores), boxes(scores), figures.training_curves(histories), image_figures.contours(examples)]
+    drawn = [bars(scores), boxes(scores), figures.training_curves(histories), image_figures.contours(examples, SEED)]
     drawn += [image_figures.masks(seen_twice(examples)), comparison_figures.contrast_intervals(table)]
+    by_line = f1_by_cell_line(scores, costs(scores), MODELS)
+    lines = pd.concat([by_line.assign(cell_line=f"line {number}") for number in range(20)])
+    drawn += [comparison_figures.f1_by_cell_line_map(table) for table in (by_line, lines)]
     for figure in drawn:
         assert figure.get_figwidth() <= figure_style.WIDTH
         written = [text for text in figure.findobj(mpl.text.Text) if text.get_text().strip()]
-        assert min(text.get_fontsize() for text in written) >= 7
+        assert min(text.get_fontsize() for text in written) >= 8
 
 
 def test_saved_files_have_the_same_bytes_each_time(tmp_path, scores, histories, examples):
@@ -377,9 +387,9 @@ def test_saved_files_have_the_same_bytes_each_time(tmp_path, scores, histories, 
         "f1.0": lambda: bars(scores),
         "differences": lambda: boxes(scores),
         "training": lambda: figures.training_curves(histories),
-        "contours": lambda: image_figures.contours(examples),
+        "contours": lambda: image_figures.contours(examples, SEED),
         "masks": lambda: image_figures.masks(seen_twice(examples)),
-        "rotations": lambda: image_figures.rotations(examples[0], {"net": examples[0]}),
+        "rotations": lambda: image_figures.rotations(examples[0], {"net": examples[0]}, SEED),
         "contrasts": lambda: comparison_figures.contrast_intervals(compared(scores)),
         "cost": lambda: comparison_figures.cost_against_score(f1_table(scores, costs(scores), MODELS)),
     }

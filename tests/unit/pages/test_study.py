@@ -7,12 +7,14 @@ import re
 import imageio.v3 as iio
 import numpy as np
 import pandas as pd
+import pytest
 
 from equinuclei.analysis.contrasts import contrast_table, contrasts_by_cell_line, image_values, interval_table
 from equinuclei.analysis.failures import failed_trainings, find_failures
 from equinuclei.analysis.folder import StudyFolder
 from equinuclei.analysis.statistics import f1_difference_table, f1_table
 from equinuclei.pages.study import Shown, write_study_page
+from equinuclei.pages.study_answers import _against
 from equinuclei.tables.files import write_table
 from support.browser import HOSTILE, in_browser
 from support.scores import cost, score
@@ -87,8 +89,8 @@ def page(folder, seeds=(0, 1), declared=tuple(DECLARED), scored="test", rates=No
     for path in ("f1.png", "contours/m_p4.png"):
         iio.imwrite(folder / path, picture)
     config, runs = settings(list(seeds), list(declared), rates)
-    training = {"train_seconds": 5000, "hardware": {"processor": "a chip"}, "code_version": "1.0 (abc)"}
-    training |= {"packages": {"numpy": "9.9"}}
+    training = {"train_seconds": 5000, "train_cpu_seconds": 9000, "hardware": {"processor": "a chip"}}
+    training |= {"code_version": "1.0 (abc)", "packages": {"numpy": "9.9"}}
     record = {"config": config, "code_version": "1.0 (abc)", "trainings": [training, training]}
     (folder / "provenance.json").write_text(json.dumps(record | {"files": {HOSTILE: "0f" * 32}, "stores": {}}))
     paths = []
@@ -182,7 +184,7 @@ def test_cell_lines_are_names_whatever_they_look_like(tmp_path):
     names = ["None", "NA", "nan", "1e5", "007"]
     text = page(tmp_path, lines=names).read_text()
     table = text[text.index('id="table-contrasts_by_cell_line"') : text.index('id="settings"')]
-    assert set(re.findall(r"<tr><td>fluorescent</td><td>([^<]*)</td>", table)) == set(names)
+    assert set(re.findall(r"<tr><td>([^<]*)</td>", table)) == set(names)
     parts = text[text.index('id="parts"') :]
     assert re.findall(r"<tr><td>([^<]*)</td>", parts[: parts.index("</table>")])[:-1] == sorted(names[:4])
 
@@ -259,4 +261,33 @@ def test_every_column_on_the_page_says_what_it_means(tmp_path):
     for name in ("contrasts", "contrasts_by_cell_line", "f1", "f1_difference", "intervals"):
         table = text[text.index(f'id="table-{name}"') :]
         heads = re.findall(r"<th(?: [^>]*)?>", table[: table.index("</thead>")])
-        assert len(heads) >= 10 and all(re.search(r'title="[^"]+"', head) for head in heads), name
+        assert len(heads) >= 5 and all(re.search(r'title="[^"]+"', head) for head in heads), name
+
+
+def test_what_is_the_same_in_every_row_of_a_table_is_told_once(tmp_path):
+    path = page(tmp_path)
+    text = path.read_text()
+    section = text[text.index('id="table-f1"') :]
+    section = section[: section.index("</table>")]
+    assert "<code>modality</code> fluorescent" in section and "<code>images</code> 12" in section
+    heads = re.sub(r"<(?!th)[^>]*>", "", section[section.index("<thead>") : section.index("</thead>")])
+    assert ">train_cpu_seconds<" in heads and ">modality<" not in heads and ">pixel_F1<" in heads
+
+
+def test_the_answer_names_the_cost(tmp_path):
+    path = page(tmp_path)
+    text = words(path)
+    answer = text[text.index("Answer", text.index("Columns")) : text.index("What limits it")]
+    assert "Per image of 256 x 256 pixels it costs 24.1 against 24.1 GFLOP, the same." in answer
+    costs = answer[answer.index("What do they cost?") : answer.index("Training: mean over seeds")]
+    assert "GFLOP" in costs and "CPU seconds" in costs and "p41,940,00124.112" in costs
+    # What a clock says is marked, so that two runs can be compared without it.
+    table = path.read_text()
+    table = table[table.index("sortable narrow costs") :]
+    assert table[: table.index("</table>")].count('class="measured"') == 4
+
+
+@pytest.mark.parametrize("costs", [(1.5, 6.0, "0.25 times as much"), (6.0, 1.5, "4 times as much"), (None, 1.5, "")])
+def test_costs_are_compared(costs):
+    a, b, told = costs
+    assert told in _against(a, b) and bool(_against(a, b)) == (a is not None)

@@ -36,6 +36,7 @@ def interrupt_after_epoch_2(monkeypatch, folder):
     with monkeypatch.context() as patch, pytest.raises((KeyboardInterrupt, SystemExit)):
         patch.setattr(SegmentationTask, "on_train_epoch_start", interrupt)
         patch.setattr(SegmentationTask, "seconds", 100.0)
+        patch.setattr(SegmentationTask, "cpu_seconds", 200.0)
         train(folder)
 
 
@@ -109,7 +110,8 @@ def test_an_interrupted_training_resumes_bit_for_bit(tmp_path, monkeypatch):
     assert not (tmp_path / "b" / "weights.safetensors").exists()
     resumed = train(tmp_path / "b")
     assert read_run(resumed["run"])["resumed_after_epoch"] == 2
-    assert read_run(resumed["run"])["train_seconds"] >= 100  # of the first two epochs, as the clock below tells
+    assert read_run(resumed["run"])["train_seconds"] >= 100  # of the first two epochs, as the clock says
+    assert read_run(resumed["run"])["train_cpu_seconds"] >= 200
     assert sha256(resumed["weights"]) == sha256(undisturbed["weights"])
     assert resumed["history"].read_text() == undisturbed["history"].read_text()
 

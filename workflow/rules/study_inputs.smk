@@ -81,6 +81,17 @@ def otsu_scores(wildcards):
     return [f"{RESULTS}/{wildcards.dataset}/{OTSU}/{modality}/scores.parquet" for modality in modalities]
 
 
+def moves_of(wildcards):
+    """Whether the rule's model is predicted turned between the quarter turns, and shifted: those of the study are."""
+    return wildcards.model in study.models
+
+
+def otsu_moved_scores(wildcards):
+    """Scores of Otsu's threshold on moved images, in every modality of a data set."""
+    modalities = study.datasets[wildcards.dataset]["modalities"]
+    return [f"{RESULTS}/{wildcards.dataset}/{OTSU}/{modality}/turns_and_shifts.parquet" for modality in modalities]
+
+
 def choices(wildcards):
     """The records of the chosen learning rates of a data set, of every model that has candidates."""
     return [

@@ -30,7 +30,7 @@ def moved_answer(table: pd.DataFrame | None, modality: str) -> dict[str, Any] | 
         "These comparisons are exploratory. An interval is over groups of images, and seeds where there are some."
     )
     moves = [move for move in _SHOWN if (here[["move", "amount"]] == move).all(axis=1).any()]
-    words = {"turn": "turned by {} degrees", "shift": "shifted by {} pixels"}
+    words = {"turn": "turned by {}\N{DEGREE SIGN}", "shift": "shifted by {} px"}
     return {
         "told": told,
         "heads": [f"{words[kind].format(amount)}: {what}" for kind, amount in moves for what in _WHAT.values()],
@@ -72,15 +72,15 @@ def _shifts(shifted: pd.DataFrame) -> list[str]:
     """How much F1 changes where a nucleus lies elsewhere."""
     if shifted.empty:
         return ["No image is large enough to be shifted."]
-    nets, smallest, largest = shifted[shifted["model"] != OTSU], shifted["amount"].min(), shifted["amount"].max()
-    by_one, at_grid = nets[nets["amount"] == smallest], nets[nets["amount"].isin([16, 32])]
-    plural = "s" * (smallest != 1)
-    told = f"Shifted by {smallest} pixel{plural}, not one of them changed, F1 changes on average {_ranges(by_one)}"
+    nets = shifted[shifted["model"] != OTSU]
+    by_one, at_grid = nets[nets["amount"] == 1], nets[nets["amount"].isin([16, 32])]
+    told = f"Shifted by 1 pixel, which interpolates nothing, F1 changes on average {_ranges(by_one)}"
     if len(at_grid):
         grid = _listed(sorted(set(at_grid["amount"])))
         told += f"; shifted by {grid}, where a network that pools over so many sees the same, {_ranges(at_grid)}"
     sentences = [f"{told}. A method that does not see where a nucleus lies, as Otsu's threshold, has 0."]
     if few := int(shifted["too_small"].max()):
+        largest = shifted["amount"].max()
         sentences.append(f"{few} images are too small to be shifted by {largest} pixels, and are left out there.")
     return sentences
 

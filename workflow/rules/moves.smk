@@ -58,8 +58,7 @@ if MOVES:
 
     rule aggregate_moves:
         input:
-            moved=of_every_run("turns_and_shifts.parquet"),
-            otsu_moved=otsu_moved_scores,
+            moved=moved_scores,
             scores=of_every_run("scores.parquet"),
             otsu=otsu_scores,
         output:

@@ -86,10 +86,11 @@ def moves_of(wildcards):
     return wildcards.model in study.models
 
 
-def otsu_moved_scores(wildcards):
-    """Scores of Otsu's threshold on moved images, in every modality of a data set."""
+def moved_scores(wildcards):
+    """Scores of moved images, of every training of the study's models and of Otsu's threshold in every modality."""
     modalities = study.datasets[wildcards.dataset]["modalities"]
-    return [f"{RESULTS}/{wildcards.dataset}/{OTSU}/{modality}/turns_and_shifts.parquet" for modality in modalities]
+    of_otsu = [f"{RESULTS}/{wildcards.dataset}/{OTSU}/{modality}/turns_and_shifts.parquet" for modality in modalities]
+    return [*of_every_run("turns_and_shifts.parquet")(wildcards), *of_otsu]
 
 
 def choices(wildcards):

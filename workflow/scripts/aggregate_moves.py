@@ -5,7 +5,7 @@ from equinuclei.runtime.job import job
 
 with job(snakemake.log[0]):
     aggregate_moves(
-        [*snakemake.input.moved, *snakemake.input.otsu_moved],
+        snakemake.input.moved,
         [*snakemake.input.scores, *snakemake.input.otsu],
         models=snakemake.params.models,
         twins=snakemake.params.twins,

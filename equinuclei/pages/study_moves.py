@@ -62,9 +62,9 @@ def _against_twin(turned: pd.DataFrame) -> str:
     at = " and ".join(f"{_verdict(level)} by {_WHAT[level['level']]}" for level in quarter.to_dict("records"))
     steadier, less = (between["twin_high"] < 0).sum(), (between["twin_low"] > 0).sum()
     return (
-        f"{row['model']} beside its plain twin {row['twin']}, at the quarter turn: {at}. At {len(between)} angles and "
-        f"levels in between it is steadier {_times(steadier)}, less steady {_times(less)}, and for the rest no "
-        "difference is seen."
+        f"{row['model']} beside its plain twin {row['twin']}, at the quarter turn: {at}. In between, of {len(between)} "
+        f"comparisons (angles, by pixels and by objects): steadier in {steadier}, less steady in {less}, no difference "
+        f"seen in {len(between) - steadier - less}."
     )
 
 
@@ -92,7 +92,7 @@ def _ranges(rows: pd.DataFrame) -> str:
         values = rows.loc[rows["level"] == level, "mean_absolute"].dropna()
         if values.empty:
             continue
-        low, high = (f"{value:.4f}" for value in (values.min(), values.max()))
+        low, high = (f"{value:.4f}" if value else "0" for value in (values.min(), values.max()))
         parts.append(f"by {low if low == high else f'{low} to {high}'} ({what})")
     return " and ".join(parts) if parts else "by nothing that can be said"
 
@@ -108,10 +108,6 @@ def _cell(of_model: pd.DataFrame, kind: str, amount: int, level: str) -> dict[st
     if found.empty or pd.isna(found.iloc[0]):
         return {"text": "-", "value": ""}
     return {"text": f"{found.iloc[0]:.4f}" if found.iloc[0] else "0", "value": float(found.iloc[0])}
-
-
-def _times(count: int) -> str:
-    return {0: "never", 1: "once", 2: "twice"}.get(int(count), f"{count} times")
 
 
 def _listed(numbers: Sequence[int]) -> str:

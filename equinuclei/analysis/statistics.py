@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
+from equinuclei.analysis.differences import differences_of
 from equinuclei.analysis.failures import says_nothing, with_failures
 from equinuclei.specs import INFERENCES, OTSU
 
@@ -369,22 +370,13 @@ def _comparisons(scores: pd.DataFrame, failures: pd.DataFrame | None = None) -> 
         )
     parts = []
     for level in LEVELS:
-        hits, total = _fraction(pairs, level, "")
-        hits_reference, total_reference = _fraction(pairs, level, "_reference")
-        defined = (total > 0) & (total_reference > 0)
-        part = pairs.loc[defined, shown].assign(level=level)
-        numerator = hits_reference * total - hits * total_reference
-        part["f1_difference"] = numerator[defined] / (total[defined] * total_reference[defined])
+        differences = differences_of(pairs, level)
+        defined = differences.notna()
+        part = pairs.loc[defined, shown].assign(level=level, f1_difference=differences[defined])
         part["agreement"] = pairs.loc[defined, "agreement"]
         part["left_out"] = says_nothing(pairs, level, failures)[defined]
         parts.append(part)
     return pd.concat(parts, ignore_index=True).astype({"mirrored": bool, "left_out": bool})
-
-
-def _fraction(pairs: pd.DataFrame, level: str, suffix: str) -> tuple[pd.Series, pd.Series]:
-    """Numerator and denominator (int64) of F1 = 2 TP / (2 TP + FP + FN)."""
-    TP, FP, FN = (pairs[f"{level}_{count}{suffix}"].astype(np.int64) for count in ("TP", "FP", "FN"))
-    return 2 * TP, 2 * TP + FP + FN
 
 
 def in_order(table: pd.DataFrame, by: list[str], order: Sequence[str] | None) -> pd.DataFrame:

@@ -14,8 +14,10 @@ import torch
 from equinuclei.checksums import digest, sha256
 from equinuclei.dataset.parts import PREDICTIONS_COLUMNS, iterate_images
 from equinuclei.evaluation.examples import write_examples
+from equinuclei.evaluation.moves import SHIFTS, TURNS, moves_of
 from equinuclei.evaluation.scored import ScoredPart
-from equinuclei.inference.whole_images import predict_transforms
+from equinuclei.images.intensity import normalize
+from equinuclei.inference.whole_images import predict_maps, predict_transforms
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.device import prepare_torch
 from equinuclei.networks.folding import fold
@@ -34,7 +36,9 @@ class PredictionSettings:
     """How images are predicted.
 
     mirrored : whether every image is also predicted mirrored; inferences : keys of `specs.INFERENCES`; examples : how
-    many images are kept for figures; device : "cuda" or "cpu"; torch_threads : on the CPU
+    many images are kept for figures; device : "cuda" or "cpu"; torch_threads : on the CPU; moves : whether images are
+    also predicted turned between the quarter turns, and shifted (`moves`), as deployed: 12 more predictions per image,
+    beside the 4 of each inference mode (8 where mirrored)
     """
 
     mirrored: bool
@@ -42,6 +46,7 @@ class PredictionSettings:
     examples: int
     device: str
     torch_threads: int
+    moves: bool = False
 
     @property
     def elements(self) -> Sequence[Element]:
@@ -55,7 +60,8 @@ class PredictionFiles:
 
     predictions : store with an array (n, y, x) uint8 of prediction codes (`equinuclei.networks.targets`) per inference
         mode, transform and image shape, each prediction turned back into the frame of its image; its attributes name
-        the target
+        the target. With moves, also `deployed/turned_015` and so on, in the frame of the turned image, and
+        `deployed/shifted_01` and so on: the prediction of the crop at its place in the image, and 0 around it
     index : table of the array and row of every image, the same for every mode and transform
     examples : some images as deployed (`examples.write_examples`), one per cell line as far as that goes
     """
@@ -87,11 +93,13 @@ def predict_part(
     planned = plan_stacks(rows.drop(columns=["array", "row"]).assign(dtype="uint8"))
     device = prepare_torch(settings.device, settings.torch_threads, deterministic=True)
     predictor = _Predictor(load_model(weights, device), device, settings)
-    made = {
+    made: dict[str, Any] = {
         "target": predictor.network.target,
         "inferences": list(settings.inferences),
         "transforms": [element.name for element in settings.elements],
     }
+    if settings.moves:
+        made["moves"] = {"turns": list(TURNS), "shifts": list(SHIFTS)}
 
     def predict(folder: Path) -> None:
         create_store(folder, made)
@@ -100,6 +108,10 @@ def predict_part(
             unit = f"{inference}-array-{number}"
             if not is_done(folder, unit):
                 predictor.predict_array(folder, inference, str(array), rows.iloc[members.index], images)
+                mark_done(folder, unit)
+        for number, (array, members) in enumerate(planned.groupby("array", sort=True) if settings.moves else ()):
+            if not is_done(folder, unit := f"moves-array-{number}"):
+                predictor.predict_moves(folder, str(array), rows.iloc[members.index], images)
                 mark_done(folder, unit)
         chosen = rows[rows["image_id"].isin(_example_ids(planned, settings.examples))]
         write_examples(beside_file(folder, files.examples), list(predictor.examples(chosen, images, part)))
@@ -138,6 +150,34 @@ class _Predictor:
             for element, block in blocks.items():
                 write_rows(stacks[element], start, block)
             logger.info("%s: predicted %d of %d images of %s", inference, start + len(members), len(rows), array)
+
+    def predict_moves(self, store: Path, array: str, rows: pd.DataFrame, images: str | Path) -> None:
+        """Write the predictions of images of one shape, turned and shifted: an array of the store per move."""
+        height, width = int(rows["height"].iloc[0]), int(rows["width"].iloc[0])
+        moves = list(moves_of(height, width))
+        if len(moves) == len(TURNS):
+            logger.warning("%s: images are too small to be shifted; they are only turned", array)
+        stacks = [
+            create_stack(store, f"deployed/{move.name}/{array}", len(rows), height, width, "uint8") for move in moves
+        ]
+        shard = shard_rows(height, width, 1, len(rows))
+        for start in range(0, len(rows), shard):
+            members = rows.iloc[start : start + shard]
+            blocks = np.zeros((len(moves), len(members), height, width), np.uint8)
+            for position, (_, stored) in enumerate(iterate_images(members, image=images)):
+                normalized = normalize(stored["image"], self.folded.normalization)
+                for block, move in zip(blocks, moves, strict=True):
+                    block[position][move.window(height, width)] = self._codes(move.view(normalized))
+            for stack, block in zip(stacks, blocks, strict=True):
+                write_rows(stack, start, block)
+            logger.info("moved: predicted %d of %d images of %s", start + len(members), len(rows), array)
+
+    @torch.inference_mode()
+    def _codes(self, normalized: np.ndarray) -> np.ndarray:
+        """Codes of a normalised image (y, x) as deployed."""
+        image = torch.from_numpy(np.ascontiguousarray(normalized)).to(self.device)
+        codes: np.ndarray = self.target.codes(predict_maps(self.folded, image[None, None])[0].float().cpu().numpy())
+        return codes
 
     def examples(self, rows: pd.DataFrame, images: str | Path, part: ScoredPart) -> Iterator[dict[str, Any]]:
         """Images, truths and probabilities as of `examples.write_examples`."""

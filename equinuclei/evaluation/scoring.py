@@ -56,11 +56,15 @@ def crop_windows(height: int, width: int) -> list[tuple[slice, slice]]:
     return [(slice(y, y + CROP), slice(x, x + CROP)) for y in starts[0] for x in starts[1]]
 
 
+def otsu_threshold(image: np.ndarray) -> float:
+    """Otsu's threshold (Otsu 1979) of an image (y, x); infinite for a constant image."""
+    return float(threshold_otsu(image)) if image.min() < image.max() else np.inf
+
+
 def otsu_mask(image: np.ndarray) -> np.ndarray:
-    """Pixels above Otsu's threshold (Otsu 1979), bool, (y, x). All False for a constant image."""
-    if image.min() == image.max():
-        return np.zeros(image.shape, dtype=bool)
-    return image > threshold_otsu(image)
+    """Pixels above Otsu's threshold, bool, (y, x). All False for a constant image."""
+    mask: np.ndarray = image > otsu_threshold(image)
+    return mask
 
 
 def score_predictions(

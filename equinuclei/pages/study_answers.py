@@ -9,6 +9,7 @@ from equinuclei.analysis.contrasts import MEASURE_NAMES, zero_by_construction
 from equinuclei.analysis.failures import failed_seeds, failure_sentences
 from equinuclei.analysis.statistics import LEVELS, net_name, signed
 from equinuclei.pages.page import text
+from equinuclei.pages.study_moves import moved_answer
 from equinuclei.specs import OTSU
 
 FULL_STUDY_SEEDS = 5
@@ -66,6 +67,7 @@ def answers(read: Mapping[str, pd.DataFrame], config: Mapping) -> list[dict]:
                 "best": [_best(sound, f"{level}_F1") for level in LEVELS],
                 "turned": _turned(zeros := _zeros(differences, equivariant)),
                 "zeros": [row | {"failed": (modality, row["model"]) in failed} for row in zeros],
+                "moved": moved_answer(read.get("turns_and_shifts"), modality),
             }
         )
     return found

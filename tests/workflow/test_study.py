@@ -270,7 +270,7 @@ def test_snakemake_packs_a_report_with_captions_without_a_network(study, tmp_pat
 ON_DEMAND = {
     f"study/{name}.tsv"
     for name in ("learning_curve", "learning_curve_contrasts", "leave_one_cell_line_out", "subsets", "accuracy")
-}
+} | {"study/turns_and_shifts.tsv", "study/turns_and_shifts.parquet"}
 
 
 def columns_of(path):

@@ -86,9 +86,10 @@ CURVE_TABLES = (
     else {}
 )
 LEFT_OUT_TABLES = {"leave_one_cell_line_out": "Without one cell line"} if study.left_out else {}
+MOVES = {"turns_and_shifts": "Between the quarter turns, and shifted"} if study.evaluation["turns_and_shifts"] else {}
 SUBSET_FIGURES = {name: title for name, title in (CURVE_TABLES | LEFT_OUT_TABLES).items() if "contrasts" not in name}
-ALL_TABLES = TABLES | CURVE_TABLES | LEFT_OUT_TABLES
-ALL_FIGURES = FIGURES | SUBSET_FIGURES
+ALL_TABLES = TABLES | MOVES | CURVE_TABLES | LEFT_OUT_TABLES
+ALL_FIGURES = FIGURES | MOVES | SUBSET_FIGURES
 ALL_RUNS = (*study.runs, *study.derived_runs)
 SUBSETS = f"{RESULTS}/{{dataset}}/subsets.tsv"
 PLATES = study.plates.results
@@ -104,6 +105,7 @@ CODE_RULES = (
     "score_test",
     "score_otsu",
     "aggregate_f1",
+    *(("score_moves", "score_otsu_moves", "aggregate_moves") if MOVES else ()),
     *(("list_subsets",) if study.subsets else ()),
     *(("aggregate_learning_curve",) if study.curve else ()),
     *(("aggregate_left_out",) if study.left_out else ()),

@@ -30,6 +30,7 @@ rule predict_test:
         runtime=hours(2, of_group=3),
         gpu=GPUS,
     params:
+        **({"moves": moves_of} if MOVES else {}),  # a parameter more would make what a study has predicted stale
         mirrored=study.evaluation["mirrored"],
         inferences=inferences_of,
         examples=study.evaluation["examples"],

@@ -55,6 +55,7 @@ rule record_provenance:
         scores=of_every_run("scores.parquet", ALL_RUNS),
         crop_scores=of_every_run("crop_scores.parquet"),
         otsu=otsu_scores,
+        moved=moved_scores if MOVES else [],
         tables=[f"{RESULTS}/{{dataset}}/tables/{name}.tsv" for name in ALL_TABLES],
         subsets=SUBSETS if study.subsets else [],
         summary=f"{RESULTS}/{{dataset}}/tables/summary.txt",

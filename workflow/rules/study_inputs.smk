@@ -81,6 +81,18 @@ def otsu_scores(wildcards):
     return [f"{RESULTS}/{wildcards.dataset}/{OTSU}/{modality}/scores.parquet" for modality in modalities]
 
 
+def moves_of(wildcards):
+    """Whether the rule's model is predicted turned between the quarter turns, and shifted: those of the study are."""
+    return wildcards.model in study.models
+
+
+def moved_scores(wildcards):
+    """Scores of moved images, of every training of the study's models and of Otsu's threshold in every modality."""
+    modalities = study.datasets[wildcards.dataset]["modalities"]
+    of_otsu = [f"{RESULTS}/{wildcards.dataset}/{OTSU}/{modality}/turns_and_shifts.parquet" for modality in modalities]
+    return [*of_every_run("turns_and_shifts.parquet")(wildcards), *of_otsu]
+
+
 def choices(wildcards):
     """The records of the chosen learning rates of a data set, of every model that has candidates."""
     return [

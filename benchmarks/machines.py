@@ -1,13 +1,13 @@
-"""What moves the numbers of a study between machines: the processor's instruction set, threads, or no more than the seed.
+"""What moves the numbers of a study between machines: the processor's instructions, threads, or no more than the seed.
 
     snakemake study --configfile config/demo.yaml --until binarize_masks split_dataset
     python -m benchmarks.machines config/demo.yaml --model simplified-p4 --modality brightfield --output trials
 
 trains one model of a study again and again on its first data set: as it is, once more, on fewer instructions of the
-processor (all libraries together, then one by one), on two threads, and with other seeds. Each trial is a process of its
-own, since libraries choose their instructions when they load. The table has a row per trial: whether the weights are, to
-the bit, those of the first row, and pixel and object F1 (IoU 0.5), means over the images of the scored part. Trials that an
-earlier call left in --output stand.
+processor (all libraries together, then one by one), on two threads, and with other seeds. Each trial is a process of
+its own, since libraries choose their instructions when they load. The table has a row per trial: whether the weights
+are, to the bit, those of the first row, and pixel and object F1 (IoU 0.5), means over the images of the scored part.
+Trials that an earlier call left in --output stand.
 """
 
 import argparse

@@ -8,7 +8,7 @@ from equinuclei.checksums import sha256, tree_sha256
 from equinuclei.errors import InputError
 from equinuclei.runtime.equivalent_code import RuleCode
 from equinuclei.runtime.files import read_record, write_json
-from equinuclei.runtime.provenance import code_version, hardware, package_versions, read_run
+from equinuclei.runtime.provenance import code_version, hardware, locked_packages, package_versions, read_run
 from equinuclei.specs import ARCHITECTURES
 from equinuclei.tables.files import read_table
 
@@ -56,6 +56,7 @@ def write_provenance(
                 **{key: record[key] for key in TRAINING_KEYS},
                 "packages": record["packages"],
                 "hardware": record["hardware"],
+                **{key: record[key] for key in ("lock", "hardware_before") if key in record},  # not in older records
             }
         )
     write_json(
@@ -67,6 +68,7 @@ def write_provenance(
             "config": dict(config),
             "source": read_record(source, "the record of the conversion", _AGAIN),
             "packages": package_versions(),
+            "lock": locked_packages(),
             "hardware": hardware(),
             "trainings": trainings,
             "files": {Path(path).relative_to(folder).as_posix(): sha256(path) for path in sorted(map(Path, files))},

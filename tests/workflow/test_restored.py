@@ -4,8 +4,8 @@ import os
 import shutil
 
 import pytest
-
 from conftest import planned_jobs, snakemake
+
 from project_copy import ROOT
 
 SIZE = 3_000_000  # above Snakemake's own limit for checksums

@@ -204,9 +204,9 @@ class Pyramid:
         if crc != self.checksums().get(time, crc):
             if array.nchunks_initialized < array.nchunks:
                 raise UnavailableError(
-                    f"{self.plate}: the pixels of well {self.well} are not those that were written, and not all of their "
-                    "files are there: run again when the disk shows them; if they are lost, remove the plate, and run "
-                    "again."
+                    f"{self.plate}: the pixels of well {self.well} are not those that were written, and not all of "
+                    "their files are there: run again when the disk shows them; if they are lost, remove the plate, "
+                    "and run again."
                 )
             raise InputError(self._damaged("the checksum differs"))
         return pixels

@@ -65,8 +65,8 @@ def trials(seeds: int) -> Iterator[Trial]:
     yield Trial("as it is")
     yield Trial("once more")
     yield Trial("AVX2", environment={name: value for part in NARROW.values() for name, value in part.items()})
-    yield Trial("two threads", threads=2)
     yield from (Trial(f"seed {seed}", seed) for seed in range(1, seeds))
+    yield Trial("two threads", threads=2)
     yield from (Trial(f"AVX2 in {library}", environment=part) for library, part in NARROW.items())
 
 

@@ -135,6 +135,9 @@ def main() -> None:
         rows[trial.name] = json.loads((folder / "trial.json").read_text(encoding="utf-8"))
         print(table(rows).to_string(), flush=True)
     print(next(iter(rows.values()))["hardware"])
+    found = [row["object F1"] for name, row in rows.items() if name == "as it is" or name.startswith("seed ")]
+    if found:
+        print(f"object F1 {min(found):.2f} to {max(found):.2f} over {len(found)} seeds")
 
 
 if __name__ == "__main__":

@@ -50,13 +50,14 @@ def write_provenance(
     trainings = []
     for run in map(Path, runs):
         record = read_run(run)
+        newer = {key: record[key] for key in ("lock", "hardware_before") if key in record}
         trainings.append(
             {
                 "run": run.relative_to(folder).as_posix(),
                 **{key: record[key] for key in TRAINING_KEYS},
                 "packages": record["packages"],
                 "hardware": record["hardware"],
-                **{key: record[key] for key in ("lock", "hardware_before") if key in record},  # not in older records
+                **newer,
             }
         )
     write_json(

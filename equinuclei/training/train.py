@@ -171,7 +171,7 @@ def train_model(
     key = inputs.key(code)
 
     def train(folder: Path) -> None:
-        *before, now = hardware_so_far(folder / "hardware.json", anew=not any(folder.glob("*.ckpt")))
+        *before, now = hardware_so_far(folder / "hardware.json", anew=not any(folder.rglob("*.ckpt")))
         _fit(task, folder, device)
         require_ownership(folder)
         told = {**(record or {}), "key": key, "hardware": now, "hardware_before": before}

@@ -13,6 +13,7 @@ from equinuclei.specs import ARCHITECTURES
 from equinuclei.tables.files import read_table
 
 TRAINING_KEYS = ("seed", "train_seconds", "resumed_after_epoch", "images", "data_sha256", "code_sha256", "code_version")
+MACHINE_KEYS = ("packages", "lock", "hardware", "hardware_before")
 FORMAT = 1
 _AGAIN = "delete it and run again: the data set is converted again"
 
@@ -50,14 +51,11 @@ def write_provenance(
     trainings = []
     for run in map(Path, runs):
         record = read_run(run)
-        newer = {key: record[key] for key in ("lock", "hardware_before") if key in record}
         trainings.append(
             {
                 "run": run.relative_to(folder).as_posix(),
                 **{key: record[key] for key in TRAINING_KEYS},
-                "packages": record["packages"],
-                "hardware": record["hardware"],
-                **newer,
+                **{key: record[key] for key in MACHINE_KEYS if key in record},  # older ones have fewer
             }
         )
     write_json(

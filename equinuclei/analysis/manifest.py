@@ -8,7 +8,7 @@ from equinuclei.checksums import sha256, tree_sha256
 from equinuclei.errors import InputError
 from equinuclei.runtime.equivalent_code import RuleCode
 from equinuclei.runtime.files import read_record, write_json
-from equinuclei.runtime.provenance import code_version, hardware, package_versions, read_run
+from equinuclei.runtime.provenance import code_version, hardware, locked_packages, package_versions, read_run
 from equinuclei.specs import ARCHITECTURES
 from equinuclei.tables.files import read_table
 
@@ -16,6 +16,7 @@ TRAINING_KEYS = (
     *("seed", "train_seconds", "train_cpu_seconds", "resumed_after_epoch"),
     *("images", "data_sha256", "code_sha256", "code_version"),
 )
+MACHINE_KEYS = ("packages", "lock", "hardware", "hardware_before")
 FORMAT = 1
 _AGAIN = "delete it and run again: the data set is converted again"
 
@@ -57,8 +58,7 @@ def write_provenance(
             {
                 "run": run.relative_to(folder).as_posix(),
                 **{key: record[key] for key in TRAINING_KEYS},
-                "packages": record["packages"],
-                "hardware": record["hardware"],
+                **{key: record[key] for key in MACHINE_KEYS if key in record},  # older ones have fewer
             }
         )
     write_json(
@@ -70,6 +70,7 @@ def write_provenance(
             "config": dict(config),
             "source": read_record(source, "the record of the conversion", _AGAIN),
             "packages": package_versions(),
+            "lock": locked_packages(),
             "hardware": hardware(),
             "trainings": trainings,
             "files": {Path(path).relative_to(folder).as_posix(): sha256(path) for path in sorted(map(Path, files))},

@@ -11,6 +11,7 @@ import pandas as pd
 from equinuclei.analysis.contrasts import MARGIN, contrast_table, contrasts_by_cell_line, image_values, interval_table
 from equinuclei.analysis.failures import failed_trainings, failure_sentences, find_failures
 from equinuclei.analysis.folder import StudyFolder
+from equinuclei.analysis.machines import machine_sentences
 from equinuclei.analysis.statistics import (
     crops_as_images,
     difference_reduction,
@@ -126,7 +127,7 @@ def aggregate_f1(study: StudyFolder, compared: Comparison) -> None:
         with replacing(study.differences_file(name)) as temporary:
             f1_difference(of, failures).to_parquet(temporary, index=False)
     with replacing(study.tables / "summary.txt") as temporary:
-        temporary.write_text(_summary(f1, difference, contrasts), encoding="utf-8")
+        temporary.write_text(_summary(f1, difference, contrasts, machine_sentences(study.records)), encoding="utf-8")
 
 
 def training_costs(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -138,8 +139,8 @@ def training_costs(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(records)[columns]
 
 
-def _summary(f1: pd.DataFrame, difference: pd.DataFrame, contrasts: pd.DataFrame) -> str:
-    """The tables as text, sections per modality, then the declared contrasts; before all, what failed.
+def _summary(f1: pd.DataFrame, difference: pd.DataFrame, contrasts: pd.DataFrame, machines: Sequence[str]) -> str:
+    """The tables as text, sections per modality, the declared contrasts, and the machines; before all, what failed.
 
     F1 of "exact" is left out: it is that of "deployed" to rounding.
     """
@@ -155,6 +156,7 @@ def _summary(f1: pd.DataFrame, difference: pd.DataFrame, contrasts: pd.DataFrame
     for (dataset, modality), rows in contrasts.groupby(["dataset", "modality"], sort=False):
         declared = rows[rows["kind"] == "declared"]
         sections.append(f"{dataset}, {modality}: declared contrasts\n{_contrasts(declared)}")
+    sections += ["".join(f"{sentence}\n" for sentence in machines)] if machines else []
     return "\n".join(sections)
 
 

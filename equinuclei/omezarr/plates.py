@@ -20,7 +20,7 @@ from ngio import open_ome_zarr_container, open_ome_zarr_plate
 
 from equinuclei.channels import ChannelChoice, find_channel
 from equinuclei.claims import check_claim
-from equinuclei.errors import InputError, reading
+from equinuclei.errors import InputError, UnavailableError, reading
 from equinuclei.omezarr.blocks import SMALLEST_LEVEL_OF_MAPS, STEP, blocks
 from equinuclei.omezarr.metadata import (
     REMEDY,
@@ -190,6 +190,8 @@ class Pyramid:
         ------
         InputError
             If they are not those that `equinuclei.omezarr.writing.write_pixels` was given.
+        UnavailableError
+            If so, and files of them are not there: Zarr takes a file that a file server does not show for a blank one.
         """
         array = self.level(0)
         at = self.time_index(time)
@@ -200,6 +202,12 @@ class Pyramid:
             for region in blocks(array, at):
                 crc = zlib.crc32(np.ascontiguousarray(pixels[region[len(at) :]]).data, crc)
         if crc != self.checksums().get(time, crc):
+            if array.nchunks_initialized < array.nchunks:
+                raise UnavailableError(
+                    f"{self.plate}: the pixels of well {self.well} are not those that were written, and not all of "
+                    "their files are there: run again when the disk shows them; if they are lost, remove the plate, "
+                    "and run again."
+                )
             raise InputError(self._damaged("the checksum differs"))
         return pixels
 

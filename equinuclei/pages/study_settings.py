@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from equinuclei.analysis.machines import machine_sentences
 from equinuclei.dataset.parts import PARTS
 from equinuclei.pages.page import text
 
@@ -110,7 +111,6 @@ def provenance(record: Mapping) -> dict[str, Any]:
     """What the results were made from and with. record : provenance.json."""
     trainings = record["trainings"]
     seconds, cpu_seconds = (sum(training[f"train_{of}seconds"] for training in trainings) for of in ("", "cpu_"))
-    processors = sorted({t["hardware"].get("gpu", t["hardware"]["processor"]) for t in trainings})
     versions = sorted({t["code_version"] for t in trainings})
     packages = dict(sorted({package for t in trainings for package in t["packages"].items()}))
     return {
@@ -121,7 +121,11 @@ def provenance(record: Mapping) -> dict[str, Any]:
                 "trainings",
                 f"{len(trainings)}, {_duration(seconds)} in all, with {_duration(cpu_seconds)} of CPU time",
             ),
-            ("trained on", ", ".join(processors)),
+            ("hardware", " ".join(machine_sentences(trainings))),
+            (
+                "SHA-256 of requirements.lock",
+                ", ".join(sorted({t["lock"]["sha256"] for t in trainings if t.get("lock")})),
+            ),
             ("packages", ", ".join(f"{name} {version}" for name, version in packages.items())),
         ],
         "checksums": sorted({**record["stores"], **record["files"]}.items()),

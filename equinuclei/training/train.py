@@ -31,7 +31,7 @@ from equinuclei.runtime.files import put_in_place, replacing, with_scratch_folde
 from equinuclei.runtime.finished import checksums, is_made
 from equinuclei.runtime.job import is_follower
 from equinuclei.runtime.ownership import require_ownership
-from equinuclei.runtime.provenance import code_version, hardware, package_versions
+from equinuclei.runtime.provenance import code_version, hardware_so_far, locked_packages, package_versions
 from equinuclei.specs import ModelSpec
 from equinuclei.training.crops import CropSampler
 from equinuclei.training.devices import environment_of_followers, folder_of_leader, select_device
@@ -171,9 +171,11 @@ def train_model(
     key = inputs.key(code)
 
     def train(folder: Path) -> None:
+        *before, now = hardware_so_far(folder / "hardware.json", anew=not any(folder.rglob("*.ckpt")))
         _fit(task, folder, device)
         require_ownership(folder)
-        _write(inputs, task, files.moved_to(folder), code, {**(record or {}), "key": key})
+        told = {**(record or {}), "key": key, "hardware": now, "hardware_before": before}
+        _write(inputs, task, files.moved_to(folder), code, told)
         put_in_place(folder, [files.history, files.run, files.weights], lambda: files.are_made(key))
 
     with_scratch_folder(files.weights.parent / "checkpoint", key, train, is_finished=lambda _: files.are_made(key))
@@ -245,7 +247,7 @@ def _write(inputs: _Inputs, task: SegmentationTask, files: TrainingFiles, code: 
             "code_sha256": code,
             "code_version": code_version(),
             "packages": package_versions(),
-            "hardware": hardware(),
+            "lock": locked_packages(),
             **seconds,
             "resumed_after_epoch": task.resumed_after_epoch,
             "files": checksums([files.history, files.weights]),

@@ -21,7 +21,7 @@ from equinuclei.networks.device import prepare_torch
 from equinuclei.networks.targets import target_of
 from equinuclei.runtime.files import done_record, mark_done, put_in_place, with_scratch_folder, write_json
 from equinuclei.runtime.finished import is_made
-from equinuclei.runtime.provenance import code_version, hardware, package_versions, read_run
+from equinuclei.runtime.provenance import code_version, hardware, locked_packages, package_versions, read_run
 from equinuclei.specs import ModelSpec
 from equinuclei.symmetry import IDENTITY
 from equinuclei.tables.files import read_table
@@ -162,6 +162,7 @@ def _record(trial: _Trial, tried: Sequence[Mapping[str, Any]], best: Mapping[str
         "code_sha256": trial.code,
         "code_version": code_version(),
         "packages": package_versions(),
+        "lock": locked_packages(),
         "hardware": hardware(),
     }
 

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pandas as pd
 import yaml
 
 from equinuclei.simulation.plates import simulate_plate
 from scripts.verify_reproducibility import MAY_DIFFER, Allowance, compare, without_times
+from tests.support.one_training import study_of
 
 from .machine import Machine
 
@@ -28,24 +29,6 @@ DISK = 200
 
 LITTER = (".*.new-*", ".*.work-*", "owner-*", ".snakemake_timestamp")
 """Names of what a killed job may leave behind, hidden beside its results."""
-
-STUDY: dict[str, Any] = {
-    "datasets": [
-        {
-            "name": "tiny",
-            "source": {"layout": "simulated", "fields_per_cell_line": 3, "height": 72, "width": 90, "seed": 5},
-            "modalities": ["fluorescence"],
-            "mask": {"kind": "three_class", "border_as": "background"},
-            "split": [7, 7, 7],
-        }
-    ],
-    "models": [{"name": "turning", "preset": "simplified-p4", "widths": [4, 8, 8]}],
-    "seeds": [0],
-    "training": {
-        "crop": 64, "batch_size": 2, "learning_rate": 0.005, "device": "cpu", "torch_threads": 1,
-    },
-    "evaluation": {"mirrored": False, "inference": ["deployed"], "examples": 1},
-}  # fmt: skip
 
 
 def copy_project(folder: Path) -> Path:
@@ -153,8 +136,7 @@ class Study(Scene):
     epochs = 12
 
     def set_up(self) -> None:
-        training = STUDY["training"] | {"epochs": self.epochs}
-        (self.folder / "study.yaml").write_text(yaml.safe_dump(STUDY | {"training": training}))
+        (self.folder / "study.yaml").write_text(yaml.safe_dump(study_of(self.epochs)))
 
     def command(self) -> tuple[list[str], Path]:
         unlock, profile = self.project / "scripts/unlock.sh", self.project / "profiles/default"

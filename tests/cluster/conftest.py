@@ -26,6 +26,8 @@ from typing import ClassVar
 import pytest
 import yaml
 
+from support.one_training import study_of
+
 AT_ONCE = 6
 PATIENCE = 300.0
 """Seconds without any sign of life after which an event that is waited for counts as lost."""
@@ -34,28 +36,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd")
 
-STUDY = {
-    "datasets": [
-        {
-            "name": "tiny",
-            "source": {"layout": "simulated", "fields_per_cell_line": 3, "height": 72, "width": 90, "seed": 5},
-            "modalities": ["fluorescence"],
-            "mask": {"kind": "three_class", "border_as": "background"},
-            "split": [7, 7, 7],
-        }
-    ],
-    "models": [{"name": "turning", "preset": "simplified-p4", "widths": [4, 8, 8]}],
-    "seeds": [0],
-    "training": {
-        "epochs": 12,
-        "crop": 64,
-        "batch_size": 2,
-        "learning_rate": 0.005,
-        "device": "cpu",
-        "torch_threads": 1,
-    },
-    "evaluation": {"mirrored": False, "inference": ["deployed"], "examples": 1},
-}
+STUDY = study_of(epochs=12)
 RUN = "results/tiny/models/turning/fluorescence/seed0"
 WEIGHTS = f"{RUN}/weights.safetensors"
 LOG = "results/logs/train_model/tiny/turning_fluorescence_seed0.log"

@@ -10,7 +10,7 @@ import zarr
 from ngio import Roi, open_ome_zarr_container
 from ngio.tables import RoiTable
 
-from equinuclei.errors import InputError
+from equinuclei.errors import InputError, UnavailableError
 from equinuclei.omezarr.plates import FIELD_TABLE, Plate, is_plate
 from equinuclei.omezarr.writing import (
     PlateChannel,
@@ -84,6 +84,16 @@ def test_pixels_that_changed_are_reported(plate):
         InputError, match=r"pixels of well B02 are not those that were written \(the checksum differs\)"
     ):
         image.read()
+
+
+def test_pixels_whose_files_are_away_are_not_damaged(plate, tmp_path):
+    image = plate.image("B02")
+    file = next(path for path in (image.path / "0/c").rglob("*") if path.is_file())
+    file.rename(tmp_path / "away")
+    with pytest.raises(UnavailableError, match=r"well B02 .* not all of their files are there: run again"):
+        image.read()
+    (tmp_path / "away").rename(file)
+    assert image.read().tolist() == [[[7] * 9] * 8, [[8] * 9] * 8]
 
 
 def test_labels_that_changed_are_reported(plate):

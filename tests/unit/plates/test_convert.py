@@ -380,8 +380,9 @@ class TestFilesThatComeAndGo:
 
     @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
     def test_a_file_that_cannot_be_looked_at_is_not_absent(self, tmp_path, export, number):
-        with failing(export[1][3], number=number, calls=LOOKING):
+        with failing(export[1][3], number=number, calls=LOOKING) as fault:
             self.fail(export, tmp_path / "out", UnavailableError, export[1][3].name)
+        assert fault.count
         self.goes_on(export, tmp_path / "out")
 
     def test_a_fault_of_a_moment_costs_nothing_that_is_finished(self, tmp_path, export, monkeypatch):
@@ -428,12 +429,16 @@ class TestFilesThatComeAndGo:
         assert len(spoilt) == 2
 
     def test_too_little_memory_breaks_no_file(self, tmp_path, export, monkeypatch):
+        asked = []
+
         def no_memory(path, page):
+            asked.append(path)
             raise MemoryError("Unable to allocate 1 MiB")
 
         with monkeypatch.context() as patched:
             patched.setattr(field_images, "read_plane", no_memory)
             self.fail(export, tmp_path / "out", UnavailableError, "Unable to allocate")
+        assert asked
         self.goes_on(export, tmp_path / "out")
 
     def test_a_file_that_claims_more_memory_than_there_is_is_broken(self, tmp_path, export, monkeypatch):
@@ -465,6 +470,7 @@ class TestFilesThatComeAndGo:
 
         monkeypatch.setattr(plate_conversion, "write_pixels", disturb)
         self.fail(export, tmp_path / "out", StoppedError, "1 images changed while they were converted")
+        assert export[1][0].exists() == (change != "vanishes")
 
     def test_the_folder_must_be_as_the_scan_found_it(self, tmp_path, export):
         source, images, _ = export
@@ -483,8 +489,9 @@ class TestFilesThatComeAndGo:
 
     def test_a_folder_that_cannot_be_listed_is_not_accounted_for(self, tmp_path, export):
         (tmp_path / "in" / "more").mkdir()
-        with failing(tmp_path / "in" / "more", number=errno.EIO, calls=LISTING):
+        with failing(tmp_path / "in" / "more", number=errno.EIO, calls=LISTING) as fault:
             self.fail(export, tmp_path / "out", UnavailableError, "more: cannot be")
+        assert fault.count
         self.goes_on(export, tmp_path / "out")
 
 

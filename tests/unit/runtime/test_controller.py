@@ -76,8 +76,9 @@ def test_a_second_one_that_would_make_the_same_files_does_not_begin(tmp_path):
 
 
 def test_a_second_one_that_makes_other_files_begins(tmp_path):
-    elsewhere(tmp_path, "1", ["a.tsv"])
+    other = elsewhere(tmp_path, "1", ["a.tsv"])
     announce(tmp_path, ["b.tsv"], None).end()
+    assert find_controllers(tmp_path) == ([other], [])
 
 
 def test_a_dead_one_that_left_jobs_is_told_and_any_other_cleared(tmp_path, capsys):

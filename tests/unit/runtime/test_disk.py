@@ -20,10 +20,13 @@ def answering(code):
     return lambda *_, **__: SimpleNamespace(syncfs=syncfs)
 
 
-def test_a_file_system_is_synced_by_any_path_on_it(tmp_path):
+def test_a_file_system_is_synced_by_any_path_on_it(tmp_path, monkeypatch):
+    all_synced = []
+    monkeypatch.setattr(os, "sync", lambda: all_synced.append(True))
     (tmp_path / "a").write_text("a")
     sync_file_system(tmp_path)
     sync_file_system(tmp_path / "a")
+    assert not all_synced  # this one alone
 
 
 def test_what_could_not_be_kept_is_told_with_its_path(tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """What unlock.sh does, against a squeue and a scancel that say what they are told."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -9,28 +8,23 @@ from equinuclei.errors import StoppedError
 from equinuclei.runtime import controller, left_behind, owners
 from equinuclei.runtime.controller import user_name
 from equinuclei.runtime.left_behind import clear
+from support.programs import Programs
 from unit.runtime.test_controller import elsewhere
 
 RUN, OTHER_RUN = "equinuclei_0a1b-2c", "equinuclei_9f-8e"
 
 
-class Queue:
+class Queue(Programs):
     """A queue of jobs: number, name, user and folder of each."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(folder, monkeypatch)
         self.program("squeue", f"cat {folder / 'queue'}")
         # What is cancelled leaves the queue.
         self.program(
             "scancel",
             f'for job; do echo $job >> {folder / "cancelled"}; sed -i "/^$job|/d" {folder / "queue"}; done',
         )
-
-    def program(self, name: str, does: str) -> None:
-        path = self.folder / name
-        path.write_text(f"#!/bin/sh\n{does}\n")
-        path.chmod(0o755)
 
     def holds(self, *jobs: tuple[str, str, str, Path | str]) -> None:
         (self.folder / "queue").write_text("".join("|".join(map(str, job)) + "\n" for job in jobs))
@@ -45,8 +39,7 @@ class Queue:
 def queue(tmp_path, monkeypatch) -> Queue:
     monkeypatch.setattr(owners, "HEARTBEAT", 0.05)
     monkeypatch.setattr(controller, "LOOK", 0.02)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'slurm'}:{os.environ['PATH']}")
-    return Queue(tmp_path / "slurm")
+    return Queue(tmp_path / "slurm", monkeypatch)
 
 
 @pytest.fixture
@@ -107,8 +100,9 @@ def test_jobs_are_cancelled_where_only_a_lock_is_left(queue, lab):
 
 
 def test_a_folder_where_nothing_is_left_asks_slurm_for_nothing(queue, lab):
-    queue.program("squeue", "exit 1")
+    queue.program("squeue", f"touch {queue.folder / 'asked'}; exit 1")
     clear(lab)
+    assert not (queue.folder / "asked").exists()
 
 
 def test_where_slurm_does_not_answer_the_record_stays_for_the_next_time(queue, lab, capsys):

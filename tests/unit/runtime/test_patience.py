@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -11,6 +10,7 @@ from equinuclei.runtime import patience
 from equinuclei.runtime.controller import CALLER, Caller, Controller
 from equinuclei.runtime.owners import started
 from equinuclei.runtime.patience import Call, is_transient, stand_first
+from support.programs import Programs
 
 NO_CONTACT = "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
 TIMED_OUT = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
@@ -21,27 +21,21 @@ NO_ROOM = (
 JOB = ["--parsable", "--job-name", "equinuclei_1", "--comment", "rule_train_model_wildcards_a", "--wrap=true"]
 
 
-class Slurm:
+class Slurm(Programs):
     """Programs that give one answer after the other, the last one again and again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
 
     def answers(self, program: str, *answers: tuple[int, str, str]) -> None:
         """Exit status, and what is said on the two channels, of each call."""
         for number, (status, out, err) in enumerate(answers, 1):
             (self.folder / f"{program}.{number}").write_text(f"echo '{out}'; echo \"{err}\" >&2; exit {status}\n")
         path = self.folder / program
-        path.write_text(
-            f"""#!/bin/sh
-echo "$*" >> {path}.calls
+        self.program(
+            program,
+            f"""echo "$*" >> {path}.calls
 number=$(wc -l < {path}.calls)
 [ "$number" -gt {len(answers)} ] && number={len(answers)}
-. {path}.$number
-"""
+. {path}.$number""",
         )
-        path.chmod(0o755)
 
     def calls(self, program: str) -> list[str]:
         path = self.folder / f"{program}.calls"
@@ -51,8 +45,7 @@ number=$(wc -l < {path}.calls)
 @pytest.fixture
 def slurm(tmp_path, monkeypatch) -> Slurm:
     monkeypatch.setattr(patience, "PAUSE", 0.0)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'slurm'}:{os.environ['PATH']}")
-    return Slurm(tmp_path / "slurm")
+    return Slurm(tmp_path / "slurm", monkeypatch)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
 
 from equinuclei.channels import is_brightfield
 from equinuclei.errors import InputError, raise_problems
@@ -67,46 +66,6 @@ def plate_shape(wells: Sequence[str], declared: tuple[int, int] | None = None) -
         for rows, columns in shapes
         if all(row <= rows and column <= columns for row, column in positions)
     )
-
-
-def contrast_score(image: np.ndarray, nuclei: np.ndarray, imaged: np.ndarray) -> float:
-    """How far the nuclei of an image stand out: positive where they are brighter than the background, else negative.
-
-    The difference of the medians of nuclei and background, by the standard deviation of the background (estimated by
-    its median absolute deviation); at most 1000 in size. NaN where there are no nuclei, or no background.
-
-    image : (y, x), stored dtype; nuclei, imaged : bool (y, x), which pixels are in a nucleus, and which were imaged
-    """
-    inside, outside = image[nuclei & imaged], image[~nuclei & imaged]
-    if not inside.size or not outside.size:
-        return float("nan")
-    middle = float(np.median(outside))
-    spread = 1.4826 * float(np.median(np.abs(outside.astype(np.float64) - middle)))
-    difference = float(np.median(inside)) - middle
-    return float(np.clip(difference / max(spread, 1e-12), -1000, 1000)) if difference else 0.0
-
-
-def focus_score(image: np.ndarray) -> float:
-    """Sharpness of an image (y, x), stored dtype: variance of its Laplacian by the squared mean, 0 for a black image.
-
-    Pech-Pacheco et al. 2000; divided by the squared mean, it does not change when the exposure does. It compares
-    images of one plate, channel and magnification.
-    """
-    image = np.asarray(image, np.float64)
-    mean = image.mean()
-    return float(ndimage.laplace(image, mode="nearest").var() / mean**2) if mean > 0 else 0.0
-
-
-def saturated_share(image: np.ndarray) -> float:
-    """Share of pixels of an integer image (y, x) at the largest value of its dtype or of a 12- or 14-bit camera.
-
-    Of a float image, whose largest value is not known, it is 0.
-    """
-    if image.dtype.kind != "u" or not image.size:
-        return 0.0
-    largest = int(image.max())
-    limits = {np.iinfo(image.dtype).max, 2**12 - 1, 2**14 - 1} if image.dtype != np.uint8 else {255}
-    return float((image == largest).mean()) if largest in limits else 0.0
 
 
 def plate_warnings(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from equinuclei.channels import is_brightfield
 from equinuclei.errors import InputError, raise_problems
+from equinuclei.images.flags import OUT_OF_FOCUS, WRONG_KIND, Findings, ModelKnows, Remedies, judge
 from equinuclei.wells import STANDARD_SHAPES, few, parse_well, well_name
 
 CONTROLS = ("positive", "negative")
@@ -22,15 +23,18 @@ OUTLIER = 3.5
 
 
 EMPTY_FIELDS = 0.25  # share of a well's fields without a nucleus from which it is told
-# On images as the shipped models know them, the mean is 0.9 or more, and on images of another kind 0.6 to 0.86.
-UNSURE = 0.8
-# Stained nuclei stand out by 10 times the noise of the background and more, what is found in brightfield by 2 at most.
-LOW_CONTRAST = 3.0
-SATURATED = 0.01  # share of pixels
-OTHER_SIZE = 2.0  # times the size that a model knows best
 SIZES_DISAGREE = 1.5  # largest by smallest of the diameters that a plate's magnification was chosen by
 FEWEST_NUCLEI = 5  # from which a well's median size tells something
 MANY_WELLS = 12  # with one fault: told together
+
+SCORES_OF_WELLS = ("mean_probability", "solidity", "contrast", "skewness", "sharpness", "saturated")
+"""Columns of wells.tsv that a well is judged by, beside the number and the size of its nuclei."""
+
+REMEDIES = Remedies(
+    invert="invert its images, and convert them anew",
+    model="choose a model",
+    diameter="look at the outlines, and set `plates: {diameter: ...}` to that of most nuclei",
+)
 
 LABELS = {"count": "count", "median_area": "median area", "mean_intensity": "mean intensity"}
 
@@ -77,8 +81,8 @@ def plate_warnings(
     ----------
     wells
         Columns well, count (nuclei), failed_fields (share, 0 to 1), focus, saturated (share); and where they are known
-        fields, empty_fields (share), median_area (pixels), mean_intensity, mean_probability, contrast. A row per well,
-        or per well and time.
+        fields, empty_fields (share), median_area (pixels), mean_intensity and `SCORES_OF_WELLS`. A row per well, or per
+        well and time.
     plate_map
         See `equinuclei.plates.quality.read_plate_map`; with it, Z' of the controls is looked at.
     facts
@@ -97,10 +101,10 @@ def plate_warnings(
         )
     faults: dict[str, dict[str, str]] = defaultdict(dict)
     for row in wells.to_dict("records"):
-        for kind, text in (*_faults(row), *_faults_of_nuclei(row, facts)):
+        for kind, text in (*_faults(row), *_doubts(row, facts)):
             faults[kind][row["well"]] = text
     for well in _blurred(wells):
-        faults["out of focus"][well] = "less than half as sharp as the other wells"
+        faults[OUT_OF_FOCUS].setdefault(well, "less than half as sharp as the other wells")
     found: list[tuple[str, str, str]] = []
     for kind, of_wells in faults.items():
         names = list(of_wells)
@@ -115,54 +119,26 @@ def plate_warnings(
 
 
 def _faults(row: Mapping) -> Iterator[tuple[str, str]]:
-    """Faults of the images of a well."""
+    """Faults of the fields of a well."""
     if row["failed_fields"] > 0:
         yield "failed", f"{row['failed_fields']:.0%} of its fields could not be read"
-    if row["count"] == 0 and row["failed_fields"] < 1:
-        yield "empty", "no nucleus found"
-    if row["saturated"] > SATURATED:
-        yield "saturated", f"{row['saturated']:.1%} of the pixels are saturated"
     if row["count"] > 0 and row.get("empty_fields", 0) >= EMPTY_FIELDS:
         yield "empty fields", f"{row['empty_fields']:.0%} of its fields hold no nucleus"
 
 
-def _faults_of_nuclei(row: Mapping, facts: PlateFacts) -> Iterator[tuple[str, str]]:
-    """Faults of what was found in a well: it need not be nuclei."""
-    if row["count"] == 0:
+def _doubts(row: Mapping, facts: PlateFacts) -> Iterator[tuple[str, str]]:
+    """Flags of the image of a well, and of what was found in it: it need not be nuclei."""
+    if row["failed_fields"] >= 1:
         return
-    contrast = row.get("contrast", math.nan)
-    if is_brightfield(facts.modality):
-        if contrast > LOW_CONTRAST:
-            yield (
-                "wrong kind of image",
-                (
-                    "its nuclei are bright on a dark background, and the model learnt brightfield: choose a model of "
-                    "fluorescence, or another channel"
-                ),
-            )
-    elif contrast < 0:
-        yield (
-            "wrong kind of image",
-            (
-                "its nuclei are darker than the background, and the model learnt fluorescence: choose a model of "
-                "brightfield, or another channel"
-            ),
-        )
-    elif contrast < LOW_CONTRAST:
-        yield (
-            "low contrast",
-            (
-                f"its nuclei stand out by {contrast:.1f} times the noise of the background: no stain, out of focus, or "
-                "not an image of fluorescence"
-            ),
-        )
-    if (probability := row.get("mean_probability", math.nan)) < UNSURE:
-        yield "unsure", f"the model is not sure of what it found: its mean probability is {probability:.2f}"
-    if facts.model_diameter and facts.magnification and row["count"] >= FEWEST_NUCLEI:
-        diameter = 2 * math.sqrt(row.get("median_area", math.nan) / math.pi) * facts.magnification
-        ratio = diameter / facts.model_diameter
-        if not 1 / OTHER_SIZE <= ratio <= OTHER_SIZE and not math.isnan(ratio):
-            yield "size", f"its nuclei are {ratio:.2g} times as large across as those that the model knows"
+    chance = row["count"] < FEWEST_NUCLEI  # of so few, the size tells nothing
+    found = Findings(
+        count=row["count"],
+        **{name: row.get(name, math.nan) for name in SCORES_OF_WELLS},
+        diameter=math.nan if chance else 2 * math.sqrt(row.get("median_area", math.nan) / math.pi),
+        magnification=facts.magnification,
+    )
+    for flag in judge(found, ModelKnows(facts.modality, facts.model_diameter), REMEDIES):
+        yield flag.kind, flag.text
 
 
 def _blurred(wells: pd.DataFrame) -> list[str]:
@@ -183,7 +159,7 @@ def _faults_of_plate(
         yield "edge effect", f"wells at the edge hold {edge:.2f} times as many nuclei as those inside"
     if facts.modality and is_brightfield(facts.channel) and not is_brightfield(facts.modality):
         text = f"channel {facts.channel!r} is a brightfield image, and the model learnt {facts.modality}"
-        yield "wrong kind of image", f"{text}: choose a model of brightfield, or another channel"
+        yield WRONG_KIND, f"{text}: choose a model of brightfield, or another channel"
     scores = {key: value for key, value in z_primes(wells, plate_map).items() if math.isfinite(value)}
     if plate_map is not None and scores and max(scores.values()) < 0:
         names = [list(plate_map.loc[plate_map["control"] == kind, "well"]) for kind in ("positive", "negative")]

@@ -71,7 +71,8 @@ def test_a_folder_of_images(tmp_path, weights, field):
     done = run("--model", weights, images, output, "--min-area", 20, "--pixel-size", 0.5, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     stems = [Path(name).stem for name in NAMES]
-    expected = {f"labels/{stem}.tif" for stem in stems} | {f"overlays/{stem}.png" for stem in stems} | {"nuclei.tsv"}
+    tables = {"nuclei.tsv", "images.tsv"}
+    expected = {f"labels/{stem}.tif" for stem in stems} | {f"overlays/{stem}.png" for stem in stems} | tables
     assert files(output) == expected
     assert {name: (images / name).read_bytes() for name in NAMES} == before
     assert files(tmp_path) == {f"my images/{name}" for name in [*NAMES, "notes.txt", ".hidden.tif"]} | {

@@ -65,7 +65,8 @@ def faulty(image: np.ndarray, truth: np.ndarray, modality: str, magnified: float
     for share in (2, 5):
         top, limit = max(float(np.percentile(image, 100 - share)), 1), np.iinfo(image.dtype).max
         yield Case(f"{share} % saturated", stored(image * (limit / top), image.dtype), modality)
-    for name, noise in (("noise", random.normal(size=image.shape)), ("rough noise", rough_noise(random, image.shape))):
+    even, rough = random.standard_normal(image.shape), rough_noise(random, image.shape)
+    for name, noise in (("noise", even), ("rough noise", rough)):
         yield Case(f"{name} alone", stored(100 + 20 * noise, image.dtype), modality)
     if magnified is None:
         return
@@ -81,7 +82,7 @@ def faulty(image: np.ndarray, truth: np.ndarray, modality: str, magnified: float
 
 def rough_noise(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Noise whose neighbouring pixels are alike, as after binning or compression: mean 0, standard deviation 1."""
-    noise = ndimage.gaussian_filter(random.normal(size=shape), 2)
+    noise = ndimage.gaussian_filter(random.standard_normal(shape), 2)
     return noise / noise.std()
 
 

@@ -4,6 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 _NEXT_VALUES = 8
+_FEW = 0.001
 _FEWEST_PIXELS = 8
 
 
@@ -44,11 +45,16 @@ def saturated_share(image: np.ndarray) -> float:
     """
     if not image.size:
         return 0.0
-    values, counts = np.unique(image, return_counts=True)
+    largest = image.max()
+    share = float((image == largest).mean())
     limits = {np.iinfo(image.dtype).max, 2**12 - 1, 2**14 - 1} if image.dtype.kind == "u" else set()
-    at_limit = values[-1] in ({255} if image.dtype == np.uint8 else limits)
+    if largest in ({255} if image.dtype == np.uint8 else limits):
+        return share
+    if share < _FEW:  # to sort all pixels takes long
+        return 0.0
+    values, counts = np.unique(image, return_counts=True)
     piled_up = len(values) > _NEXT_VALUES and counts[-1] > counts[-1 - _NEXT_VALUES : -1].sum()
-    return float(counts[-1] / image.size) if at_limit or piled_up else 0.0
+    return share if piled_up else 0.0
 
 
 def skewness_score(image: np.ndarray) -> float:
@@ -79,8 +85,7 @@ def sharpness_score(image: np.ndarray, nuclei: np.ndarray, diameter: float) -> f
     products = squares = 0.0
     for order in ((1, 0), (0, 1)):
         fine, coarse = (
-            ndimage.gaussian_filter(pixels, diameter / part, order=order)[edges].astype(np.float64)
-            for part in (16, 6)
+            ndimage.gaussian_filter(pixels, diameter / part, order=order)[edges].astype(np.float64) for part in (16, 6)
         )
         products += float((fine * coarse).sum())
         squares += float((coarse**2).sum())

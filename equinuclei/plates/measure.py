@@ -24,7 +24,10 @@ from equinuclei.tables.files import write_table
 
 logger = logging.getLogger("equinuclei.plates.measure")
 
-SCORES = ("focus", "saturated", "skewness", "sharpness")
+SURENESS = ("mean_probability", "solidity")
+"""Mean over the nuclei of a field or well of what tells whether they are nuclei."""
+
+SCORES = ("focus", "saturated", "skewness", "sharpness", "contrast")
 """Of a field's pixels in the nuclear channel (`equinuclei.images.quality`)."""
 
 
@@ -54,8 +57,8 @@ def measure_plate(
         along it, in all three tables.
     fields_table, wells_table
         TSV files to make: count, at_border, median_area (pixels), median_area_um2, a mean per channel, mean_intensity
-        (of `channel`), `SCORES`; of fields status (ok, missing, ...), of wells fields, failed_fields and empty_fields
-        (shares), mean_probability, solidity and contrast.
+        (of `channel`), `SCORES`, mean_probability and solidity; of fields status (ok, missing, ...), of wells fields,
+        failed_fields and empty_fields (shares).
 
     Raises
     ------
@@ -165,6 +168,7 @@ def _measure_well(
                 "saturated": saturated_share(pixels),
                 "skewness": skewness_score(pixels),
                 "sharpness": sharpness_score(pixels, inside[place], diameter),
+                "contrast": contrast_score(pixels, inside[place]),
             }
         )
     nuclei.insert(0, "well", well.name)
@@ -177,6 +181,8 @@ def _summarize_fields(
 ) -> pd.DataFrame:
     """A row per field of a well: its nuclei, scores, status and time."""
     table = summarize(nuclei, ["well", "field"], statuses[["well", "field"]])
+    by_field = {field: _sureness(rows) for field, rows in nuclei.groupby("field")}
+    scores = scores.join(pd.DataFrame.from_dict(by_field, orient="index", columns=list(SURENESS)), on="field")
     table = table.merge(scores, on="field", how="left").merge(statuses.drop(columns="time"), on=["well", "field"])
     return table.assign(mean_intensity=table[_nuclear_mean(well)])
 
@@ -195,10 +201,19 @@ def _summarize_well(
         fields=len(statuses),
         failed_fields=float((statuses["status"] != "ok").mean()),
         empty_fields=float((~scores["field"].isin(nuclei["field"])).mean()) if len(scores) else 0.0,
-        mean_probability=nuclei["probability"].mean(),
-        solidity=np.average(nuclei["solidity"], weights=nuclei["area"]) if len(nuclei) else np.nan,
         contrast=nuclei.attrs["contrast"],
+        **_sureness(nuclei),
     )
+
+
+def _sureness(nuclei: pd.DataFrame) -> dict[str, float]:
+    """`SURENESS` of nuclei."""
+    if nuclei.empty:
+        return dict.fromkeys(SURENESS, np.nan)
+    return {
+        "mean_probability": float(nuclei["probability"].mean()),
+        "solidity": float(np.average(nuclei["solidity"], weights=nuclei["area"])),
+    }
 
 
 def _nuclear_mean(well: ConvertedWell) -> str:

@@ -1,7 +1,7 @@
 """Quality of a plate: its layout, scores of wells, warnings, and summaries of conditions."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ import pandas as pd
 
 from equinuclei.channels import is_brightfield
 from equinuclei.errors import InputError, raise_problems
-from equinuclei.images.flags import OUT_OF_FOCUS, WRONG_KIND, Findings, ModelKnows, Remedies, judge
+from equinuclei.images.flags import EMPTY, OUT_OF_FOCUS, WRONG_KIND, Findings, ModelKnows, Remedies, judge
 from equinuclei.wells import STANDARD_SHAPES, few, parse_well, well_name
 
 CONTROLS = ("positive", "negative")
@@ -73,7 +73,10 @@ def plate_shape(wells: Sequence[str], declared: tuple[int, int] | None = None) -
 
 
 def plate_warnings(
-    wells: pd.DataFrame, plate_map: pd.DataFrame | None = None, facts: PlateFacts = UNKNOWN
+    wells: pd.DataFrame,
+    plate_map: pd.DataFrame | None = None,
+    facts: PlateFacts = UNKNOWN,
+    fields: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """What a person should look at on a plate.
 
@@ -87,6 +90,9 @@ def plate_warnings(
         See `equinuclei.plates.quality.read_plate_map`; with it, Z' of the controls is looked at.
     facts
         What plate and model declare.
+    fields
+        A row per field (and time), with well, field, status, and the columns of wells that a field has too: what is
+        doubtful in a quarter of a well's fields or more is told of a well that is not flagged for it.
 
     Returns
     -------
@@ -97,12 +103,15 @@ def plate_warnings(
     if "time" in wells and len(set(wells["time"])) > 1:
         of_times = wells.groupby("time", sort=True)
         return pd.concat(
-            [plate_warnings(rows, plate_map, facts).assign(time=time) for time, rows in of_times], ignore_index=True
+            [plate_warnings(rows, plate_map, facts, _at(fields, time)).assign(time=time) for time, rows in of_times],
+            ignore_index=True,
         )
     faults: dict[str, dict[str, str]] = defaultdict(dict)
     for row in wells.to_dict("records"):
         for kind, text in (*_faults(row), *_doubts(row, facts)):
             faults[kind][row["well"]] = text
+    for well, kind, text in _doubtful_fields(fields, facts):
+        faults[kind].setdefault(well, text)
     for well in _blurred(wells):
         faults[OUT_OF_FOCUS].setdefault(well, "less than half as sharp as the other wells")
     found: list[tuple[str, str, str]] = []
@@ -127,8 +136,8 @@ def _faults(row: Mapping) -> Iterator[tuple[str, str]]:
 
 
 def _doubts(row: Mapping, facts: PlateFacts) -> Iterator[tuple[str, str]]:
-    """Flags of the image of a well, and of what was found in it: it need not be nuclei."""
-    if row["failed_fields"] >= 1:
+    """Flags of the image of a well or a field, and of what was found in it: it need not be nuclei."""
+    if row.get("failed_fields", 0) >= 1:
         return
     chance = row["count"] < FEWEST_NUCLEI  # of so few, the size tells nothing
     found = Findings(
@@ -139,6 +148,51 @@ def _doubts(row: Mapping, facts: PlateFacts) -> Iterator[tuple[str, str]]:
     )
     for flag in judge(found, ModelKnows(facts.modality, facts.model_diameter), REMEDIES):
         yield flag.kind, flag.text
+
+
+def field_flags(fields: pd.DataFrame, facts: PlateFacts) -> list[str]:
+    """The kinds of flags of every field, with commas; empty for a field without any, or that could not be read."""
+    rows = fields.to_dict("records")
+    return [", ".join(kind for kind, _ in _doubts(row, facts)) if row["status"] == "ok" else "" for row in rows]
+
+
+def flagged_wells(wells: pd.DataFrame, facts: PlateFacts) -> str:
+    """How many wells have which flag, such as "inverted 90, saturated 2 of 96 wells"; empty if none has any."""
+    found = {(kind, row["well"]) for row in wells.to_dict("records") for kind, _ in _doubts(row, facts)}
+    counts = Counter(kind for kind, _ in sorted(found)).most_common()
+    told = ", ".join(f"{kind} {count}" for kind, count in counts)
+    return f"{told} of {wells['well'].nunique()} wells" if told else ""
+
+
+def verdict(wells: pd.DataFrame, facts: PlateFacts) -> str:
+    """What most wells of a plate are flagged for, with the reason of the first of them; empty if they are not."""
+    reasons: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in wells.to_dict("records"):
+        for kind, text in _doubts(row, facts):
+            reasons[kind].setdefault(row["well"], text)
+    count = wells["well"].nunique()
+    most = [(kind, of) for kind, of in reasons.items() if 2 * len(of) > count]
+    lines = (f"{kind}, {len(of)} of {count} wells: {next(iter(of.values()))}" for kind, of in most)
+    return ". ".join(lines)
+
+
+def _doubtful_fields(fields: pd.DataFrame | None, facts: PlateFacts) -> Iterator[tuple[str, str, str]]:
+    """Well, kind and reason of what a quarter of a well's readable fields or more are flagged for."""
+    if fields is None:
+        return
+    for well, rows in fields[fields["status"] == "ok"].groupby("well", sort=False):
+        flagged: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for row in rows.to_dict("records"):
+            for kind, text in _doubts(row, facts):
+                flagged[kind].append((str(row["field"]), text))
+        for kind, of in flagged.items():
+            if kind != EMPTY and len(of) >= EMPTY_FIELDS * len(rows):
+                names = few([name for name, _ in of])
+                yield str(well), kind, f"{len(of)} of its {len(rows)} fields ({names}), {of[0][0]}: {of[0][1]}"
+
+
+def _at(fields: pd.DataFrame | None, time: int) -> pd.DataFrame | None:
+    return None if fields is None else fields[fields["time"] == time]
 
 
 def _blurred(wells: pd.DataFrame) -> list[str]:

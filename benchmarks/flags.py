@@ -1,6 +1,6 @@
 """How often sound images are flagged, and made faults are not.
 
-    python -m benchmarks.flags ../shared/data [--part val] [--images 30] [--table flags.tsv]
+    python -m benchmarks.flags ../shared/data [--part val] [--faulty 30] [--table flags.tsv]
 
 segments images of `dsb2018_fluo` and `brifiseg_brightfield` as `equinuclei segment` does: whole, as they come, where
 every flag is a false alarm; and around a nucleus with a fault of each kind, where every image without a flag is missed.
@@ -49,7 +49,7 @@ class Case:
     told: float | str = ESTIMATED
 
 
-def faulty(image: np.ndarray, truth: np.ndarray, modality: str, magnified: float | None) -> Iterator[Case]:
+def with_faults(image: np.ndarray, truth: np.ndarray, modality: str, magnified: float | None) -> Iterator[Case]:
     """An image around a nucleus with every fault. magnified : the diameter (pixels) that the model knows."""
     diameter = typical_diameter(truth)
     image = around(image, truth, EDGE)
@@ -116,22 +116,25 @@ def chosen(folder: Path, part: str, images: int | None) -> list[str]:
     return [str(name) for name in np.random.default_rng(0).permutation(sorted(groups.values()))[:images]]
 
 
-def cases(image: np.ndarray, truth: np.ndarray, modality: str, network: SegmentationNetwork) -> Iterator[Case]:
-    """An image as it comes, and with every fault if it holds nuclei."""
+def cases(
+    image: np.ndarray, truth: np.ndarray, modality: str, network: SegmentationNetwork, faults: bool
+) -> Iterator[Case]:
+    """An image as it comes; and with every fault, if these are wanted and it holds nuclei."""
     yield Case(NONE, image, modality)
-    if truth.any():
-        yield from faulty(image, truth, modality, network.diameter)
+    if faults and truth.any():
+        yield from with_faults(image, truth, modality, network.diameter)
 
 
-def measure(data: Path, part: str, images: int | None) -> Iterator[dict[str, object]]:
+def measure(data: Path, part: str, images: int | None, faulty: int | None) -> Iterator[dict[str, object]]:
     """A row per image and fault: what was measured, flags, whether it is an alarm, and the F1 of a whole image."""
     files = {modality: SHIPPED / name / "weights.safetensors" for modality, name in MODELS.items()}
     networks = {modality: fold(load_model(path)).eval() for modality, path in files.items()}
     for modality, folder in DATA.items():
-        for name in chosen(data / folder, part, images):
+        for number, name in enumerate(chosen(data / folder, part, images)):
             image, mask = (tifffile.imread(data / folder / kind / f"{name}.tif") for kind in ("images", "masks"))
             truth = mask.astype(np.int64) if mask.dtype != np.uint8 else ndimage.label(mask)[0].astype(np.int64)
-            for case in cases(image, truth, modality, networks[modality]):
+            faults = faulty is None or number < faulty
+            for case in cases(image, truth, modality, networks[modality], faults):
                 result, labels = judged(networks[case.model], case, modality_of(files[case.model]))
                 kinds = {flag.kind for flag in result.flags}
                 nearly_empty = case.fault == NONE and len(np.unique(truth)) - 1 <= NEARLY_EMPTY
@@ -161,12 +164,13 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--part", choices=["train", "val"], default="val")
     parser.add_argument("--images", type=int, help="of each modality (default: all)")
+    parser.add_argument("--faulty", type=int, help="how many of them are given faults too (default: all)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", type=Path, help="file for what was measured of every case, TSV")
     arguments = parser.parse_args()
     prepare_torch("cpu", arguments.threads, deterministic=True)
     rows = []
-    for row in measure(arguments.data, arguments.part, arguments.images):
+    for row in measure(arguments.data, arguments.part, arguments.images, arguments.faulty):
         rows.append(row)
         if arguments.table and row["fault"] == NONE:
             pd.DataFrame(rows).to_csv(arguments.table, sep="\t", index=False)

@@ -29,6 +29,9 @@ images; brightfield -0.45 to 0.15; inverted fluorescence -0.77 and less."""
 OTHER_SIDE = 0.16
 """Skewness beyond which brightfield is inverted, or lies on the other side of the focus."""
 
+BRIGHT = 1.0
+"""Contrast beyond which nuclei are bright for brightfield: unstained ones have 0.1 at most."""
+
 LOWEST_CONTRAST = 3.0
 """Stained nuclei stand out by 5 times the noise of the background and more, most by 20; what is found in noise by 2."""
 
@@ -43,7 +46,7 @@ class Limits:
     sure : mean probability of nuclei. In nine of ten images of fluorescence that a model knows it is 0.88 and more, and
         0.76 in the worst; in brightfield 0.76 and more
     sharp : sharpness, where the mean probability is below `certain` too. A blur by a quarter of the nuclei's diameter
-        leaves 1.31 and 0.9 in fluorescence, 1.38 and 0.75 in brightfield at most
+        leaves 1.31 and 0.91 in fluorescence, 1.38 and 0.75 in brightfield at most
     """
 
     sure: float
@@ -51,7 +54,7 @@ class Limits:
     certain: float
 
 
-FLUORESCENCE = Limits(sure=0.8, sharp=1.33, certain=0.9)
+FLUORESCENCE = Limits(sure=0.8, sharp=1.33, certain=0.91)
 BRIGHTFIELD = Limits(sure=0.7, sharp=1.5, certain=1.0)
 
 OTHER_SIZE = 1.5
@@ -170,7 +173,7 @@ def _not_brightfield(found: Findings, doubtful: bool, remedies: Remedies) -> tup
     if found.contrast > LOWEST_CONTRAST or found.skewness > STAINED:
         reason = f"its nuclei are bright on a dark background, {learnt}"
         return WRONG_KIND, f"{reason}: {remedies.model} of fluorescence, or another channel"
-    if found.skewness > OTHER_SIDE:
+    if found.skewness > OTHER_SIDE or found.contrast > BRIGHT:
         return INVERTED, f"an inverted image of brightfield, or one from the other side of the focus: {remedies.invert}"
     return None
 

@@ -143,10 +143,12 @@ def _of_image(found: Findings, model: ModelKnows, remedies: Remedies) -> Iterato
             f"the edges of its nuclei are blurred (sharpness {found.sharpness:.2f}): image it again in focus",
         )
     elif doubtful:
+        told = {"mean probability": found.mean_probability, "solidity": found.solidity}
+        numbers = ", ".join(f"{name} {value:.2f}" for name, value in told.items() if not math.isnan(value))
         yield (
             UNSURE,
-            f"what was found may be no nuclei (mean probability {found.mean_probability:.2f}, solidity "
-            f"{found.solidity:.2f}): look at the outlines; {remedies.model}, or tell the size of nuclei",
+            f"what was found may be no nuclei ({numbers}): look at the outlines; {remedies.model}, or tell the size of "
+            "nuclei",
         )
 
 
@@ -155,7 +157,7 @@ def _not_fluorescence(found: Findings, doubtful: bool, remedies: Remedies) -> tu
     faint = found.contrast < LOWEST_CONTRAST
     if found.skewness < -STAINED and (doubtful or faint):
         return INVERTED, f"its nuclei are darker than the background, as in an inverted image: {remedies.invert}"
-    if found.count and found.skewness < STAINED and (doubtful or faint):
+    if found.count and (found.contrast < 0 or (found.skewness < STAINED and (doubtful or faint))):
         reason = "what was found hardly stands out from the background, as in brightfield and in noise"
         return WRONG_KIND, f"{reason}: {remedies.model} of brightfield, or another channel"
     if faint:
@@ -185,10 +187,11 @@ def _of_size(found: Findings, model: ModelKnows, remedies: Remedies) -> Iterator
     smallest, largest = BEYOND_LIMIT * model.diameter / MOST, model.diameter / LEAST / BEYOND_LIMIT
     size = found.diameter if found.told is None else found.told
     if found.at_limit or size < smallest or size > largest:
+        of_size = "nuclei" if math.isnan(size) else f"nuclei of {size:.3g} pixels"
         yield (
             SIZE_LIMIT,
-            f"nuclei of {size:.3g} pixels are beyond the sizes that images can be magnified for (about "
-            f"{model.diameter / MOST:.0f} to {model.diameter / LEAST:.0f}): image them at another magnification",
+            f"{of_size} are beyond the sizes that images can be magnified for (about {model.diameter / MOST:.0f} to "
+            f"{model.diameter / LEAST:.0f} pixels): image them at another magnification",
         )
     elif found.told is not None:
         if _differ(found.diameter / found.told):

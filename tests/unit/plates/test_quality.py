@@ -7,18 +7,14 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import ndimage
 
 from equinuclei.errors import InputError
 from equinuclei.plates.quality import (
     PlateFacts,
-    contrast_score,
     edge_effect,
-    focus_score,
     plate_shape,
     plate_warnings,
     read_plate_map,
-    saturated_share,
     summarize_conditions,
     z_prime,
 )
@@ -93,7 +89,7 @@ def test_faults_of_a_single_well_need_no_others_beside_it(fault, kind, rows, col
 
 
 def test_size_is_judged_as_the_model_sees_it():
-    assert faults({"median_area": 112.0}, PlateFacts(model_diameter=24, magnification=2.0)) == []
+    assert faults({"median_area": 112.0}, PlateFacts(model_diameter=24, magnification=1.4)) == []
     assert faults({"median_area": 112.0, "count": 4}, FLUORESCENCE) == []  # of so few it is chance
     assert faults({"median_area": 40.0}, PlateFacts(model_diameter=24, magnification=None)) == []
     assert faults({"median_area": 40.0}, PlateFacts(modality="fluorescence")) == []
@@ -144,37 +140,6 @@ def test_a_plate_has_the_shape_that_it_declares():
     assert plate_shape(["A01", "H12"], (2, 3)) == (8, 12)  # it cannot be right
 
 
-@pytest.mark.parametrize("dtype", ["uint16", "float32"])
-def test_contrast_has_the_sign_of_the_nuclei(dtype):
-    nuclei, imaged = np.zeros((2, 40, 40), bool)
-    nuclei[10:20, 10:20], imaged[:, :30] = True, True
-    noise = np.random.default_rng(0).normal(0, 10, (40, 40))
-    scores = [
-        contrast_score((1000 + noise + step * nuclei + 9000 * ~imaged).astype(dtype), nuclei, imaged)
-        for step in (500, 5, -300)
-    ]
-    assert scores[0] == pytest.approx(50, rel=0.15) and abs(scores[1]) < 2 and scores[2] == pytest.approx(-30, rel=0.15)
-    assert contrast_score(np.full((40, 40), 5.0) + nuclei, nuclei, imaged) == 1000  # no noise at all
-    assert contrast_score(np.full((40, 40), 5, np.uint8), nuclei, imaged) == 0
-    assert math.isnan(contrast_score(noise, ~imaged, imaged)) and math.isnan(contrast_score(noise, imaged, imaged))
-
-
-def test_focus_falls_with_blur_and_not_with_exposure():
-    image = np.random.default_rng(0).integers(100, 4000, (64, 64)).astype(np.uint16)
-    scores = [focus_score(ndimage.gaussian_filter(image, sigma)) for sigma in (0, 1, 2)]
-    assert scores[0] > scores[1] > scores[2]
-    assert focus_score(image * 2) == pytest.approx(focus_score(image))
-    assert focus_score(np.zeros((8, 8), np.uint16)) == 0 == focus_score(np.full((8, 8), 7, np.uint16))
-
-
-@pytest.mark.parametrize("dtype, limit, share", [("uint16", 65535, 0.25), ("uint16", 4095, 0.25), ("uint8", 255, 0.25),
-                                                 ("uint16", 3000, 0), ("float32", 1, 0)])  # fmt: skip
-def test_saturation(dtype, limit, share):
-    image = np.zeros((4, 4), dtype)
-    image[0] = limit
-    assert saturated_share(image) == share
-
-
 def test_z_prime_of_zhang():
     # s_p = s_n = 1, means 10 and 0: 1 - 3 * 2 / 10.
     assert z_prime([9, 10, 11], [-1, 0, 1]) == pytest.approx(0.4)
@@ -214,4 +179,4 @@ def test_quality_needs_little_of_the_library():
     """It is arithmetic on tables: neither networks nor plates on disk are loaded with it."""
     command = "import equinuclei.plates.quality, sys; print(*(n for n in sys.modules if n.startswith('equinuclei')))"
     loaded = subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True).stdout.split()
-    assert "equinuclei.plates.quality" in loaded and len(loaded) <= 8, loaded
+    assert "equinuclei.plates.quality" in loaded and len(loaded) <= 10, loaded

@@ -64,12 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="page of TIFF files with several (channels, planes), counted from 0",
     )
-    parser.add_argument(
-        "--invert",
-        action="store_true",
-        help="exchange dark and bright before anything else, for nuclei that are dark on a bright background; "
-        "intensities are then those of the inverted image",
-    )
+    parser.add_argument("--invert", action="store_true", help="exchange dark and bright before anything else")
     parser.add_argument(
         "--pixel-size", type=positive, metavar="UM", help="micrometres per pixel; adds columns in micrometres"
     )

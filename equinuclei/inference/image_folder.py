@@ -106,15 +106,17 @@ def segment_folder(
         of_nuclei.append(nuclei)
         of_images.append({"image": path.name} | judged.row())
         logger.log(logging.WARNING if judged.flags else logging.INFO, "%s: %s", progress, judged.told())
-    if of_nuclei:
-        _write_nuclei(Path(output, NUCLEI), pd.concat(of_nuclei, ignore_index=True), pixel_size)
-    _write_table(Path(output, IMAGES), pd.DataFrame(of_images, columns=["image", *IMAGE_COLUMNS]))
-    logger.info("%d nuclei in %d images, in %s", sum(map(len, of_nuclei)), len(of_nuclei), output)
-    return _summarize(of_images, Path(output, IMAGES))
+    return _finish(Path(output), of_nuclei, of_images, pixel_size)
 
 
-def _summarize(images: list[dict[str, Any]], table: Path) -> int:
-    """Log how many images are flagged and how many failed; return the latter."""
+def _finish(output: Path, nuclei: list[pd.DataFrame], images: list[dict[str, Any]], pixel_size: float | None) -> int:
+    """Write the tables, and log how many images are flagged and how many failed; return the latter."""
+    if nuclei:
+        unknown = ["field", *(_PER_MICROMETRE if pixel_size is None else ())]
+        _write_table(output / NUCLEI, pd.concat(nuclei, ignore_index=True).drop(columns=unknown))
+    table = output / IMAGES
+    _write_table(table, pd.DataFrame(images, columns=["image", *IMAGE_COLUMNS]))
+    logger.info("%d nuclei in %d images, in %s", sum(map(len, nuclei)), len(nuclei), output)
     failed = [row["image"] for row in images if row["flags"] == FAILED]
     flagged = [row for row in images if row["flags"] not in ("", FAILED)]
     if flagged:
@@ -214,10 +216,6 @@ def draw_overlay(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def _write_overlay(path: Path, image: np.ndarray, labels: np.ndarray) -> None:
     with replacing(path) as temporary:
         iio.imwrite(temporary, draw_overlay(image, labels), plugin="pillow")
-
-
-def _write_nuclei(path: Path, nuclei: pd.DataFrame, pixel_size: float | None) -> None:
-    _write_table(path, nuclei.drop(columns=["field", *(_PER_MICROMETRE if pixel_size is None else ())]))
 
 
 def _write_table(path: Path, table: pd.DataFrame) -> None:

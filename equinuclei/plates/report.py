@@ -77,10 +77,9 @@ def report_plate(
     found = left_out_of(measured.plate)
     known = read_plate_map(plate_map) if plate_map else None
     facts = plate_facts(measured.plate, measured.segmentation)
-    warnings = plate_warnings(wells, known, facts, fields)
     files = write_page_files(PageFiles(pixels, wells, fields, measured.nuclei, known), page, image_budget, workers)
-    judged, fields = verdict(wells, facts), fields.assign(flags=field_flags(fields, facts))
-    wells, fields, area_unit = _in_known_units(wells, fields)
+    judged, warnings = verdict(wells, facts), plate_warnings(wells, known, facts, fields)
+    wells, fields, area_unit = _in_known_units(wells, fields.assign(flags=field_flags(fields, facts)))
     content = PlatePage(
         plate=plate.name,
         model=model,

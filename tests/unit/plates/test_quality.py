@@ -12,10 +12,13 @@ from equinuclei.errors import InputError
 from equinuclei.plates.quality import (
     PlateFacts,
     edge_effect,
+    field_flags,
+    flagged_wells,
     plate_shape,
     plate_warnings,
     read_plate_map,
     summarize_conditions,
+    verdict,
     z_prime,
 )
 from equinuclei.wells import STANDARD_SHAPES, parse_well, well_name
@@ -127,6 +130,26 @@ def test_a_fault_of_many_wells_is_one_warning():
     assert found["text"][0].startswith(
         "96 of 96 wells (A01, A02, A03, A04, A05 and 91 more), A01: its nuclei stand out"
     )
+
+
+def test_most_wells_give_the_verdict_on_a_plate():
+    turned = SOUND | {"contrast": -0.7, "skewness": -0.97, "mean_probability": 0.7}
+    table = wells(2, 3, **turned)
+    assert verdict(table, FLUORESCENCE).startswith("inverted, 6 of 6 wells: its nuclei are darker than the background")
+    assert flagged_wells(table, FLUORESCENCE) == "inverted 6 of 6 wells"
+    table = pd.concat([table.head(2), wells(2, 3, **SOUND | {"skewness": 0.96}).tail(4)])
+    assert verdict(table, FLUORESCENCE) == "" and flagged_wells(table, FLUORESCENCE) == "inverted 2 of 6 wells"
+    assert flagged_wells(wells(2, 3, **SOUND), FLUORESCENCE) == ""
+
+
+def test_doubtful_fields_are_told_where_their_well_is_sound():
+    rows = [SOUND | {"well": "A01", "field": field, "status": "ok", "count": 9, "saturated": 0.0} for field in range(4)]
+    rows[2]["saturated"] = 0.05
+    fields = pd.DataFrame([*rows, {"well": "A01", "field": 4, "status": "missing", "count": 0}])
+    assert field_flags(fields, FLUORESCENCE) == ["", "", "saturated", "", ""]
+    found = plate_warnings(wells(1, 1, **SOUND), facts=FLUORESCENCE, fields=fields)
+    assert found[["well", "kind"]].to_numpy().tolist() == [["A01", "saturated"]]
+    assert found["text"][0].startswith("1 of its 4 fields (2), 2: 5.0% of the pixels")
 
 
 def test_every_time_point_has_its_warnings():

@@ -132,7 +132,7 @@ def test_bad_images_are_told_and_the_others_done(tmp_path, weights, field):
     for name in ("broken.tif", "empty.png", "colour.tif", "stack.tif", "tiny.tif", "link.tif", "longlong.tif"):
         assert f"{name}: FAILED" in done.stderr
     assert "--page" in done.stderr and "7 of 8 images" in done.stderr
-    assert files(output) == {"labels/good.tif", "overlays/good.png", "nuclei.tsv"}
+    assert files(output) == {"labels/good.tif", "overlays/good.png", "nuclei.tsv", "images.tsv"}
 
 
 def test_a_page_can_be_chosen(tmp_path, weights, field):

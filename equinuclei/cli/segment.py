@@ -18,6 +18,7 @@ OUTPUT_FOLDER gets
   labels/NAME.tif      one label image per image: 0 is background, 1, 2, ... are the nuclei
   overlays/NAME.png    the image with the outlines of the nuclei, to check them by eye
   nuclei.tsv           one row per nucleus: place, area, shape, intensity, mean probability
+  images.tsv           one row per image: nuclei, their size and contrast, and flags: what to doubt, and why
 Files of an earlier run are replaced. The images are only read.
 """
 
@@ -28,10 +29,14 @@ examples:
   equinuclei segment --model brightfield-v1 my_images results
   equinuclei segment --model results/demo/models/simplified-p4/fluorescence/seed1 my_images results
   equinuclei segment --diameter 40 my_images results
+  equinuclei segment --invert my_images results
   equinuclei segment --page 0 --pixel-size 0.65 --min-area 40 my_images results
 
-exit status: 0, all images are done; 1, at least one could not be segmented (it is named, the others are done) or
-nothing could be done at all; 2, the command line is wrong.
+An image that looks wrong (inverted, brightfield, blurred, saturated, a size that does not fit) is done all the same,
+and flagged: in what is printed, and in images.tsv.
+
+exit status: 0, all images are done, flagged or not; 1, at least one could not be segmented (it is named, the others are
+done) or nothing could be done at all; 2, the command line is wrong.
 """
 
 
@@ -59,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="page of TIFF files with several (channels, planes), counted from 0",
     )
+    parser.add_argument("--invert", action="store_true", help="exchange dark and bright before anything else")
     parser.add_argument(
         "--pixel-size", type=positive, metavar="UM", help="micrometres per pixel; adds columns in micrometres"
     )
@@ -110,6 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.output,
             models=arguments.models,
             page=arguments.page,
+            invert=arguments.invert,
             pixel_size=arguments.pixel_size,
             diameter=arguments.diameter,
             min_area=arguments.min_area,

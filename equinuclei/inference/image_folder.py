@@ -1,4 +1,4 @@
-"""Segmenting a folder of images: label images, a table of nuclei, and overlays to check them by eye."""
+"""Segmenting a folder of images: label images, tables of nuclei and images, and overlays to check them by eye."""
 
 import errno
 import logging
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Unpack
+from typing import Any, NamedTuple, Unpack
 
 import imageio.v3 as iio
 import numpy as np
@@ -16,13 +16,16 @@ import torch
 from skimage.segmentation import find_boundaries
 
 from equinuclei.errors import InputError, UnavailableError
+from equinuclei.images.flags import ModelKnows
 from equinuclei.images.instances import Cleaning
 from equinuclei.images.measure import measure_nuclei
+from equinuclei.images.quality import inverted
 from equinuclei.images.rescaling import magnification
 from equinuclei.images.tiff import write_tiff
+from equinuclei.inference.judgement import IMAGE_COLUMNS, JudgedImage, judge_image
 from equinuclei.inference.nuclei import ESTIMATED, Segmentation, segment_image
 from equinuclei.inference.tiling import TILE
-from equinuclei.library.names import find_weights
+from equinuclei.library.names import find_weights, modality_of
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.device import prepare_torch
 from equinuclei.networks.folding import fold
@@ -36,6 +39,11 @@ logger = logging.getLogger("equinuclei.inference.image_folder")
 CONTOUR = (255, 80, 0)
 """Colour of the contours in overlays (red, green, blue)."""
 
+NUCLEI, IMAGES = TABLES = ("nuclei.tsv", "images.tsv")
+
+FAILED = "failed"
+"""Stands in the column flags of an image that could not be segmented."""
+
 _PER_MICROMETRE = ("y_um", "x_um", "area_um2", "perimeter_um")
 
 
@@ -46,6 +54,7 @@ def segment_folder(
     *,
     models: str | Path,
     page: int | None = None,
+    invert: bool = False,
     pixel_size: float | None = None,
     diameter: float | str | None = ESTIMATED,
     tile: int = TILE,
@@ -58,11 +67,12 @@ def segment_folder(
     model : path of a weights file or of its folder, or a name that refers to `models`/NAME/weights.safetensors.
     images : the folder; hidden files, other files and subfolders are ignored.
     output : receives labels/NAME.tif (uint16, or uint32 for more than 65535 nuclei; 0 is background), overlays/NAME.png
-        (the image with the outlines of nuclei) and nuclei.tsv (the table of `measure.measure_nuclei` after a column
-        `image`; columns in micrometres only if the pixel size is known). NAME is the image's name without its ending,
-        or with it if several images would share a name. Files of an earlier run are replaced. Nothing is written
-        elsewhere.
+        (the image with the outlines of nuclei), nuclei.tsv (the table of `measure.measure_nuclei` after a column
+        `image`; columns in micrometres only if the pixel size is known) and images.tsv (a row per image: what was
+        measured of it, its flags, and why; see `IMAGE_COLUMNS`). NAME is the image's name without its ending, or with
+        it if several images would share a name. Files of an earlier run are replaced. Nothing is written elsewhere.
     page : page of every image, counted from 0; see `sources.images.read_image`.
+    invert : whether dark and bright are exchanged before anything else; intensities are those of the inverted image.
     pixel_size : micrometres per pixel. diameter : see `segment_image`.
     tile : see `tiling.predict_mosaic`. device : cpu or cuda.
     cleaning : settings of `instances.nuclei`.
@@ -73,32 +83,51 @@ def segment_folder(
     """
     found = find_images(images)
     outputs = _output_files(found, Path(images), Path(output))
-    network, on = _load_network(find_weights(model, models), device, torch_threads)
+    weights = find_weights(model, models)
+    network, on = _load_network(weights, device, torch_threads)
     if isinstance(diameter, float | int):
         magnification(diameter, network.diameter)  # raises now rather than at the first image
     segment = partial(segment_image, network, diameter=diameter, tile=tile, device=on, **cleaning)
-    tables = []
-    table = Path(output) / "nuclei.tsv"
-    table.unlink(missing_ok=True)  # a table of an earlier run would not match the labels of this one
+    judge = partial(judge_image, model=ModelKnows(modality_of(weights), network.diameter), told=diameter)
+    of_nuclei, of_images = [], []
+    for name in TABLES:  # tables of an earlier run would not match the labels of this one
+        Path(output, name).unlink(missing_ok=True)
     for number, (path, files) in enumerate(zip(found, outputs, strict=True), start=1):
         progress = f"[{number}/{len(found)}] {' '.join(path.name.splitlines())}"
         try:
-            measured = _segment_file(path, files, segment, page, pixel_size)
+            nuclei, judged = _segment_file(_Opened(path, page, invert), files, segment, judge, pixel_size)
         except (InputError, UnavailableError, OSError) as error:
             if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
                 raise
             logger.error("%s: FAILED. %s", progress, error)
+            of_images.append({"image": path.name, "flags": FAILED, "reasons": " ".join(str(error).split())})
             _remove_stale(files)
             continue
-        tables.append(measured)
-        logger.info("%s: %d nuclei", progress, len(measured))
-    if tables:
-        _write_table(table, pd.concat(tables, ignore_index=True), pixel_size)
-    logger.info("%d nuclei in %d images, in %s", sum(map(len, tables)), len(tables), output)
-    failed = len(found) - len(tables)
+        of_nuclei.append(nuclei)
+        of_images.append({"image": path.name} | judged.row())
+        logger.log(logging.WARNING if judged.flags else logging.INFO, "%s: %s", progress, judged.told())
+    return _finish(Path(output), of_nuclei, of_images, pixel_size)
+
+
+def _finish(output: Path, nuclei: list[pd.DataFrame], images: list[dict[str, Any]], pixel_size: float | None) -> int:
+    """Write the tables, and log how many images are flagged and how many failed; return the latter."""
+    if nuclei:
+        unknown = ["field", *(_PER_MICROMETRE if pixel_size is None else ())]
+        _write_table(output / NUCLEI, pd.concat(nuclei, ignore_index=True).drop(columns=unknown))
+    table = output / IMAGES
+    _write_table(table, pd.DataFrame(images, columns=["image", *IMAGE_COLUMNS]))
+    logger.info("%d nuclei in %d images, in %s", sum(map(len, nuclei)), len(nuclei), output)
+    failed = [row["image"] for row in images if row["flags"] == FAILED]
+    flagged = [row for row in images if row["flags"] not in ("", FAILED)]
+    if flagged:
+        first = f"{' '.join(flagged[0]['image'].splitlines())} ({flagged[0]['flags']})"
+        logger.warning(
+            "%d of %d images are flagged, %s %s: see %s and the overlays",
+            len(flagged), len(images), "first" if len(flagged) > 1 else "it is", first, table,
+        )  # fmt: skip
     if failed:
-        logger.error("%d of %d images could not be segmented: see above", failed, len(found))
-    return failed
+        logger.error("%d of %d images could not be segmented: see above", len(failed), len(images))
+    return len(failed)
 
 
 def _load_network(weights: Path, device: str, threads: int) -> tuple[SegmentationNetwork, torch.device]:
@@ -115,24 +144,37 @@ def _remove_stale(files: Iterable[Path]) -> None:
             stale.unlink(missing_ok=True)
 
 
+class _Opened(NamedTuple):
+    """An image file, and how it is read."""
+
+    path: Path
+    page: int | None
+    invert: bool
+
+    def read(self) -> np.ndarray:
+        """Pixels (y, x)."""
+        image = read_image(self.path, self.page)
+        return inverted(image) if self.invert else image
+
+
 def _segment_file(
-    path: Path,
+    file: _Opened,
     outputs: tuple[Path, Path],
     segment: Callable[[np.ndarray], Segmentation],
-    page: int | None,
+    judge: Callable[..., JudgedImage],
     pixel_size: float | None,
-) -> pd.DataFrame:
-    """Segment one image and write its label image and overlay; return the table of its nuclei."""
+) -> tuple[pd.DataFrame, JudgedImage]:
+    """Segment one image and write its label image and overlay; return the table of its nuclei, and what to doubt."""
     labels_file, overlay_file = outputs
-    image = read_image(path, page)
+    image = file.read()
     found = segment(image)
     write_labels(labels_file, found.labels)
     _write_overlay(overlay_file, image, found.labels)
     measured = measure_nuclei(
         found.labels, [image], channels=["intensity"], pixel_size=pixel_size, probability=found.probability
     )
-    measured.insert(0, "image", path.name)
-    return measured
+    measured.insert(0, "image", file.path.name)
+    return measured, judge(image, found, measured)
 
 
 def find_images(folder: str | Path) -> list[Path]:
@@ -176,11 +218,10 @@ def _write_overlay(path: Path, image: np.ndarray, labels: np.ndarray) -> None:
         iio.imwrite(temporary, draw_overlay(image, labels), plugin="pillow")
 
 
-def _write_table(path: Path, nuclei: pd.DataFrame, pixel_size: float | None) -> None:
-    unknown = ["field", *(_PER_MICROMETRE if pixel_size is None else ())]
+def _write_table(path: Path, table: pd.DataFrame) -> None:
     with replacing(path) as temporary:
         # A file name may contain bytes that are not text; they are written as \xNN.
-        without_formulas(nuclei.drop(columns=unknown)).to_csv(
+        without_formulas(table).to_csv(
             temporary, sep="\t", index=False, lineterminator="\n", float_format="%.10g", errors="backslashreplace"
         )
 

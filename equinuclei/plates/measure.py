@@ -14,14 +14,21 @@ import pyarrow.parquet as pq
 from equinuclei.channels import ChannelChoice
 from equinuclei.errors import StoppedError
 from equinuclei.images.measure import measure_nuclei, summarize
+from equinuclei.images.quality import contrast_score, focus_score, saturated_share, sharpness_score, skewness_score
+from equinuclei.images.rescaling import typical_diameter
 from equinuclei.omezarr.plates import Plate, WellImage
 from equinuclei.plates.fields import LABEL, ConvertedPlate, ConvertedWell, read_statuses
 from equinuclei.plates.ledger import LEDGER, check_pixels, read_ledger
-from equinuclei.plates.quality import contrast_score, focus_score, saturated_share
 from equinuclei.runtime.files import replacing
 from equinuclei.tables.files import write_table
 
 logger = logging.getLogger("equinuclei.plates.measure")
+
+SURENESS = ("mean_probability", "solidity")
+"""Mean over the nuclei of a field or well of what tells whether they are nuclei."""
+
+SCORES = ("focus", "saturated", "skewness", "sharpness", "contrast")
+"""Of a field's pixels in the nuclear channel (`equinuclei.images.quality`)."""
 
 
 def measure_plate(
@@ -50,8 +57,8 @@ def measure_plate(
         along it, in all three tables.
     fields_table, wells_table
         TSV files to make: count, at_border, median_area (pixels), median_area_um2, a mean per channel, mean_intensity
-        (of `channel`), focus, saturated (share of pixels); of fields status (ok, missing, ...), of wells fields,
-        failed_fields and empty_fields (shares), mean_probability and contrast.
+        (of `channel`), `SCORES`, mean_probability and solidity; of fields status (ok, missing, ...), of wells fields,
+        failed_fields and empty_fields (shares).
 
     Raises
     ------
@@ -136,7 +143,7 @@ def _measure_well(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Nuclei of a well at a time point, and the scores of its readable fields in the nuclear channel.
 
-    mosaic : pixels (c, y, x) of the well. The scores are field, focus, saturated.
+    mosaic : pixels (c, y, x) of the well. The scores are field and `SCORES`.
     """
     readable = well.readable(time)
     placed = readable if len(readable) else well.placed
@@ -150,12 +157,23 @@ def _measure_well(
         probability=segmented.read(time)[0] / np.float32(255),
     )
     scores = []
+    inside, diameter = labels > 0, typical_diameter(labels)
     for row in readable.itertuples():
-        pixels = mosaic[well.nuclear_channel, row.y0 : row.y0 + row.height, row.x0 : row.x0 + row.width]
-        scores.append({"field": row.field, "focus": focus_score(pixels), "saturated": saturated_share(pixels)})
+        place = slice(row.y0, row.y0 + row.height), slice(row.x0, row.x0 + row.width)
+        pixels = mosaic[well.nuclear_channel][place]
+        scores.append(
+            {
+                "field": row.field,
+                "focus": focus_score(pixels),
+                "saturated": saturated_share(pixels),
+                "skewness": skewness_score(pixels),
+                "sharpness": sharpness_score(pixels, inside[place], diameter),
+                "contrast": contrast_score(pixels, inside[place]),
+            }
+        )
     nuclei.insert(0, "well", well.name)
-    nuclei.attrs["contrast"] = contrast_score(mosaic[well.nuclear_channel], labels > 0, well.valid_pixels(time))
-    return nuclei, pd.DataFrame(scores, columns=["field", "focus", "saturated"])
+    nuclei.attrs["contrast"] = contrast_score(mosaic[well.nuclear_channel], inside, well.valid_pixels(time))
+    return nuclei, pd.DataFrame(scores, columns=["field", *SCORES])
 
 
 def _summarize_fields(
@@ -163,6 +181,8 @@ def _summarize_fields(
 ) -> pd.DataFrame:
     """A row per field of a well: its nuclei, scores, status and time."""
     table = summarize(nuclei, ["well", "field"], statuses[["well", "field"]])
+    by_field = {field: _sureness(rows) for field, rows in nuclei.groupby("field")}
+    scores = scores.join(pd.DataFrame.from_dict(by_field, orient="index", columns=list(SURENESS)), on="field")
     table = table.merge(scores, on="field", how="left").merge(statuses.drop(columns="time"), on=["well", "field"])
     return table.assign(mean_intensity=table[_nuclear_mean(well)])
 
@@ -176,12 +196,24 @@ def _summarize_well(
         mean_intensity=table[_nuclear_mean(well)],
         focus=scores["focus"].median(),
         saturated=scores["saturated"].mean() if len(scores) else 0.0,
+        skewness=scores["skewness"].median(),
+        sharpness=scores["sharpness"].median(),
         fields=len(statuses),
         failed_fields=float((statuses["status"] != "ok").mean()),
         empty_fields=float((~scores["field"].isin(nuclei["field"])).mean()) if len(scores) else 0.0,
-        mean_probability=nuclei["probability"].mean(),
         contrast=nuclei.attrs["contrast"],
+        **_sureness(nuclei),
     )
+
+
+def _sureness(nuclei: pd.DataFrame) -> dict[str, float]:
+    """`SURENESS` of nuclei."""
+    if nuclei.empty:
+        return dict.fromkeys(SURENESS, np.nan)
+    return {
+        "mean_probability": float(nuclei["probability"].mean()),
+        "solidity": float(np.average(nuclei["solidity"], weights=nuclei["area"])),
+    }
 
 
 def _nuclear_mean(well: ConvertedWell) -> str:

@@ -17,6 +17,7 @@ from equinuclei.plates.page import METRICS
 from equinuclei.plates.quality import (
     FEWEST_FOR_OUTLIERS,
     OUTLIER,
+    flagged_wells,
     modified_z,
     plate_warnings,
     read_plate_map,
@@ -32,7 +33,7 @@ FOLLOWED = ("count", "median_area_um2", "median_area", "mean_intensity", "focus"
 
 COLUMNS = [
     "plate", "project", "model", "acquired", "wells", "fields", "failed_fields", "nuclei", *FOLLOWED, "reference",
-    "z_prime", "warnings", "drift", "raw_data", "left_out",
+    "z_prime", "warnings", "flags", "drift", "raw_data", "left_out",
 ]  # fmt: skip
 
 
@@ -70,8 +71,9 @@ def compare_plates(
         TSV file to make, with the columns `COLUMNS`. count, median_area_um2, median_area (pixels), mean_intensity and
         focus are medians over the wells that `reference` names: the negative controls of the plate map, else all wells.
         z_prime is that of the number of nuclei. drift lists the followed columns in which a plate is an outlier among
-        those of its project and model (modified z-score over 3.5; of eight plates or more). raw_data says whether the
-        raw folder may be deleted, left_out what else of it the plate does not hold.
+        those of its project and model (modified z-score over 3.5; of eight plates or more). flags counts the wells that
+        are flagged, by kind. raw_data says whether the raw folder may be deleted, left_out what else of it the plate
+        does not hold.
     page
         HTML file to make, beside the plates' folders. It works offline; its policy forbids it to load anything.
 
@@ -189,7 +191,8 @@ def _row(plate: FinishedPlate) -> dict:
         **{key: float(reference[key].dropna().median()) for key in FOLLOWED},
         "reference": "all wells" if reference is wells else "negative controls",
         "z_prime": z_primes(wells, plate_map).get("count", float("nan")),
-        "warnings": len(plate_warnings(wells, plate_map, facts)),
+        "warnings": len(plate_warnings(wells, plate_map, facts, fields)),
+        "flags": flagged_wells(wells, facts),
         "raw_data": f"keep: {'; '.join(kept)}" if kept else "may be deleted",
         "left_out": "; ".join(one.text for one in found if not one.needs_raw),
     }

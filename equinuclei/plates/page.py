@@ -43,6 +43,7 @@ FIELD_COLUMNS = {
     "mean_intensity": ("mean intensity", ""),
     "focus": ("focus", ""),
     "status": ("status", ""),
+    "flags": ("flags", ""),
 }
 
 THUMBNAIL = 384
@@ -56,7 +57,8 @@ class PlatePage:
     plate, model : names, shown as they are; nothing from a name becomes markup
     wells : a row per well: well, count, median_area (in `area_unit`), mean_intensity, focus, failed_fields (share),
         saturated (share)
-    fields : a row per field: well, field, count, median_area, mean_intensity, focus, status (ok, missing, ...)
+    fields : a row per field: well, field, count, median_area, mean_intensity, focus, status (ok, missing, ...), and
+        where they are known flags (`equinuclei.plates.quality.field_flags`)
     images : JPEG of a well, as `well_thumbnail` makes it
     files : what lies in a folder beside the page (`equinuclei.plates.page_files.write_page_files`); None: nothing
     histograms : see `equinuclei.plates.histograms.nuclear_histograms`
@@ -67,6 +69,7 @@ class PlatePage:
     truth : scores against a known truth by their name, such as {"object F1": 0.93}
     footer : the last line
     warnings : of `equinuclei.plates.quality.plate_warnings`; None: by the wells alone
+    verdict : of `equinuclei.plates.quality.verdict`
 
     The tables of wells and fields may have a column time, whole numbers from 0: then they have a row per well, or
     field, and time.
@@ -87,6 +90,7 @@ class PlatePage:
     truth: Mapping[str, float] = field(default_factory=dict)
     footer: str = ""
     warnings: pd.DataFrame | None = None
+    verdict: str = ""
 
 
 def write_page(page: PlatePage, output: str | Path) -> None:
@@ -95,6 +99,7 @@ def write_page(page: PlatePage, output: str | Path) -> None:
     files = page.files or {}
     render(
         "plate.html", output, plate=page.plate, model=page.model, acquired=page.acquired, facts=_facts(page),
+        verdict=page.verdict,
         left_out=list(page.left_out), conditions=conditions, z_primes=z_primes, footer=page.footer,
         folder=files.get("folder", ""), about_images=_about_images(files.get("images")),
         downloads=[file | {"size": _size(file["bytes"])} for file in files.get("downloads", ())],
@@ -124,7 +129,8 @@ def _data(page: PlatePage) -> dict[str, object]:
     if page.plate_map is not None:
         shown = shown.merge(page.plate_map, on="well", how="left")
     has_time = ["time"] if "time" in page.fields else []
-    fields = page.fields[["well", "field", *has_time, *FIELD_COLUMNS]]
+    field_columns = {name: told for name, told in FIELD_COLUMNS.items() if name in page.fields}
+    fields = page.fields[["well", "field", *has_time, *field_columns]]
     return {
         "columns": columns,
         "layout": [
@@ -134,7 +140,7 @@ def _data(page: PlatePage) -> dict[str, object]:
         "metrics": metrics(page.wells, page.area_unit),
         "field_columns": [
             {"key": key, "label": f"{label}, {page.area_unit}" if key == "median_area" else label, "digits": digits}
-            for key, (label, digits) in FIELD_COLUMNS.items()
+            for key, (label, digits) in field_columns.items()
         ],
         "wells": records(shown),
         "thumbnails": {well: data_url(image, "jpeg") for well, image in page.images.items()},

@@ -1,17 +1,17 @@
 """Quality of a plate: its layout, scores of wells, warnings, and summaries of conditions."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
 
 from equinuclei.channels import is_brightfield
 from equinuclei.errors import InputError, raise_problems
+from equinuclei.images.flags import EMPTY, OUT_OF_FOCUS, WRONG_KIND, Findings, ModelKnows, Remedies, judge
 from equinuclei.wells import STANDARD_SHAPES, few, parse_well, well_name
 
 CONTROLS = ("positive", "negative")
@@ -23,15 +23,18 @@ OUTLIER = 3.5
 
 
 EMPTY_FIELDS = 0.25  # share of a well's fields without a nucleus from which it is told
-# On images as the shipped models know them, the mean is 0.9 or more, and on images of another kind 0.6 to 0.86.
-UNSURE = 0.8
-# Stained nuclei stand out by 10 times the noise of the background and more, what is found in brightfield by 2 at most.
-LOW_CONTRAST = 3.0
-SATURATED = 0.01  # share of pixels
-OTHER_SIZE = 2.0  # times the size that a model knows best
 SIZES_DISAGREE = 1.5  # largest by smallest of the diameters that a plate's magnification was chosen by
 FEWEST_NUCLEI = 5  # from which a well's median size tells something
 MANY_WELLS = 12  # with one fault: told together
+
+SCORES_OF_WELLS = ("mean_probability", "solidity", "contrast", "skewness", "sharpness", "saturated")
+"""Columns of wells.tsv that a well is judged by, beside the number and the size of its nuclei."""
+
+REMEDIES = Remedies(
+    invert="invert its images, and convert them anew",
+    model="choose a model",
+    diameter="look at the outlines, and set `plates: {diameter: ...}` to that of most nuclei",
+)
 
 LABELS = {"count": "count", "median_area": "median area", "mean_intensity": "mean intensity"}
 
@@ -69,48 +72,11 @@ def plate_shape(wells: Sequence[str], declared: tuple[int, int] | None = None) -
     )
 
 
-def contrast_score(image: np.ndarray, nuclei: np.ndarray, imaged: np.ndarray) -> float:
-    """How far the nuclei of an image stand out: positive where they are brighter than the background, else negative.
-
-    The difference of the medians of nuclei and background, by the standard deviation of the background (estimated by
-    its median absolute deviation); at most 1000 in size. NaN where there are no nuclei, or no background.
-
-    image : (y, x), stored dtype; nuclei, imaged : bool (y, x), which pixels are in a nucleus, and which were imaged
-    """
-    inside, outside = image[nuclei & imaged], image[~nuclei & imaged]
-    if not inside.size or not outside.size:
-        return float("nan")
-    middle = float(np.median(outside))
-    spread = 1.4826 * float(np.median(np.abs(outside.astype(np.float64) - middle)))
-    difference = float(np.median(inside)) - middle
-    return float(np.clip(difference / max(spread, 1e-12), -1000, 1000)) if difference else 0.0
-
-
-def focus_score(image: np.ndarray) -> float:
-    """Sharpness of an image (y, x), stored dtype: variance of its Laplacian by the squared mean, 0 for a black image.
-
-    Pech-Pacheco et al. 2000; divided by the squared mean, it does not change when the exposure does. It compares
-    images of one plate, channel and magnification.
-    """
-    image = np.asarray(image, np.float64)
-    mean = image.mean()
-    return float(ndimage.laplace(image, mode="nearest").var() / mean**2) if mean > 0 else 0.0
-
-
-def saturated_share(image: np.ndarray) -> float:
-    """Share of pixels of an integer image (y, x) at the largest value of its dtype or of a 12- or 14-bit camera.
-
-    Of a float image, whose largest value is not known, it is 0.
-    """
-    if image.dtype.kind != "u" or not image.size:
-        return 0.0
-    largest = int(image.max())
-    limits = {np.iinfo(image.dtype).max, 2**12 - 1, 2**14 - 1} if image.dtype != np.uint8 else {255}
-    return float((image == largest).mean()) if largest in limits else 0.0
-
-
 def plate_warnings(
-    wells: pd.DataFrame, plate_map: pd.DataFrame | None = None, facts: PlateFacts = UNKNOWN
+    wells: pd.DataFrame,
+    plate_map: pd.DataFrame | None = None,
+    facts: PlateFacts = UNKNOWN,
+    fields: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """What a person should look at on a plate.
 
@@ -118,12 +84,15 @@ def plate_warnings(
     ----------
     wells
         Columns well, count (nuclei), failed_fields (share, 0 to 1), focus, saturated (share); and where they are known
-        fields, empty_fields (share), median_area (pixels), mean_intensity, mean_probability, contrast. A row per well,
-        or per well and time.
+        fields, empty_fields (share), median_area (pixels), mean_intensity and `SCORES_OF_WELLS`. A row per well, or per
+        well and time.
     plate_map
         See `equinuclei.plates.quality.read_plate_map`; with it, Z' of the controls is looked at.
     facts
         What plate and model declare.
+    fields
+        A row per field (and time), with well, field, status, and the columns of wells that a field has too: what is
+        doubtful in a quarter of a well's fields or more is told of a well that is not flagged for it.
 
     Returns
     -------
@@ -134,14 +103,17 @@ def plate_warnings(
     if "time" in wells and len(set(wells["time"])) > 1:
         of_times = wells.groupby("time", sort=True)
         return pd.concat(
-            [plate_warnings(rows, plate_map, facts).assign(time=time) for time, rows in of_times], ignore_index=True
+            [plate_warnings(rows, plate_map, facts, _at(fields, time)).assign(time=time) for time, rows in of_times],
+            ignore_index=True,
         )
     faults: dict[str, dict[str, str]] = defaultdict(dict)
     for row in wells.to_dict("records"):
-        for kind, text in (*_faults(row), *_faults_of_nuclei(row, facts)):
+        for kind, text in (*_faults(row), *_doubts(row, facts)):
             faults[kind][row["well"]] = text
+    for well, kind, text in _doubtful_fields(fields, facts):
+        faults[kind].setdefault(well, text)
     for well in _blurred(wells):
-        faults["out of focus"][well] = "less than half as sharp as the other wells"
+        faults[OUT_OF_FOCUS].setdefault(well, "less than half as sharp as the other wells")
     found: list[tuple[str, str, str]] = []
     for kind, of_wells in faults.items():
         names = list(of_wells)
@@ -156,54 +128,71 @@ def plate_warnings(
 
 
 def _faults(row: Mapping) -> Iterator[tuple[str, str]]:
-    """Faults of the images of a well."""
+    """Faults of the fields of a well."""
     if row["failed_fields"] > 0:
         yield "failed", f"{row['failed_fields']:.0%} of its fields could not be read"
-    if row["count"] == 0 and row["failed_fields"] < 1:
-        yield "empty", "no nucleus found"
-    if row["saturated"] > SATURATED:
-        yield "saturated", f"{row['saturated']:.1%} of the pixels are saturated"
     if row["count"] > 0 and row.get("empty_fields", 0) >= EMPTY_FIELDS:
         yield "empty fields", f"{row['empty_fields']:.0%} of its fields hold no nucleus"
 
 
-def _faults_of_nuclei(row: Mapping, facts: PlateFacts) -> Iterator[tuple[str, str]]:
-    """Faults of what was found in a well: it need not be nuclei."""
-    if row["count"] == 0:
+def _doubts(row: Mapping, facts: PlateFacts) -> Iterator[tuple[str, str]]:
+    """Flags of the image of a well or a field, and of what was found in it: it need not be nuclei."""
+    if row.get("failed_fields", 0) >= 1:
         return
-    contrast = row.get("contrast", math.nan)
-    if is_brightfield(facts.modality):
-        if contrast > LOW_CONTRAST:
-            yield (
-                "wrong kind of image",
-                (
-                    "its nuclei are bright on a dark background, and the model learnt brightfield: choose a model of "
-                    "fluorescence, or another channel"
-                ),
-            )
-    elif contrast < 0:
-        yield (
-            "wrong kind of image",
-            (
-                "its nuclei are darker than the background, and the model learnt fluorescence: choose a model of "
-                "brightfield, or another channel"
-            ),
-        )
-    elif contrast < LOW_CONTRAST:
-        yield (
-            "low contrast",
-            (
-                f"its nuclei stand out by {contrast:.1f} times the noise of the background: no stain, out of focus, or "
-                "not an image of fluorescence"
-            ),
-        )
-    if (probability := row.get("mean_probability", math.nan)) < UNSURE:
-        yield "unsure", f"the model is not sure of what it found: its mean probability is {probability:.2f}"
-    if facts.model_diameter and facts.magnification and row["count"] >= FEWEST_NUCLEI:
-        diameter = 2 * math.sqrt(row.get("median_area", math.nan) / math.pi) * facts.magnification
-        ratio = diameter / facts.model_diameter
-        if not 1 / OTHER_SIZE <= ratio <= OTHER_SIZE and not math.isnan(ratio):
-            yield "size", f"its nuclei are {ratio:.2g} times as large across as those that the model knows"
+    chance = row["count"] < FEWEST_NUCLEI  # of so few, the size tells nothing
+    found = Findings(
+        count=row["count"],
+        **{name: row.get(name, math.nan) for name in SCORES_OF_WELLS},
+        diameter=math.nan if chance else 2 * math.sqrt(row.get("median_area", math.nan) / math.pi),
+        magnification=facts.magnification,
+    )
+    for flag in judge(found, ModelKnows(facts.modality, facts.model_diameter), REMEDIES):
+        yield flag.kind, flag.text
+
+
+def field_flags(fields: pd.DataFrame, facts: PlateFacts) -> list[str]:
+    """The kinds of flags of every field, with commas; empty for a field without any, or that could not be read."""
+    rows = fields.to_dict("records")
+    return [", ".join(kind for kind, _ in _doubts(row, facts)) if row["status"] == "ok" else "" for row in rows]
+
+
+def flagged_wells(wells: pd.DataFrame, facts: PlateFacts) -> str:
+    """How many wells have which flag, such as "inverted 90, saturated 2 of 96 wells"; empty if none has any."""
+    found = {(kind, row["well"]) for row in wells.to_dict("records") for kind, _ in _doubts(row, facts)}
+    counts = Counter(kind for kind, _ in sorted(found)).most_common()
+    told = ", ".join(f"{kind} {count}" for kind, count in counts)
+    return f"{told} of {wells['well'].nunique()} wells" if told else ""
+
+
+def verdict(wells: pd.DataFrame, facts: PlateFacts) -> str:
+    """What most wells of a plate are flagged for, with the reason of the first of them; empty if they are not."""
+    reasons: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in wells.to_dict("records"):
+        for kind, text in _doubts(row, facts):
+            reasons[kind].setdefault(row["well"], text)
+    count = wells["well"].nunique()
+    most = [(kind, of) for kind, of in reasons.items() if 2 * len(of) > count]
+    lines = (f"{kind}, {len(of)} of {count} wells: {next(iter(of.values()))}" for kind, of in most)
+    return ". ".join(lines)
+
+
+def _doubtful_fields(fields: pd.DataFrame | None, facts: PlateFacts) -> Iterator[tuple[str, str, str]]:
+    """Well, kind and reason of what a quarter of a well's readable fields or more are flagged for."""
+    if fields is None:
+        return
+    for well, rows in fields[fields["status"] == "ok"].groupby("well", sort=False):
+        flagged: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for row in rows.to_dict("records"):
+            for kind, text in _doubts(row, facts):
+                flagged[kind].append((str(row["field"]), text))
+        for kind, of in flagged.items():
+            if kind != EMPTY and len(of) >= EMPTY_FIELDS * len(rows):
+                names = few([name for name, _ in of])
+                yield str(well), kind, f"{len(of)} of its {len(rows)} fields ({names}), {of[0][0]}: {of[0][1]}"
+
+
+def _at(fields: pd.DataFrame | None, time: int) -> pd.DataFrame | None:
+    return None if fields is None else fields[fields["time"] == time]
 
 
 def _blurred(wells: pd.DataFrame) -> list[str]:
@@ -224,7 +213,7 @@ def _faults_of_plate(
         yield "edge effect", f"wells at the edge hold {edge:.2f} times as many nuclei as those inside"
     if facts.modality and is_brightfield(facts.channel) and not is_brightfield(facts.modality):
         text = f"channel {facts.channel!r} is a brightfield image, and the model learnt {facts.modality}"
-        yield "wrong kind of image", f"{text}: choose a model of brightfield, or another channel"
+        yield WRONG_KIND, f"{text}: choose a model of brightfield, or another channel"
     scores = {key: value for key, value in z_primes(wells, plate_map).items() if math.isfinite(value)}
     if plate_map is not None and scores and max(scores.values()) < 0:
         names = [list(plate_map.loc[plate_map["control"] == kind, "well"]) for kind in ("positive", "negative")]

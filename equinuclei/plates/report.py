@@ -17,7 +17,7 @@ from equinuclei.plates.ledger import about_raw_folder, left_out_of
 from equinuclei.plates.page import PlatePage, thumbnail_edge, well_thumbnail, write_page
 from equinuclei.plates.page_files import PageFiles, write_page_files
 from equinuclei.plates.page_images import PlatePixels
-from equinuclei.plates.quality import plate_shape, plate_warnings, read_plate_map
+from equinuclei.plates.quality import field_flags, plate_shape, plate_warnings, read_plate_map, verdict
 from equinuclei.sources import read_mask
 from equinuclei.tables.files import read_table
 
@@ -77,9 +77,9 @@ def report_plate(
     found = left_out_of(measured.plate)
     known = read_plate_map(plate_map) if plate_map else None
     facts = plate_facts(measured.plate, measured.segmentation)
-    warnings = plate_warnings(wells, known, facts)
     files = write_page_files(PageFiles(pixels, wells, fields, measured.nuclei, known), page, image_budget, workers)
-    wells, fields, area_unit = _in_known_units(wells, fields)
+    judged, warnings = verdict(wells, facts), plate_warnings(wells, known, facts, fields)
+    wells, fields, area_unit = _in_known_units(wells, fields.assign(flags=field_flags(fields, facts)))
     content = PlatePage(
         plate=plate.name,
         model=model,
@@ -95,6 +95,7 @@ def report_plate(
         left_out=[one.text for one in found],
         footer=about_raw_folder(found),
         warnings=warnings,
+        verdict=judged,
         shape=plate_shape(list(wells["well"]), facts.shape),
     )
     write_page(content, page)

@@ -24,6 +24,7 @@ from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.folding import fold
 from equinuclei.simulation.fields import simulate_field
 from equinuclei.specs import TARGETS
+from equinuclei.tables.columns import tables as all_tables
 from equinuclei.tables.formulas import unguarded
 from support.tiny_model import tiny_weights
 
@@ -71,7 +72,8 @@ def test_a_folder_of_images(tmp_path, weights, field):
     done = run("--model", weights, images, output, "--min-area", 20, "--pixel-size", 0.5, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     stems = [Path(name).stem for name in NAMES]
-    expected = {f"labels/{stem}.tif" for stem in stems} | {f"overlays/{stem}.png" for stem in stems} | {"nuclei.tsv"}
+    tables = {"nuclei.tsv", "images.tsv"}
+    expected = {f"labels/{stem}.tif" for stem in stems} | {f"overlays/{stem}.png" for stem in stems} | tables
     assert files(output) == expected
     assert {name: (images / name).read_bytes() for name in NAMES} == before
     assert files(tmp_path) == {f"my images/{name}" for name in [*NAMES, "notes.txt", ".hidden.tif"]} | {
@@ -130,7 +132,7 @@ def test_bad_images_are_told_and_the_others_done(tmp_path, weights, field):
     for name in ("broken.tif", "empty.png", "colour.tif", "stack.tif", "tiny.tif", "link.tif", "longlong.tif"):
         assert f"{name}: FAILED" in done.stderr
     assert "--page" in done.stderr and "7 of 8 images" in done.stderr
-    assert files(output) == {"labels/good.tif", "overlays/good.png", "nuclei.tsv"}
+    assert files(output) == {"labels/good.tif", "overlays/good.png", "nuclei.tsv", "images.tsv"}
 
 
 def test_a_page_can_be_chosen(tmp_path, weights, field):
@@ -304,3 +306,33 @@ def test_segmenting_writes_nothing_before_its_checks(tmp_path, weights):
     with pytest.raises(InputError):
         segment_folder(str(weights), tmp_path / "nowhere", tmp_path / "out", models=tmp_path)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_inverted_image_is_flagged_and_can_be_inverted_back(tmp_path, field, caplog):
+    image = field.images["fluorescence"]
+    for name, pixels in (("plain", image), ("turned", np.iinfo(image.dtype).max - image)):
+        (tmp_path / name).mkdir()
+        tifffile.imwrite(tmp_path / name / "a.tif", pixels)
+    tables = {}
+    with caplog.at_level("INFO", "equinuclei"):
+        for source, result, options in (("plain", "1", []), ("turned", "2", []), ("turned", "3", ["--invert"])):
+            arguments = ["segment", *options, str(tmp_path / source), str(tmp_path / result), "--threads", "1"]
+            assert main(arguments) == 0
+            tables[result] = pd.read_csv(tmp_path / result / "images.tsv", sep="\t", keep_default_na=False)
+    plain, turned, back = (table.iloc[0] for table in tables.values())
+    assert plain["flags"] == "" and plain["nuclei"] > 0 and 0 < plain["mean_probability"] <= 1
+    assert turned["flags"] == "inverted" and "run again with --invert" in turned["reasons"]
+    assert "INVERTED: its nuclei are darker than the background" in caplog.text
+    assert "1 of 1 images are flagged, it is a.tif (inverted)" in caplog.text
+    assert back["flags"] == ""
+    labels = [tifffile.imread(tmp_path / result / "labels" / "a.tif") for result in ("1", "3")]
+    assert np.array_equal(*labels)
+    assert {column.name for column in all_tables()["images/images.tsv"]} == set(tables["1"])
+
+
+def test_a_failed_image_has_a_row_too(tmp_path, weights, field):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "broken.tif").write_bytes(b"II*")
+    assert main(["segment", "--model", str(weights), str(tmp_path / "in"), str(tmp_path / "out")]) == 1
+    row = pd.read_csv(tmp_path / "out" / "images.tsv", sep="\t").iloc[0]
+    assert (row["image"], row["flags"]) == ("broken.tif", "failed") and "broken.tif" in row["reasons"]

@@ -33,6 +33,7 @@ def put(folder, name, day=1, failed=0, plate_map=None, model="m-v1", project="",
     wells.to_csv(at / "wells.tsv", sep="\t", index=False)
     status = ["missing"] * failed + ["ok"] * (len(WELLS) - failed)
     fields = pd.DataFrame({"well": WELLS, "field": 1, "status": status, "acquired": f"2026-03-{day:02d}T09:30:00"})
+    fields = fields.assign(count=50, saturated=0.0)
     fields.to_csv(at / "fields.tsv", sep="\t", index=False)
     return FinishedPlate(name, model, at.parent / "plate.ome.zarr", at, plate_map, project)
 

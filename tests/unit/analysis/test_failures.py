@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from equinuclei.analysis.failures import (
     FAR,
-    FEW,
     failed_seeds,
     failure_sentences,
     find_failures,

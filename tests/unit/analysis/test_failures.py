@@ -15,6 +15,7 @@ from equinuclei.analysis.failures import (
     with_failures,
 )
 from equinuclei.analysis.statistics import f1_difference, f1_difference_table, f1_table
+from equinuclei.images.pixel_metrics import FEW
 from support.scores import cost, score
 
 TWINS = {"p4": "plain", "plain": "plain"}

@@ -4,25 +4,23 @@
 
 A training collapses if its network finds nothing, or nucleus everywhere, in images that it was not trained on
 (`pixel_metrics.constant_prediction`). Each of the trials (a subset of the training images, a learning rate, a number of
-steps, an edge of the crops) trains every model and its plain twin, as the demo does: batches of four, cosine schedule.
-It does so with heads as they are, in up to five attempts, and with heads that start at zero, in one. The table has a row
-per model and head: trials in which the plain twin learnt, how many of these collapsed in the first attempt and in the
-end, and mean F1 by pixels of all and of those that learnt. Finished trainings in the folder are not repeated; an
-interrupted one goes on.
+steps, an edge of the crops) trains every model and its plain twin as the demo does, in up to five attempts. The table has
+a row per model: the trials in which the plain twin learnt, how many of these collapsed in their first attempt and in the
+end, and mean F1 by pixels, of all and of those whose first attempt learnt. Finished trainings in the folder are not
+repeated; an interrupted one goes on.
 """
 
 import argparse
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -32,7 +30,6 @@ from equinuclei.dataset.parts import Part
 from equinuclei.images.pixel_metrics import constant_prediction, pixel_scores
 from equinuclei.inference.whole_images import predict_transforms
 from equinuclei.networks.checkpoint import load_model
-from equinuclei.networks.network import SegmentationNetwork
 from equinuclei.networks.targets import target_of
 from equinuclei.runtime.files import write_json
 from equinuclei.runtime.provenance import read_run
@@ -51,7 +48,6 @@ MODELS: dict[str, tuple[ModelSpec, str]] = {
 }
 """Model -> its spec and its plain twin. The U-Net has a width that two cores train in seconds per step."""
 
-HEADS = ("balanced", "zero")
 SCORED = 12
 """Images that a network is scored on."""
 
@@ -61,10 +57,9 @@ LEARNT = 0.5
 
 @dataclass(frozen=True)
 class Trial:
-    """One training: its model, its head, and what the trials of all models have in common."""
+    """One training: its model, and what the trials of all models have in common."""
 
     model: str
-    head: str
     subset: int
     images: int
     learning_rate: float
@@ -105,12 +100,11 @@ def run(data: Path, folder: Path, trial: Trial) -> dict[str, Any]:
     settings = TrainingSettings(
         epochs=max(1, round(trial.steps / -(-trial.images // batch))), crop=trial.crop, sampling="images", zoom=1.0,
         photometric=False, batch_size=batch, learning_rate=trial.learning_rate, schedule="cosine", warmup=0.1,
-        gradient_clip=0.5, attempts=5 if trial.head == "balanced" else 1, precision="float32", device="cpu", devices=1,
+        gradient_clip=0.5, attempts=5, precision="float32", device="cpu", devices=1,
         torch_threads=1, deterministic=True,
     )  # fmt: skip
     files = TrainingFiles.inside(folder / trial.name)
-    with mock.patch.object(SegmentationNetwork, "set_prior", START[trial.head]):
-        train_model(MODELS[trial.model][0], part, None, settings, seed=trial.subset, files=files)
+    train_model(MODELS[trial.model][0], part, None, settings, seed=trial.subset, files=files)
     attempts = read_run(files.run)["attempts"]
     scores = score(files.weights, load(table[~learnt_from].sample(SCORED, random_state=0)))
     row = asdict(trial) | {
@@ -132,40 +126,26 @@ def score(weights: Path, part: Part) -> Mapping[str, int | float]:
     return pixel_scores(np.concatenate([mask.ravel() for mask in part.targets]), np.concatenate(found))
 
 
-def _zero_head(network: SegmentationNetwork, prior: Sequence[float]) -> None:
-    """`set_prior` of a network whose head starts at zero."""
-    _set_prior(network, prior)
-    torch.nn.init.zeros_(network.head.weight)
-
-
-_set_prior = SegmentationNetwork.set_prior
-START = {"balanced": _set_prior, "zero": _zero_head}
-
-
 def collapse_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row per model and head: how many trainings collapsed in those trials in which the plain twin learnt.
+    """A row per model: how many trainings collapsed in those trials in which the plain twin learnt.
 
-    rows : of `run`. Returns model, head, trials; collapsed_first and collapsed, the trainings that collapsed in their
-    first attempt and in the end; F1, mean over the trials; F1_learnt, mean over those that did not collapse.
+    rows : of `run`. Returns model, trials; collapsed_first and collapsed, the trainings that collapsed in their first
+    attempt and in the end; F1, mean over the trials; F1_first, mean over those whose first attempt learnt.
     """
     shared = ["subset", "images", "learning_rate", "steps", "crop"]
-    twins = rows[(rows["head"] == "balanced") & (rows["F1"] >= LEARNT)]
-    learnt = {(row["model"], *(row[name] for name in shared)) for row in twins.to_dict("records")}
-    kept = [
-        (MODELS[row["model"]][1], *(row[name] for name in shared)) in learnt for row in rows.to_dict("records")
-    ]
-    told = rows[kept].assign(
-        collapsed=lambda table: table["collapsed"] != "",
-        first=lambda table: (table["first_collapsed"] != "") | table["collapsed"],
-        F1_learnt=lambda table: table["F1"].where(~table["collapsed"]),
-    )
-    grouped = told.groupby(["model", "head"])
+    twins = rows[rows["F1"] >= LEARNT].to_dict("records")
+    learnt = {(row["model"], *(row[name] for name in shared)) for row in twins}
+    kept = [(MODELS[row["model"]][1], *(row[name] for name in shared)) in learnt for row in rows.to_dict("records")]
+    told = rows[kept].assign(collapsed=rows["collapsed"] != "")
+    told["first"] = (told["first_collapsed"] != "") | told["collapsed"]
+    told["F1_first"] = told["F1"].where(~told["first"])
+    grouped = told.groupby("model")
     return grouped.agg(
         trials=("F1", "size"),
         collapsed_first=("first", "sum"),
         collapsed=("collapsed", "sum"),
         F1=("F1", "mean"),
-        F1_learnt=("F1_learnt", "mean"),
+        F1_first=("F1_first", "mean"),
     ).reset_index()
 
 
@@ -175,7 +155,6 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="of finished and unfinished trainings")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
-    parser.add_argument("--heads", nargs="+", default=HEADS, choices=HEADS)
     parser.add_argument("--rates", nargs="+", type=float, default=[0.001, 0.002, 0.003])
     parser.add_argument("--steps", nargs="+", type=int, default=[72, 250, 500])
     parser.add_argument("--crops", nargs="+", type=int, default=[96, 128])
@@ -188,9 +167,9 @@ def main() -> None:
         print(collapse_table(pd.DataFrame(rows)).round(3).to_string(index=False))
         return
     trials = [
-        Trial(model, head, subset, (24, 32, 40)[subset % 3], rate, steps, crop)
-        for steps, crop, rate, subset, model, head in product(
-            arguments.steps, arguments.crops, arguments.rates[::-1], arguments.subsets, arguments.models, arguments.heads
+        Trial(model, subset, (24, 32, 40)[subset % 3], rate, steps, crop)
+        for steps, crop, rate, subset, model in product(
+            arguments.steps, arguments.crops, arguments.rates[::-1], arguments.subsets, arguments.models
         )
     ]
     rows = []

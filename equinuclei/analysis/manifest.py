@@ -54,6 +54,7 @@ def write_provenance(
             {
                 "run": run.relative_to(folder).as_posix(),
                 **{key: record[key] for key in TRAINING_KEYS},
+                "attempts": record.get("attempts", []),
                 "packages": record["packages"],
                 "hardware": record["hardware"],
             }

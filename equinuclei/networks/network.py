@@ -1,12 +1,11 @@
 """The common base of all segmentation networks."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from equinuclei.networks.layers import EquivariantModule, GroupMeanConv2d
@@ -68,23 +67,16 @@ class SegmentationNetwork(EquivariantModule):
         return self.head(self.features(Slots.of_image(image, self.group)))
 
     def set_prior(self, prior: Sequence[float]) -> None:
-        """Initialise the head so that each map starts near a value (`targets.prior`), which training need not learn.
+        """Initialise the head so that each map is constant (`targets.prior`), which training need not learn then.
 
-        Half of the channels raise a map and half lower it, by weights of one size. Features are not negative, so where
-        all channels lower a map, it cannot rise above its prior: training then drives the features of nuclei to zero,
-        where their ReLUs have no gradient, and the network finds nothing for good. Weights that start at zero, or at
-        random in a network with few channels, may all turn that way with the first batches (docs/networks.md). Raises
-        ValueError if the head has no bias.
+        The head's weights start at zero. With random weights, all of the few filters of a narrow equivariant network
+        may predict background, and its ReLUs die before one of them changes. Raises ValueError if the head has no bias.
         """
         if self.head.bias is None:
             raise ValueError("the head of the network has no bias to initialise")
-        maps, channels, stack, edge, _ = self.head.weight.shape
-        # Rows of a Walsh matrix: maps whose difference counts do not start alike either.
-        signs = [[(-1) ** (channel & (row + 1)).bit_count() for channel in range(channels)] for row in range(maps)]
-        size = 1 / (stack * edge**2 * math.sqrt(channels))
         with torch.no_grad():
             self.head.bias.copy_(torch.tensor(prior))
-            self.head.weight.copy_(size * torch.tensor(signs)[:, :, None, None, None])
+        nn.init.zeros_(self.head.weight)
 
     def certificate(self) -> dict[str, Any]:
         """Measured errors of equivariance under all eight elements of p4m, with the network's `group`.

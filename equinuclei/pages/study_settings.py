@@ -5,6 +5,7 @@ trainings (run.json).
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -112,6 +113,11 @@ def provenance(record: Mapping) -> dict[str, Any]:
     seconds = sum(training["train_seconds"] for training in trainings)
     processors = sorted({t["hardware"].get("gpu", t["hardware"]["processor"]) for t in trainings})
     versions = sorted({t["code_version"] for t in trainings})
+    again = [
+        f"{Path(t['run']).parent}, {len(attempts)} attempts: the first {attempts[0]['collapsed']}"
+        for t in trainings
+        if len(attempts := t.get("attempts", [])) > 1
+    ]
     packages = dict(sorted({package for t in trainings for package in t["packages"].items()}))
     return {
         "facts": [
@@ -123,6 +129,7 @@ def provenance(record: Mapping) -> dict[str, Any]:
                 if seconds >= 3600
                 else f"{len(trainings)}, {seconds:.0f} s in all",
             ),
+            *([("trainings that collapsed and started again", "; ".join(again))] if again else []),
             ("trained on", ", ".join(processors)),
             ("packages", ", ".join(f"{name} {version}" for name, version in packages.items())),
         ],

@@ -1,7 +1,7 @@
 """Attempts of a training: where one collapses, the next starts from other first weights.
 
-A network that predicts background everywhere, or nucleus everywhere, may have no gradient left that would change it.
-Whether that happens is decided by its first weights and its first batches (docs/networks.md). So a training whose
+A network that predicts background everywhere, or nucleus everywhere, may have hardly a gradient left that would change
+it. Whether that happens is decided by its first weights and its first batches (docs/networks.md). So a training whose
 predictions of all crops of an epoch are as good as constant, though their truths are not, halfway or at its end, starts
 again. It sees the same crops in the same order, as other models do with the same seed.
 """

@@ -106,8 +106,17 @@ def _load(content: bytes) -> object:
 
 _ENTRIES = frozenset(
     [
-        "state_dict", "optimizer_states", "lr_schedulers", "loops", "epoch", "global_step", "history", "losses", "seconds",
-        "pixels", "constant",
+        "state_dict",
+        "optimizer_states",
+        "lr_schedulers",
+        "loops",
+        "epoch",
+        "global_step",
+        "history",
+        "losses",
+        "seconds",
+        "pixels",
+        "constant",
     ]  # fmt: skip
 )
 

@@ -55,7 +55,9 @@ class _Trial:
 
         A candidate that collapses gets no other attempt: all start from the same weights.
         """
-        settings = replace(TrainingSettings.from_mapping({**self.settings, "learning_rate": rate}), devices=1, attempts=1)
+        settings = replace(
+            TrainingSettings.from_mapping({**self.settings, "learning_rate": rate}), devices=1, attempts=1
+        )
         tried: dict[str, Any] = {"learning_rate": settings.learning_rate}
         files = TrainingFiles.inside(folder)
         start = time.monotonic()

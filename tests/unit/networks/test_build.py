@@ -148,24 +148,12 @@ def test_a_size_that_does_not_fit_is_refused_with_the_remedy():
         build_model("simplified-p4")(torch.zeros(1, 3, 64, 64))
 
 
-def test_training_starts_near_the_prior():
-    torch.manual_seed(0)
+def test_training_starts_at_the_prior():
     network = build_model("simplified-p4").eval()
     network.set_prior([math.log(0.1 / 0.9)])
     with torch.no_grad():
         logits = network(torch.randn(1, 1, 64, 64))
-    assert (logits - math.log(0.1 / 0.9)).abs().max() < 1.5
-
-
-@pytest.mark.parametrize("name", PRESETS)
-@pytest.mark.parametrize("target", TARGETS)
-def test_every_map_can_rise_and_fall(name, target):
-    """And so can the differences of maps that count: where no channel raises a map, it never rises."""
-    network = build_model({"preset": name, "target": target})
-    network.set_prior([0.0] * TARGETS[target])
-    of_channels = network.head.weight.detach().sum(dim=(2, 3, 4))
-    for rows in (of_channels, of_channels[1:] - of_channels[:-1], of_channels[2:] - of_channels[:-2]):
-        assert all((row > 0).any() and (row < 0).any() for row in rows)
+    torch.testing.assert_close(logits.sigmoid(), torch.full_like(logits, 0.1))
 
 
 def test_specs_come_from_names_and_mappings():

@@ -4,10 +4,10 @@
 
 A training collapses if its network finds nothing, or nucleus everywhere, in images that it was not trained on
 (`pixel_metrics.constant_prediction`). Each of the trials (a subset of the training images, a learning rate, a number of
-steps, an edge of the crops) trains every model and its plain twin as the demo does, in up to five attempts. The table has
-a row per model: the trials in which the plain twin learnt, how many of these collapsed in their first attempt and in the
-end, and mean F1 by pixels, of all and of those whose first attempt learnt. Finished trainings in the folder are not
-repeated; an interrupted one goes on.
+steps, an edge of the crops) trains every model and its plain twin as the demo does, in up to five attempts. The table
+has a row per model: the trials in which the plain twin learnt, how many of these collapsed in their first attempt and
+in the end, and mean F1 by pixels, of all and of those whose first attempt learnt. Finished trainings in the folder are
+not repeated; an interrupted one goes on.
 """
 
 import argparse

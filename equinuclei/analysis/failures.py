@@ -9,8 +9,8 @@ the images as they are, as deployed, if the truth has nuclei and
 3. its F1 by pixels, mean over images, is **far below** both that of Otsu's threshold on the same images and that of its
    plain twin (median over the twin's seeds; without a twin, that of the model's other seeds): below `FAR` of either.
 
-`FEW` (`equinuclei.images.pixel_metrics`): such a training has an F1 of 2 FEW / (1 + FEW), 0.02, at most, or is worse than
-no segmentation.
+`FEW` (`equinuclei.images.pixel_metrics`): such a training has an F1 of 2 FEW / (1 + FEW), 0.02, at most, or is worse
+than no segmentation.
 
 `FAR`: trainings of one model scatter. If the standard deviation of their F1 is as much as 12 % of the mean, 0.5 lies
 four standard deviations away: fewer than one of 30,000 sound trainings fall below it (the tests simulate that). In the

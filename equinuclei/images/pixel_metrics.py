@@ -53,7 +53,8 @@ def constant_prediction(TP: int, FP: int, FN: int, TN: int) -> str:
     """What a prediction finds, in words, if it is as good as constant though the truth is not; else "".
 
     Parameters: numbers of pixels. It "finds nothing", or "almost nothing", less than `FEW` of the area of the true
-    nuclei; or it "takes everything for nucleus", or "almost everything": less than `FEW` of the true background is left.
+    nuclei; or it "takes everything for nucleus", or "almost everything": less than `FEW` of the true background is
+    left.
     """
     nuclei, background, found, left = TP + FN, FP + TN, TP + FP, TN + FN
     if nuclei and found < FEW * nuclei:

@@ -21,7 +21,7 @@ logger = logging.getLogger("equinuclei.training.attempts")
 
 
 def seed_of_attempt(seed: int, number: int) -> int:
-    """The seed of the first weights of an attempt, counted from 1: the training's own, then others that follow from it."""
+    """The seed of the first weights of an attempt, counted from 1: that of the training, then others made from it."""
     return seed if number == 1 else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 

@@ -117,7 +117,7 @@ _ENTRIES = frozenset(
         "seconds",
         "pixels",
         "constant",
-    ]  # fmt: skip
+    ]
 )
 
 

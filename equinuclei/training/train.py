@@ -147,8 +147,9 @@ def train_model(
 ) -> None:
     """Train a model on one part of a data set, and keep the weights of the last epoch.
 
-    A training that collapses starts again from other first weights (`attempts.py`). An interrupted training continues from its last epoch, or from the step at which the job was told that it would end,
-    if code, spec, settings, seed and data are the same.
+    A training that collapses starts again from other first weights (`attempts.py`). An interrupted training continues
+    from its last epoch, or from the step at which the job was told that it would end, if code, spec, settings, seed and
+    data are the same.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ from equinuclei.checksums import RECORD
 ROOT = Path(__file__).resolve().parents[1]
 
 # What a clock says, and where an interrupted training went on.
-TIMES = frozenset({"train_seconds", "train_cpu_seconds", "seconds", "resumed_after_epoch"})
+TIMES = frozenset({"train_seconds", "train_cpu_seconds", "seconds", "cpu_seconds", "resumed_after_epoch"})
 
 
 def without_times(path: Path, keys: Set[str] = TIMES) -> str:

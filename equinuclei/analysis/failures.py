@@ -9,7 +9,8 @@ the images as they are, as deployed, if the truth has nuclei and
 3. its F1 by pixels, mean over images, is **far below** both that of Otsu's threshold on the same images and that of its
    plain twin (median over the twin's seeds; without a twin, that of the model's other seeds): below `FAR` of either.
 
-`FEW`: such a training has an F1 of 2 FEW / (1 + FEW), 0.02, at most, or is worse than no segmentation.
+`FEW` (`equinuclei.images.pixel_metrics`): such a training has an F1 of 2 FEW / (1 + FEW), 0.02, at most, or is worse
+than no segmentation.
 
 `FAR`: trainings of one model scatter. If the standard deviation of their F1 is as much as 12 % of the mean, 0.5 lies
 four standard deviations away: fewer than one of 30,000 sound trainings fall below it (the tests simulate that). In the
@@ -23,10 +24,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
+from equinuclei.images.pixel_metrics import constant_prediction
 from equinuclei.specs import OTSU
-
-FEW = 0.01
-"""Share of what there is below which a training finds nothing, or leaves nothing."""
 
 FAR = 0.5
 """Share of the F1 of others below which an F1 is far below theirs."""
@@ -148,14 +147,9 @@ def says_nothing(pairs: pd.DataFrame, level: str, failures: pd.DataFrame | None)
 
 def _constant(row: Mapping) -> str:
     """Why a training fails by what it finds alone, or "". row: its counts, summed over images."""
-    nuclei, background = row["pixel_TP"] + row["pixel_FN"], row["pixel_FP"] + row["pixel_TN"]
-    found, left = row["pixel_TP"] + row["pixel_FP"], row["pixel_TN"] + row["pixel_FN"]
-    if nuclei == 0:
-        return ""
-    if found < FEW * nuclei:
-        return "finds nothing" if found == 0 else "finds almost nothing"
-    if left < FEW * background:
-        return "takes everything for nucleus" if left == 0 else "takes almost everything for nucleus"
+    constant = constant_prediction(*(row[f"pixel_{count}"] for count in ("TP", "FP", "FN", "TN")))
+    if constant or row["pixel_TP"] + row["pixel_FN"] == 0:
+        return constant
     if row["object50_TP"] + row["object50_FP"] == 0 and row["object50_FN"] > 0:
         return "finds specks, and not one nucleus"
     return ""

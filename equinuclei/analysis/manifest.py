@@ -58,6 +58,7 @@ def write_provenance(
             {
                 "run": run.relative_to(folder).as_posix(),
                 **{key: record[key] for key in TRAINING_KEYS},
+                "attempts": record.get("attempts", []),
                 **{key: record[key] for key in MACHINE_KEYS if key in record},  # older ones have fewer
             }
         )

@@ -5,6 +5,9 @@ Every ratio of counts is a single division of two integers, so equal counts give
 
 import numpy as np
 
+FEW = 0.01
+"""Share of what there is below which a prediction finds nothing, or leaves nothing."""
+
 
 def pixel_scores(truth: np.ndarray, prediction: np.ndarray) -> dict[str, int | float]:
     """Agreement of two masks, pixel by pixel; nucleus is the positive class.
@@ -44,6 +47,21 @@ def pixel_scores(truth: np.ndarray, prediction: np.ndarray) -> dict[str, int | f
         "binary_accuracy": ratio(TP + TN, truth.size, truth.size == 0),
         "mean_pixel_accuracy": sum(recalls) / len(recalls) if recalls else float("nan"),
     }
+
+
+def constant_prediction(TP: int, FP: int, FN: int, TN: int) -> str:
+    """What a prediction finds, in words, if it is as good as constant though the truth is not; else "".
+
+    Parameters: numbers of pixels. It "finds nothing", or "almost nothing", less than `FEW` of the area of the true
+    nuclei; or it "takes everything for nucleus", or "almost everything": less than `FEW` of the true background is
+    left.
+    """
+    nuclei, background, found, left = TP + FN, FP + TN, TP + FP, TN + FN
+    if nuclei and found < FEW * nuclei:
+        return "finds nothing" if found == 0 else "finds almost nothing"
+    if nuclei and left < FEW * background:
+        return "takes everything for nucleus" if left == 0 else "takes almost everything for nucleus"
+    return ""
 
 
 def mask_iou(a: np.ndarray, b: np.ndarray) -> float:

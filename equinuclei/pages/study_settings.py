@@ -5,6 +5,7 @@ trainings (run.json).
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -112,6 +113,11 @@ def provenance(record: Mapping) -> dict[str, Any]:
     trainings = record["trainings"]
     seconds, cpu_seconds = (sum(training[f"train_{of}seconds"] for training in trainings) for of in ("", "cpu_"))
     versions = sorted({t["code_version"] for t in trainings})
+    again = [
+        f"{Path(t['run']).parent}, {len(attempts)} attempts: the first {attempts[0]['collapsed']}"
+        for t in trainings
+        if len(attempts := t.get("attempts", [])) > 1
+    ]
     packages = dict(sorted({package for t in trainings for package in t["packages"].items()}))
     return {
         "facts": [
@@ -126,6 +132,7 @@ def provenance(record: Mapping) -> dict[str, Any]:
                 "SHA-256 of requirements.lock",
                 ", ".join(sorted({t["lock"]["sha256"] for t in trainings if t.get("lock")})),
             ),
+            *([("trainings that collapsed and started again", "; ".join(again))] if again else []),
             ("packages", ", ".join(f"{name} {version}" for name, version in packages.items())),
         ],
         "checksums": sorted({**record["stores"], **record["files"]}.items()),

@@ -70,6 +70,9 @@ def environment_of_followers(folder: Path, settings: TrainingSettings) -> Iterat
     os.environ.update(set_here)
     try:
         yield
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # Its members end here, and Lightning would take it for that of the next training.
+            torch.distributed.destroy_process_group()
     finally:
         for name, value in before.items():
             if value is None:

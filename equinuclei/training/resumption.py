@@ -107,7 +107,7 @@ def _load(content: bytes) -> object:
 _ENTRIES = frozenset(
     [
         *("state_dict", "optimizer_states", "lr_schedulers", "loops", "epoch", "global_step", "history", "losses"),
-        *("seconds", "cpu_seconds"),
+        *("seconds", "cpu_seconds", "pixels", "constant"),
     ]
 )
 
@@ -126,12 +126,14 @@ def _check(checkpoint: object, task: SegmentationTask) -> None:
 class SaveProgress(Checkpoint):
     """Saves the training after every epoch and, when the job is about to end, stops it.
 
+    path : the checkpoint; owned : the work folder that it lies in, which this job has to own
+
     SLURM announces the end by SIGUSR1 (`--signal=USR1@120`) some time before, and by SIGTERM just before it kills. On
     one device the training is saved after the current step; on several the last finished epoch stays saved.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, owned: Path) -> None:
+        self.path, self.owned = path, owned
         self._announced_by: str | None = None
 
     def on_train_start(self, *_: object) -> None:
@@ -164,7 +166,7 @@ class SaveProgress(Checkpoint):
 
     def _save(self, trainer: lightning.Trainer) -> None:
         if not is_follower():
-            require_ownership(self.path.parent)
+            require_ownership(self.owned)
         trainer.save_checkpoint(self.path)  # the leader writes, its followers wait
 
     def _stop(self, saved_after: str) -> None:

@@ -34,6 +34,7 @@ class TrainingSettings:
     schedule : "constant", or "cosine" (to zero at the last step, Loshchilov & Hutter 2017)
     warmup : share of all steps over which the learning rate rises to its full value
     gradient_clip : largest norm of a step's gradient; a larger gradient is scaled down to it
+    attempts : trainings in all, where one collapses and starts again from other first weights (`attempts.py`)
     precision : "float32", "bfloat16" (mixed), or "auto": bfloat16 on a GPU, float32 on a CPU
     device : "cuda" or "cpu"
     devices : GPUs of the node (on a CPU: processes) that share every batch. Part of the result, because it decides the
@@ -54,6 +55,7 @@ class TrainingSettings:
     schedule: str
     warmup: float
     gradient_clip: float
+    attempts: int
     precision: str
     device: str
     devices: int

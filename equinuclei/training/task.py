@@ -14,6 +14,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import BinaryAccuracy, BinaryF1Score, BinaryPrecision, BinaryRecall
 
 from equinuclei.errors import InputError
+from equinuclei.images.pixel_metrics import constant_prediction
 from equinuclei.networks.network import SegmentationNetwork
 from equinuclei.networks.targets import target_of
 from equinuclei.training.crops import CropSampler
@@ -21,6 +22,9 @@ from equinuclei.training.devices import Share
 from equinuclei.training.settings import TrainingSettings
 
 logger = logging.getLogger("equinuclei.training.task")
+
+EARLIEST = 100
+"""Steps before which a network that is halfway through its training may find nothing yet."""
 
 
 class DivergedError(InputError):
@@ -34,6 +38,9 @@ class SegmentationTask(lightning.LightningModule):
     ----------
     history : a row per finished epoch: epoch (from 1), then loss and scores of the training crops (`train_loss`, ...)
         and, if there is a part to follow, of its centre crops (`val_loss`, ...)
+    constant : what is wrong with the predictions of all training crops of the last finished epoch, if they were as good
+        as constant and the truths were not (`pixel_metrics.constant_prediction`); else ""
+    restarts : whether a training that has collapsed halfway ends there, as it will start again
     resumed_after_epoch : number of epochs that were finished before this process went on
     """
 
@@ -47,6 +54,7 @@ class SegmentationTask(lightning.LightningModule):
         super().__init__()
         self.network, self.sampler, self.validation, self.settings = network, sampler, validation, settings
         self.history: list[dict[str, float]] = []
+        self.constant, self.restarts = "", False
         self.resumed_after_epoch = 0
         self._start, self._seconds_before = time.monotonic(), 0.0
         self._cpu_start, self._cpu_seconds_before = time.process_time(), 0.0
@@ -63,6 +71,17 @@ class SegmentationTask(lightning.LightningModule):
         # Named as submodules, not kept in a dictionary: `train` is a method of every module.
         self.train_metrics, self.val_metrics = metrics.clone(), metrics.clone()
         self._losses: dict[str, list[Tensor]] = {"train": [], "val": []}
+        self._pixels = torch.zeros(4, dtype=torch.int64)  # of this epoch's training crops: TP, FP, FN, TN
+
+    @property
+    def collapsed(self) -> str:
+        """Why the training counts as collapsed, as "finds nothing", at its end or halfway; else "".
+
+        Halfway is too early to tell where that is before `EARLIEST` steps: a network may be slow to begin.
+        """
+        finished, epochs = len(self.history), self.settings.epochs
+        halfway = finished == -(-epochs // 2) and finished * len(self.sampler) >= EARLIEST
+        return self.constant if finished == epochs or halfway else ""
 
     def training_step(self, share: Share, _index: int) -> Tensor:
         return self._step("train", share)
@@ -72,17 +91,20 @@ class SegmentationTask(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         self._start, self._first = time.monotonic(), self.current_epoch
+        self._stop_if_collapsed()
 
     def on_train_epoch_end(self) -> None:
         row = {"epoch": self.current_epoch + 1} | self._collect("train", self.sampler.crops)
         if self.validation is not None:
             row |= self._collect("val", len(self.validation.rows))
         self.history.append(row)
+        self.constant = self._constant()
         self._log_epoch(row)
         if not math.isfinite(row["train_loss"]):
             raise DivergedError(
                 f"the training loss became {row['train_loss']} in epoch {row['epoch']}: lower `learning_rate`"
             )
+        self._stop_if_collapsed()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = torch.optim.Adam(self.network.parameters(), lr=self.settings.learning_rate)
@@ -96,12 +118,14 @@ class SegmentationTask(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"] = self.history
         checkpoint["losses"] = self._losses["train"]
+        checkpoint["pixels"], checkpoint["constant"] = self._pixels, self.constant
         checkpoint["seconds"], checkpoint["cpu_seconds"] = self.seconds, self.cpu_seconds
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = list(checkpoint["history"])
         self.resumed_after_epoch = len(self.history)
         self._losses["train"] = list(checkpoint["losses"])
+        self._pixels, self.constant = checkpoint["pixels"], checkpoint["constant"]
         within = f" and {len(checkpoint['losses'])} of {len(self.sampler)} steps" if checkpoint["losses"] else ""
         logger.info("resuming after epoch %d of %d%s", len(self.history), self.settings.epochs, within)
         self._seconds_before, self._cpu_seconds_before = checkpoint["seconds"], checkpoint["cpu_seconds"]
@@ -123,8 +147,26 @@ class SegmentationTask(lightning.LightningModule):
         if weight == 0:  # nothing of the batch is left for this device, which still takes part in the step
             return loss * 0
         self._losses[stage].append(loss.detach() * len(crops))
-        self._metrics(stage).update(target.foreground(maps.detach()) > 0, (truths > 0).int())
+        found, nuclei = target.foreground(maps.detach()) > 0, truths > 0
+        self._metrics(stage).update(found, nuclei.int())
+        if stage == "train":
+            kinds = (found & nuclei, found & ~nuclei, ~found & nuclei, ~found & ~nuclei)
+            counts = torch.stack([kind.sum() for kind in kinds])
+            self._pixels = self._pixels.to(counts.device) + counts
         return loss if weight == 1 else loss * weight
+
+    def _constant(self) -> str:
+        """What is wrong with the predictions of the epoch, over all devices; counting starts anew."""
+        pixels = self._pixels.to(self.device)
+        if self.trainer.world_size > 1:
+            pixels = self.trainer.strategy.reduce(pixels, reduce_op="sum")
+        self._pixels = torch.zeros_like(pixels)
+        return constant_prediction(*pixels.tolist())
+
+    def _stop_if_collapsed(self) -> None:
+        """End the training here if the leader will start it again: all devices count the same, and end together."""
+        ends = self.restarts and self.collapsed != ""
+        self.trainer.should_stop = self.trainer.strategy.reduce_boolean_decision(ends, all=False)
 
     def _log_epoch(self, row: dict[str, float]) -> None:
         seconds = (time.monotonic() - self._start) / (row["epoch"] - self._first)

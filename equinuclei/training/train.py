@@ -33,6 +33,7 @@ from equinuclei.runtime.job import is_follower
 from equinuclei.runtime.ownership import require_ownership
 from equinuclei.runtime.provenance import code_version, hardware_so_far, locked_packages, package_versions
 from equinuclei.specs import ModelSpec
+from equinuclei.training.attempts import seed_of_attempt, train_until_it_learns
 from equinuclei.training.crops import CropSampler
 from equinuclei.training.devices import environment_of_followers, folder_of_leader, select_device
 from equinuclei.training.resumption import CentreCrops, Checkpoints, Epochs, SaveProgress
@@ -46,8 +47,8 @@ class TrainingFiles:
 
     weights : safetensors, with the spec and the measured equivariance of the trained network
     history : CSV, a row per epoch: loss, accuracy, precision, recall and F1 on the crops
-    run : JSON: spec, settings, seed, data, versions, hardware, cost, the measured equivariance, and the checksums of
-        the other two
+    run : JSON: spec, settings, seed, attempts, data, versions, hardware, cost, the measured equivariance, and the
+        checksums of the other two
     """
 
     weights: Path
@@ -68,6 +69,9 @@ class TrainingFiles:
         return is_made(self.run, key, [self.weights, self.history])
 
 
+_Samplers = tuple[CropSampler, CropSampler | None]
+
+
 @dataclass(frozen=True)
 class _Inputs:
     """All that the weights of a training depend on, besides the code."""
@@ -78,9 +82,9 @@ class _Inputs:
     settings: TrainingSettings
     seed: int
 
-    def task(self, device: torch.device) -> SegmentationTask:
-        """What is trained, at its start. Raises InputError if the crops do not fit the network."""
-        torch.manual_seed(self.seed)
+    def task(self, device: torch.device, samplers: _Samplers, attempt: int) -> SegmentationTask:
+        """What is trained, at the start of an attempt. Raises InputError if the crops do not fit the network."""
+        torch.manual_seed(seed_of_attempt(self.seed, attempt))
         network = build_model(self.spec)
         multiple = network.input_multiple
         if self.settings.crop % multiple:
@@ -89,9 +93,9 @@ class _Inputs:
         if device.type == "cuda" or not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
             # Faster on a CPU too, except for batch norm, whose training is far slower there.
             use_channels_last(network)
-        return SegmentationTask(network, *self._samplers(device), self.settings)
+        return SegmentationTask(network, *samplers, self.settings)
 
-    def _samplers(self, device: torch.device) -> tuple[CropSampler, CropSampler | None]:
+    def samplers(self, device: torch.device) -> _Samplers:
         """Crops to learn from, and crops of the part to follow."""
         part, settings, diameter = self.training, self.settings, self.spec.diameter
         sampler = partial(
@@ -143,8 +147,9 @@ def train_model(
 ) -> None:
     """Train a model on one part of a data set, and keep the weights of the last epoch.
 
-    An interrupted training continues from its last epoch, or from the step at which the job was told that it would end,
-    if code, spec, settings, seed and data are the same.
+    A training that collapses starts again from other first weights (`attempts.py`). An interrupted training continues
+    from its last epoch, or from the step at which the job was told that it would end, if code, spec, settings, seed and
+    data are the same.
 
     Parameters
     ----------
@@ -163,26 +168,31 @@ def train_model(
     device = prepare_torch(settings.device, settings.torch_threads, deterministic=settings.deterministic)
     select_device(settings)
     inputs = _Inputs(spec, training, validation, settings, seed)
-    task = inputs.task(device)
+    start = partial(inputs.task, device, inputs.samplers(device))
     if is_follower():
-        _fit(task, folder_of_leader(), device)
+        _fit(start(1), folder_of_leader(), device)  # the weights are those of the leader, whichever attempt it makes
         return
 
     key = inputs.key(code)
 
     def train(folder: Path) -> None:
         *before, now = hardware_so_far(folder / "hardware.json", anew=not any(folder.rglob("*.ckpt")))
-        _fit(task, folder, device)
+        task, attempts = train_until_it_learns(
+            start, lambda task, inside: _fit(task, inside, device, owned=folder), folder, settings.attempts, seed
+        )
         require_ownership(folder)
-        told = {**(record or {}), "key": key, "hardware": now, "hardware_before": before}
-        _write(inputs, task, files.moved_to(folder), code, told)
+        told = {"key": key, "attempts": attempts, "hardware": now, "hardware_before": before}
+        _write(inputs, task, files.moved_to(folder), code, {**(record or {}), **told})
         put_in_place(folder, [files.history, files.run, files.weights], lambda: files.are_made(key))
 
     with_scratch_folder(files.weights.parent / "checkpoint", key, train, is_finished=lambda _: files.are_made(key))
 
 
-def _fit(task: SegmentationTask, folder: Path, device: torch.device) -> None:
-    """Train up to the last epoch, from the last whole checkpoint in the folder if there is one."""
+def _fit(task: SegmentationTask, folder: Path, device: torch.device, owned: Path | None = None) -> None:
+    """Train up to the last epoch, from the last whole checkpoint in the folder if there is one.
+
+    owned : the work folder of this job that `folder` is or lies in; None in a follower, which owns none
+    """
     settings = task.settings
     saved = Checkpoints(folder)
     checkpoint = saved.last_whole(task)
@@ -199,7 +209,7 @@ def _fit(task: SegmentationTask, folder: Path, device: torch.device) -> None:
         # Without it, one steep step early on leaves its square in Adam's running mean for a thousand steps, and a deep
         # network without batch norm stays where that step threw it: background everywhere.
         gradient_clip_val=settings.gradient_clip,
-        callbacks=[SaveProgress(saved.current), *bar],
+        callbacks=[SaveProgress(saved.current, owned or folder), *bar],
         # Left to itself, Lightning uses the environment of SLURM, and would requeue the job.
         plugins=[LightningEnvironment(), saved],
         logger=False,
@@ -223,7 +233,8 @@ def _fit(task: SegmentationTask, folder: Path, device: torch.device) -> None:
 
 def _write(inputs: _Inputs, task: SegmentationTask, files: TrainingFiles, code: str, record: Mapping[str, Any]) -> None:
     """Write the files of a finished training; run.json, the last, tells the checksums of the others."""
-    seconds = {"train_seconds": round(task.seconds, 2), "train_cpu_seconds": round(task.cpu_seconds, 2)}
+    attempts = record["attempts"]
+    seconds = {f"train_{of}": round(sum(attempt[of] for attempt in attempts), 2) for of in ("seconds", "cpu_seconds")}
     network = task.network.to("cpu").eval()
     certificate = network.certificate()
     with replacing(files.history) as temporary:

@@ -51,8 +51,13 @@ class _Trial:
     code: str
 
     def run(self, rate: float, folder: Path) -> dict[str, Any]:
-        """Train with one learning rate, on one device, and score on the images held out: the entry of `candidates`."""
-        settings = replace(TrainingSettings.from_mapping({**self.settings, "learning_rate": rate}), devices=1)
+        """Train with one learning rate, on one device, and score on the images held out: the entry of `candidates`.
+
+        A candidate that collapses gets no other attempt: all start from the same weights.
+        """
+        settings = replace(
+            TrainingSettings.from_mapping({**self.settings, "learning_rate": rate}), devices=1, attempts=1
+        )
         tried: dict[str, Any] = {"learning_rate": settings.learning_rate}
         files = TrainingFiles.inside(folder)
         start = time.monotonic()

@@ -20,6 +20,7 @@ SETTINGS = TrainingSettings(
     schedule="cosine",
     warmup=0.1,
     gradient_clip=0.5,
+    attempts=5,
     precision="float32",
     device="cpu",
     devices=1,

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from equinuclei.analysis.failures import (
     FAR,
-    FEW,
     failed_seeds,
     failure_sentences,
     find_failures,
@@ -16,6 +15,7 @@ from equinuclei.analysis.failures import (
     with_failures,
 )
 from equinuclei.analysis.statistics import f1_difference, f1_difference_table, f1_table
+from equinuclei.images.pixel_metrics import FEW
 from support.scores import cost, score
 
 TWINS = {"p4": "plain", "plain": "plain"}

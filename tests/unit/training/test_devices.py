@@ -25,6 +25,9 @@ import os, signal, sys
 from pathlib import Path
 
 sys.path[:0] = [{root!r}, {tests!r}]
+import torch
+
+from equinuclei.networks.network import SegmentationNetwork
 from equinuclei.runtime.job import job
 from support.training import changed, part
 from equinuclei.specs import ModelSpec
@@ -41,17 +44,27 @@ if stop_at is not None and os.environ.get("LOCAL_RANK") == "1":
             os.kill(os.getpid(), signal.SIGUSR1)
         return original(self, batch, index)
     setattr(SegmentationTask, hook, end)
+if {dead}:
+    original_prior, networks = SegmentationNetwork.set_prior, []
+    def set_prior(self, prior):
+        original_prior(self, prior)
+        if not networks:
+            with torch.no_grad():
+                [parameter.zero_() for parameter in self.parameters()]
+                self.head.bias.fill_(-20.0)
+        networks.append(self)
+    SegmentationNetwork.set_prior = set_prior
 with job(folder / "train.log"):
     train_model(ModelSpec("simplified", "p4", (2, 4)), part(11), part(5, seed=1),
                 changed(devices=2, batch_size=5), seed=3, files=TrainingFiles.inside(folder))
 """
 
 
-def train_on_two(folder, stop_at=None):
+def train_on_two(folder, stop_at=None, dead=False):
     folder.mkdir(exist_ok=True)
     script = folder / "script.py"
     values = {"root": str(ROOT), "tests": str(ROOT / "tests"), "folder": str(folder)}
-    script.write_text(SCRIPT.format(**values, stop_at=stop_at))
+    script.write_text(SCRIPT.format(**values, stop_at=stop_at, dead=dead))
     environment = {**os.environ, "MASTER_PORT": str(free_port())}
     return subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=600, env=environment)
 
@@ -110,6 +123,17 @@ def test_a_follower_whose_job_ends_stops_all_and_they_resume_bit_for_bit(runs, t
     assert "resuming after epoch 2 of 4" in log.read_text()
     for name in ("weights.safetensors", "history.csv"):
         assert (folder / name).read_bytes() == (runs[2] / name).read_bytes()
+
+
+def test_devices_start_again_together_when_the_training_collapsed(tmp_path):
+    run = train_on_two(tmp_path / "a", dead=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    first, second = json.loads((tmp_path / "a/run.json").read_text())["attempts"]
+    assert (first["collapsed"], first["steps"], second["steps"]) == ("finds nothing", 12, 12)
+    log = (tmp_path / "a/train.log").read_text()
+    assert log.count("attempt 1 of 5 has collapsed") == 1 and log.count("epoch 4/4") == 2
+    if second["collapsed"] is None:
+        assert pd.read_csv(tmp_path / "a/history.csv")["train_F1"].iloc[-1] > 0
 
 
 def test_followers_keep_to_the_threads_of_the_settings(tmp_path, monkeypatch):

@@ -38,8 +38,8 @@ def test_every_network_overfits_a_handful_of_images(tmp_path, architecture, grou
     repeated = Part(table, images * 20, targets * 20)
     settings = TrainingSettings(  # 100 steps
         epochs=5, crop=64, batch_size=3, learning_rate=5e-3, schedule="cosine", warmup=0.1, gradient_clip=0.5,
-        precision="float32", device="cpu", devices=1, torch_threads=1, deterministic=True, sampling="images", zoom=1,
-        photometric=False,
+        attempts=1, precision="float32", device="cpu", devices=1, torch_threads=1, deterministic=True,
+        sampling="images", zoom=1, photometric=False,
     )  # fmt: skip
     files = TrainingFiles.inside(tmp_path)
     train_model(

@@ -21,7 +21,6 @@ from equinuclei.images.measure import measure_nuclei
 from equinuclei.images.rescaling import magnification
 from equinuclei.images.tiff import write_tiff
 from equinuclei.inference.nuclei import ESTIMATED, Segmentation, segment_image
-from equinuclei.inference.tiling import TILE
 from equinuclei.library.names import find_weights
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.device import prepare_torch
@@ -48,7 +47,7 @@ def segment_folder(
     page: int | None = None,
     pixel_size: float | None = None,
     diameter: float | str | None = ESTIMATED,
-    tile: int = TILE,
+    tile: int | None = None,
     device: str = "cpu",
     torch_threads: int = 1,
     **cleaning: Unpack[Cleaning],

@@ -40,15 +40,16 @@ small ones and lumps of large ones 0.6 at most, usually 0 to 0.4."""
 PLAUSIBLE = 0.4
 """Least clearness at which the best level is followed where none is clear. Noise has less."""
 
-LARGE = 2
+LARGE = 4
 """From this multiple of the network's diameter on, finer levels are looked at as well: what seems a large nucleus may
 be all that an image shows within a black frame. It costs little beside an image in which nuclei are so large."""
 
-FINER_CLEAR = 0.75
-"""Clearness at which a finer level is believed rather than a coarser one that shows LARGE nuclei ..."""
+FINER_CLEAR = 0.8
+"""Clearness at which a finer level is believed rather than a coarser one that shows LARGE nuclei. Lumps of chromatin,
+which are a quarter as large as nuclei, have 0.7 at most."""
 
-FINER_LOSS = 0.1
-"""... unless that one is clearer by more than this."""
+FINER = 1 / 3
+"""Factor by which nuclei must be smaller to be believed then."""
 
 WINDOW = 128
 """Height and width of a window in a level, in pixels: ten nuclei across, where they are half as large as the network
@@ -57,11 +58,12 @@ likes them."""
 MOST_WINDOWS = 3
 """Most windows along an axis of a level; as many along the other one."""
 
-RIVAL = 1.5
+RIVAL = 2
 """Factor by which a diameter must differ to be a rival of the estimated one."""
 
 FEW = 5
-"""With fewer readable nuclei in its windows, a level that is not clear is looked at as a whole."""
+"""With fewer readable nuclei in its windows, a level that is not clear is looked at as a whole, and a finer level not
+believed."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,8 @@ def estimate_size(
         finer = [looks.at(level, most=2) for level in LEVELS if best.level < level <= 1]
         sights += finer
         for sight in finer:
-            believed = sight.clearness >= max(FINER_CLEAR, best.clearness - FINER_LOSS)
-            if believed and sight.diameter < best.diameter / 2:
+            believed = sight.clearness >= FINER_CLEAR and sight.nuclei >= FEW
+            if believed and sight.diameter < FINER * best.diameter:
                 best = sight
     others = [s for s in sights if s.clearness > 0 and not 1 / RIVAL < s.diameter / best.diameter < RIVAL]
     rival = max(others, key=lambda sight: sight.clearness, default=None)

@@ -44,7 +44,7 @@ LARGE = 4
 """From this multiple of the network's diameter on, finer levels are looked at as well: what seems a large nucleus may
 be all that an image shows within a black frame. It costs little beside an image in which nuclei are so large."""
 
-FINER_CLEAR = 0.8
+FINER_CLEAR = 0.75
 """Clearness at which a finer level is believed rather than a coarser one that shows LARGE nuclei. Lumps of chromatin,
 which are a quarter as large as nuclei, have 0.7 at most."""
 
@@ -203,11 +203,11 @@ def level_shape(shape: tuple[int, int], level: float) -> tuple[int, int]:
 def window_slices(size: int, most: int | None) -> list[slice]:
     """Windows along an axis of an even `size`, mirrored about its middle. Hardly longer than one, it is one itself.
 
-    most : how many at most, which then cover half of the axis or less. None: as many as cover all of it.
+    most : how many at most, which do not overlap. None: as many as cover all of the axis.
     """
     if size <= WINDOW * 5 // 4:
         return [slice(0, size)]
-    count = -(-size // WINDOW) if most is None else min(max(1, size // (2 * WINDOW)), most)
+    count = -(-size // WINDOW) if most is None else min(size // WINDOW, most)
     starts = [((2 * number + 1) * size) // (2 * count) - WINDOW // 2 for number in range(count // 2)]
     if most is None:
         starts = [(size - WINDOW) * number // (count - 1) for number in range(count // 2)]

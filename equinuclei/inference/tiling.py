@@ -325,7 +325,8 @@ def _spans(size: int, count: int, multiple: int, halo: int) -> tuple[list[_Span]
     while windows[-1] + length < padded:
         windows.append(min(windows[-1] + length - 2 * halo, padded - length))
     edges = [0, *(window + halo for window in windows[1:]), size]
-    return [_Span(*edges[number : number + 2], window) for number, window in enumerate(windows)], length
+    pairs = zip(edges, edges[1:], windows, strict=False)
+    return [_Span(start, stop, window) for start, stop, window in pairs], length
 
 
 def _window(read: Read, shape: tuple[int, int], *spans: tuple[int, int]) -> np.ndarray:

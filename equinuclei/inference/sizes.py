@@ -30,8 +30,8 @@ LEVELS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2)
 those of six times the largest readable ones, and more, at the first."""
 
 READABLE = (1 / 3, 1.5)
-"""Least and greatest readable diameter, relative to the network's. All constants here were chosen on a third of the
-images of the training part, one per group, magnified 0.5 to 8 times."""
+"""Least and greatest readable diameter, relative to the network's. All constants here were chosen on images of
+the training part, one per group, magnified 0.5 to 8 times, with a network that had learnt from them."""
 
 CLEAR = 0.7
 """Clearness at which a level is believed. True nuclei of a readable size have 0.85 to 0.95, clusters of unreadably

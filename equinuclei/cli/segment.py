@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="estimated",
         metavar="PX",
         help="of a typical nucleus, in pixels: images are magnified to the size that the model knows best; estimated: "
-        "that of the nuclei that are found at first; none: images are taken as they are (default: %(default)s)",
+        "read from reduced images; none: images are taken as they are (default: %(default)s)",
     )
     parser.add_argument(
         "--min-area", type=at_least(0), default=0, metavar="N", help="leave out nuclei of fewer pixels (default: 0)"
@@ -87,9 +87,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tile",
         type=at_least(1),
-        default=1024,
         metavar="N",
-        help="pixels per side that are predicted at a time; fewer need less memory (default: %(default)s)",
+        help="pixels per side that are predicted at a time; fewer need less memory, and more time (default: as many as "
+        "some 3 GB allow)",
     )
     parser.add_argument(
         "--threads",

@@ -6,8 +6,11 @@ import numpy as np
 
 from equinuclei.errors import InputError
 
-LEAST, MOST = 1 / 4, 4
-"""Limits of magnification. Beyond them an image has too few pixels to learn from, or needs too many."""
+LEAST, MOST = 1 / 16, 4
+"""Limits of magnification. Beyond them an image has too few pixels left, or needs too many."""
+
+LEAST_LEARNT = 1 / 4
+"""The least magnification in training, where a smaller image would have too few pixels to learn from."""
 
 
 def typical_diameter(labels: np.ndarray) -> float:
@@ -26,8 +29,8 @@ def typical_diameter(labels: np.ndarray) -> float:
     return 2 * math.sqrt(median / math.pi)
 
 
-def magnification(diameter: float, wanted: float | None) -> float:
-    """The magnification that brings nuclei of a `diameter` (pixels) to the `wanted` diameter, within LEAST and MOST.
+def magnification(diameter: float, wanted: float | None, least: float = LEAST) -> float:
+    """The magnification that brings nuclei of a `diameter` (pixels) to the `wanted` diameter, within `least` and MOST.
 
     It is 1 if the diameter is NaN. Raises InputError if `wanted` is None.
     """
@@ -36,7 +39,7 @@ def magnification(diameter: float, wanted: float | None) -> float:
             "`diameter` is set, but the model was trained on images at their own scale and has no preferred size of "
             "nuclei: leave `diameter` out, or choose a model that was trained with one"
         )
-    return 1.0 if math.isnan(diameter) else min(max(wanted / diameter, LEAST), MOST)
+    return 1.0 if math.isnan(diameter) else min(max(wanted / diameter, least), MOST)
 
 
 def magnified_shape(shape: tuple[int, int], factor: float) -> tuple[int, int]:

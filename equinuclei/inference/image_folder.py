@@ -24,7 +24,6 @@ from equinuclei.images.rescaling import magnification
 from equinuclei.images.tiff import write_tiff
 from equinuclei.inference.judgement import IMAGE_COLUMNS, JudgedImage, judge_image
 from equinuclei.inference.nuclei import ESTIMATED, Segmentation, segment_image
-from equinuclei.inference.tiling import TILE
 from equinuclei.library.names import find_weights, modality_of
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.device import prepare_torch
@@ -57,7 +56,7 @@ def segment_folder(
     invert: bool = False,
     pixel_size: float | None = None,
     diameter: float | str | None = ESTIMATED,
-    tile: int = TILE,
+    tile: int | None = None,
     device: str = "cpu",
     torch_threads: int = 1,
     **cleaning: Unpack[Cleaning],

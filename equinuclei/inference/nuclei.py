@@ -1,7 +1,7 @@
 """Segmenting one image with a trained network, at the size of nuclei that the network works best with."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Unpack
 
 import numpy as np
@@ -9,9 +9,10 @@ import torch
 
 from equinuclei.errors import InputError
 from equinuclei.images.instances import Cleaning, parted_nuclei
+from equinuclei.images.intensity import normalization_statistics
 from equinuclei.images.rescaling import magnification, typical_diameter
-from equinuclei.inference.sizes import SizeEstimate
-from equinuclei.inference.tiling import TILE, predict_mosaic
+from equinuclei.inference.sizes import SizeEstimate, estimate_size
+from equinuclei.inference.tiling import normalized, predict_mosaic
 from equinuclei.networks.network import SegmentationNetwork
 from equinuclei.networks.targets import target_of
 
@@ -19,11 +20,8 @@ ESTIMATED = "estimated"
 """The value of `diameter` that stands for estimating it from the image."""
 
 SIZE_TOLERANCE = 1.25
-"""Factor by which nuclei may deviate from a network's own size before an image is magnified again. Chosen on groups
+"""Factor by which estimated nuclei may deviate from a network's own size before an image is magnified. Chosen on groups
 held out of the training part (`benchmarks/recipes.py`)."""
-
-SIZE_ESTIMATES = 3
-"""Most rounds of estimation. Nuclei four times too large, which are found in pieces at first, need all of them."""
 
 MOST_PIXELS = 2**28
 """Largest magnified image, for which the two maps of a distance network take 2 GiB."""
@@ -51,7 +49,7 @@ def segment_image(
     image: np.ndarray,
     *,
     diameter: float | str | None = ESTIMATED,
-    tile: int = TILE,
+    tile: int | None = None,
     device: torch.device | str = "cpu",
     **cleaning: Unpack[Cleaning],
 ) -> Segmentation:
@@ -59,44 +57,35 @@ def segment_image(
 
     network : as folded by `folding.fold`, on the device.
     diameter : of the typical nucleus, in pixels. The network sees the image magnified to `network.diameter`. ESTIMATED:
-        nuclei are first segmented in the image at its own scale, then again at the scale that their diameter suggests,
-        until this scale agrees with the one in use (SIZE_TOLERANCE); for a network without a diameter, and for None,
-        the image is used at its own scale.
+        the diameter is read from reduced images (`sizes.estimate_size`), and within SIZE_TOLERANCE of the network's own
+        the image stays as it is; for a network without a diameter, and for None, it is used at its own scale.
+    tile : see `tiling.predict_mosaic`.
     cleaning : settings of `instances.nuclei`. Touching nuclei are separated by `instances.parted_nuclei`.
 
     Raises InputError if the image is too small for the network, a tile is too large for the memory of the GPU, or a
     diameter is given for a network without one.
     """
     target = target_of(network.target)
-
-    def predict(factor: float) -> tuple[np.ndarray, np.ndarray]:
-        try:
-            maps = predict_mosaic(network, image, tile=tile, device=device, magnification=factor)
-        except torch.OutOfMemoryError as error:
-            raise InputError(
-                f"the GPU's memory is too small for tiles of {tile} pixels: try tiles of {tile // 2}"
-            ) from error
-        return target.codes(maps), target.probability(maps)
-
-    used = 1.0
+    statistics = normalization_statistics(image, method=network.normalization)
+    used, estimate = 1.0, None
     if isinstance(diameter, float | int):
         used = fitting_magnification(network, diameter, image.shape)
-    codes, probability = predict(used)
+    try:
+        if diameter == ESTIMATED and network.diameter is not None:
+            shape = (int(image.shape[0]), int(image.shape[1]))
+            estimate = estimate_size(network, normalized(image, None, statistics), shape, device)
+            used = fitting_magnification(network, estimate.diameter, image.shape)
+            reached = used * estimate.diameter / network.diameter
+            outside = not math.isnan(reached) and not 1 / SIZE_TOLERANCE < reached < SIZE_TOLERANCE
+            estimate = replace(estimate, at_limit=outside)
+            if 1 / SIZE_TOLERANCE < used < SIZE_TOLERANCE:
+                used = 1.0  # near enough, and every pixel stays what it is
+        maps = predict_mosaic(network, image, tile=tile, device=device, magnification=used, statistics=statistics)
+    except torch.OutOfMemoryError as error:
+        smaller = 1024 if tile is None else tile // 2
+        raise InputError(f"the GPU's memory is too small: try tiles of {smaller} pixels") from error
+    codes, probability = target.codes(maps), target.probability(maps)
     labels = parted_nuclei(codes, network.target)  # all nuclei count for the size, also those left out in the end
-    estimate = None
-    if diameter == ESTIMATED and network.diameter is not None:
-        at_limit = False
-        for _ in range(SIZE_ESTIMATES):
-            wanted = fitting_magnification(network, typical_diameter(labels), image.shape)
-            at_limit = wanted * typical_diameter(labels) / network.diameter < 1 / SIZE_TOLERANCE
-            if not labels.any() or 1 / SIZE_TOLERANCE < wanted / used < SIZE_TOLERANCE:
-                break
-            again = predict(wanted)
-            if not again[0].any():  # nothing is a nucleus at the suggested scale
-                break
-            (codes, probability), used = again, wanted
-            labels = parted_nuclei(codes, network.target)
-        estimate = SizeEstimate(typical_diameter(labels), probability[labels > 0].sum().item(), math.nan, 1.0, at_limit)
     found = typical_diameter(labels)
     labels = parted_nuclei(codes, network.target, **cleaning) if any(cleaning.values()) else labels
     return Segmentation(labels, probability, found, used, estimate)

@@ -4,10 +4,13 @@ Each tile is predicted within a larger window. A pixel influences the maps only 
 of at least this width around the tile hides the end of the window. Windows begin on multiples of the network's
 `input_multiple`, counted from the corner of the padded mosaic, so the pooling cells are those of the whole mosaic. The
 tiled maps therefore differ from those of the whole only by rounding, as the order of sums in a convolution may depend
-on the size of its input.
+on the size of its input. What halos cost is kept low: tiles are as large as memory allows, and where the mosaic ends
+there is none.
 """
 
+import logging
 import math
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,8 +28,20 @@ from equinuclei.inference.whole_images import image_placements, mean_over_placem
 from equinuclei.networks.network import SegmentationNetwork
 from equinuclei.networks.targets import target_of
 
-TILE = 1024
-"""Height and width of a tile without its halo, in pixels."""
+logger = logging.getLogger("equinuclei.inference.tiling")
+
+WINDOW_MEMORY = 5.5 * 2**30
+"""Bytes that the network's features for a window may take, at most, where no size of tiles is given. Half of this is
+usual. The same on all machines, so that the results are."""
+
+LEAST_TILE = 512
+"""Height and width of the smallest tiles, where no size of tiles is given."""
+
+SMALL_MOSAIC = 2**21
+"""Mosaics of at most so many pixels are predicted whole, where no size of tiles is given, whatever the network."""
+
+PROGRESS_SECONDS = 5
+"""Least time between two messages on the progress of a mosaic."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +68,24 @@ class _Layout:
     tiles: list[tuple[_Span, _Span]]
 
     @classmethod
-    def of(cls, network: SegmentationNetwork, shape: tuple[int, int], tile: int, whole_pixels: int | None) -> "_Layout":
+    def of(
+        cls, network: SegmentationNetwork, shape: tuple[int, int], tile: int | None, whole_pixels: int | None
+    ) -> "_Layout":
         """For the arguments see `predict_mosaic`."""
         multiple, halo = network.input_multiple, halo_width(network)
         placements = image_placements(*shape, multiple)
         padded = [_round_up(size, multiple) for size in shape]
-        if whole_pixels is None:
-            whole_pixels = (_round_up(tile, multiple) + 2 * halo) ** 2
-        if math.prod(padded) <= whole_pixels:
-            tile = max(padded)
-        (rows, height), (columns, width) = (_spans(size, tile, multiple, halo) for size in shape)
+        if tile is None and math.prod(padded) <= SMALL_MOSAIC:
+            counts = (1, 1)
+        elif tile is None:
+            counts = _cheapest_counts(padded, multiple, halo, WINDOW_MEMORY / feature_bytes(network))
+        else:
+            tile = _round_up(tile, multiple)
+            whole = math.prod(padded) <= ((tile + 2 * halo) ** 2 if whole_pixels is None else whole_pixels)
+            counts = (1, 1) if whole else (-(-padded[0] // tile), -(-padded[1] // tile))
+        (rows, height), (columns, width) = (
+            _spans(size, count, multiple, halo) for size, count in zip(shape, counts, strict=True)
+        )
         return cls(shape, (height, width), placements, list(product(rows, columns)))
 
     def windows(self, read: Read, batch: list[tuple[_Span, _Span]]) -> dict[tuple[int, int], np.ndarray]:
@@ -94,11 +117,12 @@ def predict_mosaic(
     image: Any,
     *,
     valid: Any = None,
-    tile: int = TILE,
+    tile: int | None = None,
     whole_pixels: int | None = None,
     batch_size: int = 1,
     device: torch.device | str = "cpu",
     magnification: float = 1.0,
+    statistics: tuple[float, float] | None = None,
 ) -> np.ndarray:
     """Maps of a whole well, or of any other image: float32 (K, y, x), logits and distances.
 
@@ -114,19 +138,22 @@ def predict_mosaic(
     valid : bool (y, x), likewise: where there is an image; None for everywhere. Other pixels do not count in the
         statistics, are 0 to the network (the mean, or the darkest), and background in the maps
         (`targets.Target.no_image`).
-    tile : largest height and width of a tile without its halo, in pixels, rounded up to the network's input multiple.
-        Tiles divide the mosaic evenly.
-    whole_pixels : mosaics of at most so many pixels are predicted in one tile. None: the pixels of a tile's window.
+    tile : height and width of a tile without its halo, in pixels, rounded up to the network's input multiple; a window
+        is at most a tile with a halo around it. None: tiles for which the network needs WINDOW_MEMORY at most, and
+        computes as little as it can beyond the mosaic.
+    whole_pixels : where a tile is given, mosaics of at most so many pixels are predicted in one. None: the pixels of a
+        tile's window.
     batch_size : number of tiles that are predicted together.
     magnification : the network sees the image magnified by this factor, and its maps are scaled back
         (`interpolation`). Tiles are those of the magnified image, whose maps are held in memory.
+    statistics : of the image (`intensity.normalization_statistics`), if they are known already.
 
     Raises InputError if the image is smaller than the padding it needs, ValueError if it is not (y, x), for a tile or
     batch below 1 or a `valid` of another shape, and TypeError if pixels are not numbers.
     """
     if len(image.shape) != 2:
         raise ValueError(f"expected an image (y, x), not one of shape {tuple(image.shape)}")
-    read = _normalized(image, valid, network.normalization)
+    read = normalized(image, valid, statistics or normalization_statistics(image, valid, network.normalization))
     shape = (int(image.shape[0]), int(image.shape[1]))
     seen = magnified_shape(shape, magnification)
     source = read if seen == shape else partial(Interpolation(shape, seen).window, read)
@@ -144,9 +171,9 @@ def predict_mosaic(
     return maps
 
 
-def _normalized(image: Any, valid: Any, method: str) -> Read:
+def normalized(image: Any, valid: Any, statistics: tuple[float, float]) -> Read:
     """A function that reads normalised pixels of an image, float32 (y, x), 0 where they are not valid."""
-    offset, scale = normalization_statistics(image, valid, method)
+    offset, scale = statistics
 
     def read(rows: slice, columns: slice) -> np.ndarray:
         pixels = apply_statistics(np.asarray(image[rows, columns]), offset, scale)
@@ -183,7 +210,7 @@ def predict_tiles(
     read: Read,
     shape: tuple[int, int],
     *,
-    tile: int = TILE,
+    tile: int | None = None,
     whole_pixels: int | None = None,
     batch_size: int = 1,
     device: torch.device | str = "cpu",
@@ -194,10 +221,11 @@ def predict_tiles(
 
     For the other arguments and the errors see `predict_mosaic`.
     """
-    if tile < 1 or batch_size < 1:
+    if (tile is not None and tile < 1) or batch_size < 1:
         raise ValueError(f"tile and batch_size must be at least 1, not {tile} and {batch_size}")
     layout = _Layout.of(network, shape, tile, whole_pixels)
     batches = [layout.tiles[start : start + batch_size] for start in range(0, len(layout.tiles), batch_size)]
+    begun = told = time.monotonic()
     # The next batch is read and decompressed while the network works on this one.
     with ThreadPoolExecutor(1) as reader:
         ahead = reader.submit(layout.windows, read, batches[0])
@@ -214,6 +242,10 @@ def predict_tiles(
             for index, (row, column) in enumerate(batch):
                 values = mean_over_placements({placement: tiles[index] for placement, tiles in placed.items()})
                 yield slice(row.start, row.stop), slice(column.start, column.stop), values
+            now, left = time.monotonic(), len(batches) - number - 1
+            if left and now - told >= PROGRESS_SECONDS:
+                told, seconds = now, (now - begun) / (number + 1) * left
+                logger.info("%d of %d tiles, %.0f s left", (number + 1) * batch_size, len(layout.tiles), seconds)
 
 
 def halo_width(network: SegmentationNetwork) -> int:
@@ -226,6 +258,30 @@ def halo_width(network: SegmentationNetwork) -> int:
     return _round_up(network.reach + multiple // 2, multiple)
 
 
+def feature_bytes(network: SegmentationNetwork) -> int:
+    """Memory that a network's features need at most, in bytes per pixel of its input.
+
+    Twice what its largest layer takes and gives: a U-Net holds features of its finest level until it comes back there.
+    """
+    largest = 0
+
+    def measure(_: torch.nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        nonlocal largest
+        tensors = [value for value in (*inputs, output) if torch.is_tensor(value)]
+        largest = max(largest, sum(tensor.nbytes for tensor in tensors))
+
+    layers = [module for module in network.modules() if not list(module.children())]
+    hooks = [layer.register_forward_hook(measure) for layer in layers]
+    try:
+        parameter = next(network.parameters(), None)
+        side = 2 * network.input_multiple
+        network(torch.zeros(1, 1, side, side, device="cpu" if parameter is None else parameter.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(1, 2 * largest // side**2)
+
+
 def flipped_pixels(a: np.ndarray, b: np.ndarray) -> int:
     """How many pixels are nucleus (logit above 0) by one of two logit maps and background by the other."""
     return int(np.count_nonzero((np.asarray(a) > 0) != (np.asarray(b) > 0)))
@@ -235,20 +291,42 @@ def _round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
-def _spans(size: int, tile: int, multiple: int, halo: int) -> tuple[list[_Span], int]:
-    """The tiles along an axis of `size` pixels, and the length of their windows.
+def _window_length(padded: int, count: int, multiple: int, halo: int) -> int:
+    """Length of the windows of `count` tiles along an axis: as short as they can be and cover it with their halos."""
+    return min(padded, _round_up(-(-(padded + 2 * halo * (count - 1)) // count), multiple))
 
-    Windows that would extend beyond the padded mosaic are moved inwards. All have the same length, so that tiles can
-    share a batch.
+
+def _cheapest_counts(padded: list[int], multiple: int, halo: int, most_pixels: float) -> tuple[int, int]:
+    """How many tiles along both axes compute the fewest pixels, with windows of at most `most_pixels`.
+
+    Among equals the fewest tiles, and then the squarest windows. Where even the smallest windows are too large, those
+    are taken.
+    """
+    possible = [range(1, max(1, size // LEAST_TILE) + 1) for size in padded]
+
+    def cost(counts: tuple[int, ...]) -> tuple[float, ...]:
+        lengths = [_window_length(size, count, multiple, halo) for size, count in zip(padded, counts, strict=True)]
+        pixels = math.prod(lengths)
+        return max(pixels, most_pixels), math.prod(counts) * pixels, math.prod(counts), max(lengths), counts[0]
+
+    vertical, horizontal = min(product(*possible), key=cost)
+    return vertical, horizontal
+
+
+def _spans(size: int, count: int, multiple: int, halo: int) -> tuple[list[_Span], int]:
+    """At most `count` tiles along an axis of `size` pixels, and the length of their windows.
+
+    All windows have the same length, so that tiles can share a batch. The first and the last begin and end with the
+    padded mosaic, where no halo is needed, so their tiles are larger.
     """
     padded = _round_up(size, multiple)
-    count = -(-padded // _round_up(tile, multiple))
-    step = _round_up(-(-padded // count), multiple)
-    length = min(padded, step + 2 * halo) if count > 1 else padded
-    return [
-        _Span(start, min(start + step, size), min(max(start - halo, 0), padded - length))
-        for start in range(0, size, step)
-    ], length
+    length = _window_length(padded, count, multiple, halo)
+    windows = [0]
+    while windows[-1] + length < padded:
+        windows.append(min(windows[-1] + length - 2 * halo, padded - length))
+    edges = [0, *(window + halo for window in windows[1:]), size]
+    pairs = zip(edges, edges[1:], windows, strict=False)
+    return [_Span(start, stop, window) for start, stop, window in pairs], length
 
 
 def _window(read: Read, shape: tuple[int, int], *spans: tuple[int, int]) -> np.ndarray:

@@ -16,7 +16,7 @@ from equinuclei.errors import InputError, StoppedError
 from equinuclei.images.instances import Cleaning, parted_nuclei
 from equinuclei.images.rescaling import magnification
 from equinuclei.inference.nuclei import ESTIMATED, SIZE_TOLERANCE, fitting_magnification, segment_image
-from equinuclei.inference.tiling import TILE, predict_mosaic
+from equinuclei.inference.tiling import predict_mosaic
 from equinuclei.library.names import modality_of
 from equinuclei.networks.checkpoint import load_model
 from equinuclei.networks.device import prepare_torch
@@ -43,6 +43,9 @@ logger = logging.getLogger("equinuclei.plates.segment")
 SIZE_WELLS = 5
 """Wells from which the size of a plate's nuclei is estimated."""
 
+SIZE_PIXELS = 1024
+"""Height and width, at most, of what is looked at in each of them."""
+
 FOLDER = "folder"
 """Layout of a plate that is a folder of images which need not belong together."""
 
@@ -59,7 +62,7 @@ class SegmentationSettings:
         size at which it was trained. ESTIMATED: that of the nuclei found in one field of each of a few wells. None, or
         a network without a size of its own: the plate is taken as it is
     tile : wells larger than a tile of so many pixels squared are predicted in tiles; the result is the same, to
-        rounding
+        rounding. None: in tiles as large as memory allows
     device, threads : of torch; threads on the CPU
     ngff_version : of the output
     """
@@ -69,7 +72,7 @@ class SegmentationSettings:
     diameter: float | str | None = ESTIMATED
     fill_holes: bool = False
     exclude_border: bool = False
-    tile: int = TILE
+    tile: int | None = None
     device: str = "cpu"
     threads: int = 1
     ngff_version: str = "0.5"
@@ -336,8 +339,8 @@ class _Segmentation:
             # A field, not the middle of the mosaic, which may lie between fields.
             readable = well.readable()
             for field in readable.iloc[len(readable) // 2 :].head(1).itertuples():
-                rows = slice(field.y0, field.y0 + min(field.height, TILE))
-                columns = slice(field.x0, field.x0 + min(field.width, TILE))
+                rows = slice(field.y0, field.y0 + min(field.height, SIZE_PIXELS))
+                columns = slice(field.x0, field.x0 + min(field.width, SIZE_PIXELS))
                 image = well.nuclear_image()[rows, columns]
                 segmented = segment_image(self.network, image, tile=self.settings.tile, device=self.device)
                 found[well.name] = segmented.diameter

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from equinuclei.checksums import digest
 from equinuclei.dataset.parts import Part
 from equinuclei.errors import InputError
-from equinuclei.images.rescaling import magnification
+from equinuclei.images.rescaling import LEAST_LEARNT, magnification
 from equinuclei.networks.build import build_model
 from equinuclei.networks.checkpoint import save_weights
 from equinuclei.networks.device import prepare_torch
@@ -108,7 +108,7 @@ class _Inputs:
         )
         magnifications = None
         if diameter is not None and part.diameters is not None:
-            magnifications = [magnification(of_image, diameter) for of_image in part.diameters]
+            magnifications = [magnification(of_image, diameter, LEAST_LEARNT) for of_image in part.diameters]
         crops = sampler(
             part.images,
             part.targets,

@@ -254,7 +254,7 @@ def test_nuclei_of_another_size_are_magnified_to_the_one_that_the_network_knows(
     assert found[1] <= usual[1] + 2 < as_it_is[1] and told[1] <= usual[1] + 2
 
 
-def test_a_size_is_estimated_once_where_it_fits(field, monkeypatch):
+def test_a_whole_image_is_predicted_once_whatever_its_size_turns_out_to_be(field, monkeypatch):
     network = fold(load_model(tiny_weights("distance", diameter=24)))
     seen = []
     original = segmentation.predict_mosaic
@@ -264,27 +264,14 @@ def test_a_size_is_estimated_once_where_it_fits(field, monkeypatch):
         return original(*arguments, magnification=magnification, **more)
 
     monkeypatch.setattr(segmentation, "predict_mosaic", predict)
-    segment_image(network, field.images["fluorescence"])
-    segment_image(network, np.zeros((64, 64), np.uint8))  # no nucleus tells a size
-    assert seen == [1, 1]
-
-
-def test_an_estimate_that_finds_nothing_is_not_followed(monkeypatch):
-    """Specks that vanish when they are magnified stay what they are, and the same image is not predicted for ever."""
-    network = fold(load_model(tiny_weights("distance", diameter=24)))
-    seen = []
-
-    def predict(network, image, *, magnification, **_):
-        seen.append(magnification)
-        maps = np.full((2, *image.shape), -5, np.float32)
-        if magnification == 1:
-            maps[:, 10:13, 10:13] = 1
-        return maps
-
-    monkeypatch.setattr(segmentation, "predict_mosaic", predict)
-    labels = segment_image(network, np.zeros((64, 64), np.uint8)).labels
-    assert labels.max() == 1 and seen == [1, 4]
-    assert segment_image(network, np.zeros((64, 64), np.uint8), min_area=20).labels.max() == 0 and seen == [1, 4] * 2
+    image = field.images["fluorescence"].astype(np.float32)
+    assert segment_image(network, image).magnification == 1
+    large = segment_image(network, rescale(image, 3, order=1))
+    assert 1 / 4 < large.magnification < 1 / 2 and large.estimate is not None and not large.estimate.at_limit
+    empty = segment_image(network, np.zeros((64, 64), np.uint8))  # no nucleus tells a size
+    assert np.isnan(empty.diameter) and empty.estimate is not None and np.isnan(empty.estimate.diameter)
+    assert seen == [1, large.magnification, 1] and empty.magnification == 1
+    assert segment_image(network, image, diameter=24).estimate is None
 
 
 def test_a_diameter_needs_a_model_with_one(tmp_path, weights, field):

@@ -1,5 +1,6 @@
 """A mosaic predicted in tiles is the mosaic predicted whole."""
 
+import math
 from types import SimpleNamespace
 
 import dask.array
@@ -13,7 +14,17 @@ from torch.nn.functional import interpolate
 
 from equinuclei.errors import InputError
 from equinuclei.images.intensity import normalize
-from equinuclei.inference.tiling import flipped_pixels, halo_width, predict_mosaic, predict_tiles
+from equinuclei.inference import tiling
+from equinuclei.inference.tiling import (
+    WINDOW_MEMORY,
+    _cheapest_counts,
+    _spans,
+    feature_bytes,
+    flipped_pixels,
+    halo_width,
+    predict_mosaic,
+    predict_tiles,
+)
 from equinuclei.inference.whole_images import predict_maps
 from equinuclei.networks.build import build_model
 from equinuclei.networks.folding import fold
@@ -227,3 +238,37 @@ def test_impossible_arguments_are_refused():
 
 def test_flipped_pixels():
     assert flipped_pixels(np.array([-1.0, 0.0, 2.0, 3.0]), np.array([1.0, -1.0, 1.0, 0.0])) == 2
+
+
+@pytest.mark.parametrize("shape", [(3072, 3072), (6000, 6000), (1500, 9000), (9000, 1500)])
+def test_tiles_by_memory_compute_little_beyond_a_mosaic(shape):
+    """With the halo of the default model, 256 pixels, and what its features take."""
+    padded = [-(-size // 32) * 32 for size in shape]
+    counts = _cheapest_counts(padded, 32, 256, WINDOW_MEMORY / 512)
+    lengths = [_spans(size, count, 32, 256)[1] for size, count in zip(shape, counts, strict=True)]
+    assert math.prod(lengths) <= WINDOW_MEMORY / 512
+    assert math.prod(lengths) * math.prod(counts) <= 1.2 * math.prod(shape)
+
+
+@given(st.integers(40, 5000), st.integers(1, 12), st.sampled_from([8, 32]), st.integers(1, 8))
+def test_tiles_cover_an_axis_once_and_lie_within_their_windows(size, count, multiple, halos):
+    halo, padded = halos * multiple, -(-size // multiple) * multiple
+    spans, length = _spans(size, count, multiple, halo)
+    assert [span.start for span in spans] == [0, *(span.stop for span in spans[:-1])] and spans[-1].stop == size
+    assert len(spans) <= count and all(span.start < span.stop and span.window % multiple == 0 for span in spans)
+    for span in spans:
+        assert span.window == 0 or span.start - span.window >= halo
+        assert span.window + length == padded or span.window + length - span.stop >= halo
+
+
+def test_progress_within_a_mosaic_is_told(monkeypatch, caplog):
+    monkeypatch.setattr(tiling, "PROGRESS_SECONDS", 0)
+    with caplog.at_level("INFO", logger="equinuclei"):
+        predict_mosaic(network(), noise(200, 130), tile=16, whole_pixels=0)
+    assert any("tiles, " in message and message.endswith("s left") for message in caplog.messages)
+
+
+@pytest.mark.parametrize("architecture", ["unet", "simplified", "gunet"])
+def test_memory_of_features_does_not_depend_on_the_mosaic(architecture):
+    net = network(architecture)
+    assert feature_bytes(net) == feature_bytes(net) > 8

@@ -54,9 +54,10 @@ class Campaign:
     def kinds(self, what: str) -> list[str]:
         """The kinds that fit a scene, and this machine."""
         if what == "slurm":  # SLURM's jobs are root's, whom no permission binds
-            fit = [kind for kind in KINDS.values() if {"slurm", "study"} & set(kind.scenes) and kind.needs != "user"]
-            return sorted(kind.name for kind in fit)
-        able = {"", *(["disk"] if self.disks else []), *(["user"] if bound_by_permissions() is not None else [])}
+            fit = [kind for kind in KINDS.values() if {"slurm", "study"} & set(kind.scenes)]
+            return sorted(kind.name for kind in fit if kind.needs not in ("user", "tables"))
+        may = {"disk": self.disks, "user": bound_by_permissions() is not None}
+        able = {"", "tables", *(need for need, met in may.items() if met)}
         return sorted(name for name, kind in KINDS.items() if what in kind.scenes and kind.needs in able)
 
     def hits(self) -> int:

@@ -49,7 +49,7 @@ class Kind:
     """A kind of fault. begin : does it, and returns None where there is nothing to hit at that moment.
 
     scenes : those that it fits; what fits a study fits one on a cluster too. needs : `disk` (one of their own for the
-    results), `user` (whom permissions bind)
+    results), `user` (whom permissions bind), `tables` (which read all records at the end; a scene on a cluster makes none)
     """
 
     name: str
@@ -237,11 +237,9 @@ def cut_failed(stage: Stage, drawn: Drawn) -> Hit | None:
     return Hit(f"{mark.relative_to(stage.scene.folder)} cut off", path=mark)
 
 
-@kind("a record of the study is cut off", scenes=("study",))
+@kind("a record of the study is cut off", scenes=("study",), needs="tables")
 def cut_study_record(stage: Stage, drawn: Drawn) -> Hit | None:
-    # Nothing that the scene on a cluster makes reads the record of a training: its tables would.
-    of_training = () if stage.scene.what == "slurm" else ("run.json",)
-    return _damage(stage, drawn, stage.scene.results, *of_training, "learning_rate.json", "source.json")
+    return _damage(stage, drawn, stage.scene.results, "run.json", "learning_rate.json", "source.json")
 
 
 def _snakemake(stage: Stage) -> Path:

@@ -49,7 +49,7 @@ class Kind:
     """A kind of fault. begin : does it, and returns None where there is nothing to hit at that moment.
 
     scenes : those that it fits; what fits a study fits one on a cluster too. needs : `disk` (one of their own for the
-    results), `user` (whom permissions bind), `tables` (which read all records at the end; a scene on a cluster makes none)
+    results), `user` (whom permissions bind), `tables` (which read all records; a scene on a cluster makes none)
     """
 
     name: str

@@ -1,6 +1,7 @@
 """A training and its scores on the test cluster (`tests/cluster/start_slurm.sh`), and what clusters do to jobs."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -63,7 +64,15 @@ class ClusterStudy(Study):
         call = f"{unlock} {options} && exec {snakemake} {self.goal} --snakefile {self.project}/Snakefile {options}"
         return ["bash", "-c", call], self.folder
 
+    def heed(self) -> list[str]:
+        told = [line for line in self.said().splitlines() if "waits for a person" in line and line not in self.heeded]
+        self.heeded += told
+        for line in told:
+            slurm("scontrol", "release", re.findall(r"scontrol release (\d+)", line)[0])
+        return told
+
     def clear(self) -> None:
+        self.heeded: list[str] = []
         for job in self.jobs("all"):
             slurm("scancel", job)
         until = time.monotonic() + 60

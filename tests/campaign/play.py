@@ -69,6 +69,7 @@ class Run:
         self.calls = 0
         self._seen_jobs: set[int] = set()
         self._put_off_once: list[Drawn] = []
+        self._heeded: list[str] = []
         self._steps = 0
         self._due: float | None = None
         self._disturbed = False
@@ -163,6 +164,7 @@ class Run:
             if now > looked + 2:
                 looked, seen = now, (len(self.notes), self.scene.log.stat().st_size, self.scene.machine.work() // 20)
                 sign, moved = seen, moved if seen == sign else now
+                self._heed()
             if now > moved + self.scene.patience or now > began + self.scene.longest:
                 self._note(f"HANGS: killed after {now - began:.0f} s")
                 (self.scene.folder / f"state-{self.calls}.txt").write_text(self.state())
@@ -172,6 +174,14 @@ class Run:
             time.sleep(0.05)
         self._settle()
         return process.returncode
+
+    def _heed(self) -> None:
+        """Do what a person is told while the command runs and waits for it."""
+        for text in self.scene.heed():
+            self._note(f"a person does what is told: {text}")
+            self._heeded.append(text)
+            if self.injected:
+                self.injected[-1].told = text
 
     def _settle(self) -> None:
         """After a call: let faults pass. What goes on of a killed controller's jobs goes on."""
@@ -196,6 +206,10 @@ class Run:
 
     def play(self) -> tuple[bool, list[str]]:
         """Call until the scene is finished: whether it is, and what a person had to do."""
+        finished, remedies = self._play()
+        return finished, [*remedies, *self._heeded]
+
+    def _play(self) -> tuple[bool, list[str]]:
         self.scene.prepare()
         remedies: list[str] = []
         quiet = 0

@@ -121,6 +121,10 @@ class Scene(ABC):
         notes = [name for name in wrong if name.startswith(("logs/", "benchmarks/"))]
         return sorted(set(wrong) - set(litter) - set(notes)), litter
 
+    def heed(self) -> list[str]:
+        """Do what a person is told while the command runs, once each; the messages."""
+        return []
+
     def remedies(self) -> list[tuple[str, Callable[[], None]]]:
         """What a person can do who does what messages say: the message, and the deed."""
         return []

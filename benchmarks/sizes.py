@@ -11,6 +11,7 @@ of so many pixels squared, made of fields of the first image at one magnificatio
 """
 
 import argparse
+import logging
 import math
 import tempfile
 import time
@@ -22,6 +23,7 @@ import pandas as pd
 import tifffile
 import torch
 
+from equinuclei.cli.segment import DEFAULT_MODEL
 from equinuclei.evaluation.accuracy import labels_of_rotations
 from equinuclei.images.interpolation import Interpolation
 from equinuclei.images.metrics import object_scores
@@ -102,12 +104,13 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--part", default="val")
     parser.add_argument("--images", type=int, help="so many of the part, drawn with a fixed seed (default: all)")
-    parser.add_argument("--model", default="fluorescence-v2")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--magnifications", type=float, nargs="*", default=[0.5, 1, 2, 4, 8])
     parser.add_argument("--crop", type=int, default=1000)
     parser.add_argument("--turns", action="store_true", help="also whether labels turn with the image")
     parser.add_argument("--mosaic", type=int, help="pixels along a side")
     arguments = parser.parse_args()
+    logging.getLogger("equinuclei").setLevel(logging.ERROR)  # what is flagged in magnified images is not asked here
     torch.set_num_threads(1)
     network = fold(load_model(find_weights(arguments.model, SHIPPED)))
     table = pd.read_csv(arguments.data / "split.csv").query("split == @arguments.part")

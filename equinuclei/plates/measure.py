@@ -1,6 +1,7 @@
 """The nuclei of a segmented plate, measured: tables of nuclei, fields and wells."""
 
 import logging
+import math
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -173,7 +174,7 @@ def _measure_well(
         )
     nuclei.insert(0, "well", well.name)
     nuclei.attrs["contrast"] = contrast_score(mosaic[well.nuclear_channel], inside, well.valid_pixels(time))
-    return nuclei, pd.DataFrame(scores, columns=["field", *SCORES])
+    return nuclei, pd.DataFrame(scores, columns=["field", *SCORES]).astype(dict.fromkeys(SCORES, float))
 
 
 def _summarize_fields(
@@ -182,7 +183,8 @@ def _summarize_fields(
     """A row per field of a well: its nuclei, scores, status and time."""
     table = summarize(nuclei, ["well", "field"], statuses[["well", "field"]])
     by_field = {field: _sureness(rows) for field, rows in nuclei.groupby("field")}
-    scores = scores.join(pd.DataFrame.from_dict(by_field, orient="index", columns=list(SURENESS)), on="field")
+    sureness = pd.DataFrame.from_dict(by_field, orient="index", columns=list(SURENESS), dtype=float)
+    scores = scores.join(sureness, on="field")
     table = table.merge(scores, on="field", how="left").merge(statuses.drop(columns="time"), on=["well", "field"])
     return table.assign(mean_intensity=table[_nuclear_mean(well)])
 
@@ -194,16 +196,21 @@ def _summarize_well(
     table = summarize(nuclei, ["well"], pd.DataFrame({"well": [well.name]}))
     return table.assign(
         mean_intensity=table[_nuclear_mean(well)],
-        focus=scores["focus"].median(),
+        focus=_median(scores["focus"]),
         saturated=scores["saturated"].mean() if len(scores) else 0.0,
-        skewness=scores["skewness"].median(),
-        sharpness=scores["sharpness"].median(),
+        skewness=_median(scores["skewness"]),
+        sharpness=_median(scores["sharpness"]),
         fields=len(statuses),
         failed_fields=float((statuses["status"] != "ok").mean()),
         empty_fields=float((~scores["field"].isin(nuclei["field"])).mean()) if len(scores) else 0.0,
         contrast=nuclei.attrs["contrast"],
         **_sureness(nuclei),
     )
+
+
+def _median(scores: pd.Series) -> float:
+    """NaN, without a warning, where no field has the score."""
+    return float(scores.median()) if scores.notna().any() else math.nan
 
 
 def _sureness(nuclei: pd.DataFrame) -> dict[str, float]:

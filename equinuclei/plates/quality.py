@@ -137,7 +137,7 @@ def _faults(row: Mapping) -> Iterator[tuple[str, str]]:
 
 def _doubts(row: Mapping, facts: PlateFacts) -> Iterator[tuple[str, str]]:
     """Flags of the image of a well or a field, and of what was found in it: it need not be nuclei."""
-    if row.get("failed_fields", 0) >= 1:
+    if row.get("failed_fields", 0) >= 1 or row.get("fields") == 0:  # nothing was read, or imaged
         return
     chance = row["count"] < FEWEST_NUCLEI  # of so few, the size tells nothing
     found = Findings(

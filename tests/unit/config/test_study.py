@@ -267,7 +267,7 @@ def test_contrasts_on_differences_ask_for_no_seeds():
 
 
 def test_contrasts_of_presets_that_a_study_lacks_are_left_out():
-    assert len(study().contrasts) == len(DEFAULT["contrasts"]) == 7
+    assert len(study().contrasts) == len(DEFAULT["contrasts"]) == 8
     assert study(models=["unet", {"name": "mine", "preset": "unet-p4"}]).contrasts == []
     assert study(models=["simplified-rot", "simplified-p4"]).contrasts == [contrast("simplified-p4", "simplified-rot")]
 

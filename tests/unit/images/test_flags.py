@@ -49,7 +49,7 @@ def test_a_sound_image_has_no_flag():
         ({"told": 10.0, "magnification": 2.4}, "size"),
         ({"magnification": 0.5}, "size"),
         ({"diameter": 4.5, "magnification": 4.0}, "size at the limit"),
-        ({"diameter": 130.0, "magnification": 0.25}, "size at the limit"),
+        ({"diameter": 450.0, "magnification": 1 / 16}, "size at the limit"),
         ({"at_limit": True}, "size at the limit"),
     ],
 )
@@ -88,7 +88,7 @@ def test_the_text_says_what_to_do():
     inverted = text(skewness=-0.97, contrast=-0.7)
     assert inverted == "its nuclei are darker than the background, as in an inverted image: INVERT"
     assert "nuclei of 60 pixels were told, and those that were found have 20: DIAMETER" in text(told=60.0)
-    assert "about 6 to 96" in text(told=5.0) and "MODEL of brightfield" in text(skewness=0.0, contrast=1.0)
+    assert "about 6 to 384" in text(told=5.0) and "MODEL of brightfield" in text(skewness=0.0, contrast=1.0)
 
 
 NUMBERS = st.one_of(st.just(math.nan), st.floats(-1e3, 1e3))

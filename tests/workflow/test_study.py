@@ -417,4 +417,5 @@ def test_two_devices_train_one_model(study, tmp_path):
     snakemake(tmp_path, f"{run}/weights.safetensors", "--rerun-triggers", "mtime", config=config)
     assert json.loads((tmp_path / run / "run.json").read_text())["training"]["devices"] == 2
     log = (tmp_path / "results/logs/train_model/tiny/shared_fluorescence_seed0.log").read_text()
-    assert log.count("epoch 2/2") == 1
+    # One of the two writes the log, once for each attempt: two epochs are few.
+    assert log.count("epoch 2/2") == len(json.loads((tmp_path / run / "run.json").read_text())["attempts"])

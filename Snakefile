@@ -20,6 +20,10 @@ include: "workflow/rules/export.smk"
 include: "workflow/rules/plates.smk"
 
 
+for rule_with_parameters in workflow.rules:
+    name_parameters(rule_with_parameters)
+
+
 rule study:
     default_target: True
     input:

@@ -73,10 +73,10 @@ class Lab:
         assert not check or run.returncode == 0, run.stdout
         return run
 
-    def snakemake(self, *arguments, check=True):
+    def snakemake(self, *arguments, check=True, triggers=("mtime", "input")):
         """A part of a tick."""
         command = ["snakemake", *arguments, "--configfile", str(self.config), "--cores", "2"]
-        command += ["--rerun-triggers", "mtime", "input"]
+        command += ["--rerun-triggers", *triggers]
         run = subprocess.run(
             command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **loaded()},
             cwd=project(),

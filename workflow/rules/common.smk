@@ -131,6 +131,21 @@ def or_end_parsing(function, *arguments):
         raise WorkflowError(str(error)) from None
 
 
+def name_parameters(of):
+    """Give a rule one parameter more that tells which of its values belongs to which name.
+
+    Snakemake compares the values as a set: of two that are exchanged, such as `fill_holes` and `exclude_border`, it sees
+    nothing. The digest of the code is a value like no other.
+    """
+    given = {name: value for name, value in of.params.items() if name != "code"}
+    if len(given) > 1:
+        of.set_params(
+            named=lambda wildcards: digest(
+                [[name, repr(value(wildcards) if callable(value) else value)] for name, value in given.items()]
+            )
+        )
+
+
 def code_of(rule_name):
     """Digest of the code behind a rule: what its script can reach.
 

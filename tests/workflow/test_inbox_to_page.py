@@ -229,7 +229,8 @@ def test_settings_that_are_exchanged_are_seen(tmp_path, trained):
     put_plate(lab.inbox / "one")
     lab.tick()
     lab.tick()
-    assert lab.pages() and "segment_plate" not in planned_jobs(lab.snakemake("plates", "--dry-run", triggers=["params"]))
+    planned = planned_jobs(lab.snakemake("plates", "--dry-run", triggers=["params"]))
+    assert lab.pages() and "segment_plate" not in planned
     settings = yaml.safe_load(lab.config.read_text())
     settings["plates"] |= {"fill_holes": False, "exclude_border": True}
     lab.config.write_text(yaml.safe_dump(settings))

@@ -73,10 +73,10 @@ class Lab:
         assert not check or run.returncode == 0, run.stdout
         return run
 
-    def snakemake(self, *arguments, check=True, triggers=("mtime", "input")):
+    def snakemake(self, *arguments, check=True):
         """A part of a tick."""
         command = ["snakemake", *arguments, "--configfile", str(self.config), "--cores", "2"]
-        command += ["--rerun-triggers", *triggers]
+        command += ["--rerun-triggers", "mtime", "input"]
         run = subprocess.run(
             command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **loaded()},
             cwd=project(),

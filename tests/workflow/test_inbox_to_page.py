@@ -14,7 +14,7 @@ import tifffile
 import yaml
 import yaozarrs
 import zarr
-from conftest import WEIGHTS, planned_jobs, project, small_disk
+from conftest import WEIGHTS, project, small_disk
 from lab import WELLS, Lab, jobs_of, make_old, put_plate
 from ome_zarr_models.v05.hcs import HCS
 
@@ -221,17 +221,3 @@ def test_every_column_that_plates_write_is_told_and_none_else(lab):
         assert not [column for column in columns if column_of(f"plates/{name}", column) is None], name
         unused = {c.name for c in tables()[f"plates/{name}"] if not any(map(c.fits, columns))}
         assert unused <= {"time"}, name  # of plates that are converted with several time points
-
-
-def test_settings_that_are_exchanged_are_seen(tmp_path, trained):
-    """Snakemake compares the values of parameters as a set."""
-    lab = Lab(tmp_path, trained / WEIGHTS, fill_holes=True)
-    put_plate(lab.inbox / "one")
-    lab.tick()
-    lab.tick()
-    planned = planned_jobs(lab.snakemake("plates", "--dry-run", triggers=["params"]))
-    assert lab.pages() and "segment_plate" not in planned
-    settings = yaml.safe_load(lab.config.read_text())
-    settings["plates"] |= {"fill_holes": False, "exclude_border": True}
-    lab.config.write_text(yaml.safe_dump(settings))
-    assert planned_jobs(lab.snakemake("plates", "--dry-run", triggers=["params"]))["segment_plate"] == 1

@@ -16,6 +16,7 @@ def test_turns_and_shifts_are_off_and_add_jobs_where_they_are_on(tmp_path):
 
 
 def test_what_was_trained_stays_when_they_are_switched_on(study):
+    """Another parameter of `predict_test` is True already, and Snakemake compares values as a set."""
     folder, _ = study
     jobs = planned_jobs(snakemake(folder, "--dry-run", "study", config=MOVED))
     assert "train_model" not in jobs and "score_otsu" not in jobs

@@ -134,7 +134,7 @@ def or_end_parsing(function, *arguments):
 def name_parameters(of):
     """Give a rule one parameter more that tells which of its values belongs to which name.
 
-    Snakemake compares the values as a set: of two that are exchanged, such as `fill_holes` and `exclude_border`, it sees
+    Snakemake compares the values as a set: of two that are exchanged, or one more that is True as another is, it sees
     nothing. The digest of the code is a value like no other.
     """
     given = {name: value for name, value in of.params.items() if name != "code"}

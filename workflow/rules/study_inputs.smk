@@ -82,11 +82,8 @@ def otsu_scores(wildcards):
 
 
 def moves_of(wildcards):
-    """Whether the rule's model is predicted turned between the quarter turns, and shifted: those of the study are.
-
-    With its name, because Snakemake compares the values of parameters as a set: another one is True already.
-    """
-    return {"turns_and_shifts": wildcards.model in study.models}
+    """Whether the rule's model is predicted turned between the quarter turns, and shifted: those of the study are."""
+    return wildcards.model in study.models
 
 
 def moved_scores(wildcards):

@@ -17,7 +17,7 @@ with job(snakemake.log[0]):
             examples=snakemake.params.examples,
             device=snakemake.params.device,
             torch_threads=snakemake.params.torch_threads,
-            moves=snakemake.params.get("moves", {}).get("turns_and_shifts", False),
+            moves=snakemake.params.get("moves", False),
         ),
         PredictionFiles(snakemake.output.predictions, snakemake.output.index, snakemake.output.examples),
         code=snakemake.params.code,
